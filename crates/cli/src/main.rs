@@ -1,0 +1,2 @@
+//! The `bioinstruct` command.
+fn main() {}

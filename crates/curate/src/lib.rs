@@ -1,0 +1,1 @@
+//! Filters, splits and statistics that turn instructions into a dataset.

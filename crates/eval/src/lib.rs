@@ -1,0 +1,1 @@
+//! Task evaluation: prompts, answer reading, metrics and significance.

@@ -1,0 +1,1 @@
+//! Plans, prompts, parsing and admission of machine-written instructions.

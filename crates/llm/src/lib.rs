@@ -1,0 +1,1 @@
+//! Chat-completion clients over HTTP, and the one owner of a socket.
