@@ -1,0 +1,16 @@
+//! Pure text functions: what every stage uses to compare and measure texts, with no files, clock or randomness.
+//!
+//! [`rouge`] and [`porter`] reproduce `rouge_score` 0.1.2 to the bit; [`novelty`] decides with them, over a growing
+//! pool, which instruction is new. [`spans`] scores extraction and short answers, [`edit`] measures how far one text is
+//! from another, [`ngram`] finds verbatim overlap between corpora. Under them lie [`lcs`] (longest common subsequences),
+//! [`normalize`] (white space and case) and [`vocabulary`] (words as numbers).
+
+pub mod edit;
+pub mod lcs;
+pub mod ngram;
+pub mod normalize;
+pub mod novelty;
+pub mod porter;
+pub mod rouge;
+pub mod spans;
+pub mod vocabulary;

@@ -1,0 +1,82 @@
+//! When two texts are too alike: [`NoveltyRule`].
+
+use crate::rouge::RougeScore;
+
+/// The highest ROUGE-L F1 that a text may have with any earlier one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum NoveltyRule {
+    /// Kept while F1 is below the threshold; a tie is rejected.
+    Below(f64),
+    /// Kept while F1 is at most the threshold; a tie is kept.
+    AtMost(f64),
+}
+
+impl NoveltyRule {
+    /// `BioInstruct`: "falls below 0.7" (Tran et al. 2024).
+    pub const PAPER: Self = Self::Below(0.7);
+    /// Alpaca's `generate_instruction.py` drops what is above 0.7.
+    pub const ALPACA: Self = Self::AtMost(0.7);
+    /// Self-Instruct's `bootstrap_instructions.py` does the same, although its paper says "less than".
+    pub const SELF_INSTRUCT: Self = Self::AtMost(0.7);
+
+    /// Whether a text whose highest F1 is `f1` is kept.
+    pub fn keeps(self, f1: f64) -> bool {
+        match self {
+            Self::Below(threshold) => f1 < threshold,
+            Self::AtMost(threshold) => f1 <= threshold,
+        }
+    }
+
+    /// The F1 of the rule.
+    pub fn threshold(self) -> f64 {
+        let (Self::Below(threshold) | Self::AtMost(threshold)) = self;
+        threshold
+    }
+
+    /// The least LCS with which texts of `m` and `n` tokens are too alike; `None` when no LCS of theirs is enough. Two texts
+    /// without a common token are never too alike.
+    pub fn least_conflict(self, m: usize, n: usize) -> Option<usize> {
+        // One LCS step moves F by 2/(m+n), rounding by some 1e-16: starting one below the real-number answer is safe.
+        let real = (self.threshold() * (m + n) as f64 / 2.0).floor() as usize;
+        let mut possible = real.saturating_sub(1).max(1)..=m.min(n);
+        possible.find(|&lcs| !self.keeps(RougeScore::from_counts(lcs, m, n).f1))
+    }
+}
+
+/// A threshold that no rule can have.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("novelty threshold {threshold} is not above 0 and at most 1")]
+pub struct ThresholdOutOfRange {
+    /// The threshold as it was given.
+    pub threshold: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn least_conflict_is_exact_for_all_lengths() {
+        for threshold in [0.05, 0.5, 0.7, 0.99, 1.0] {
+            for rule in [
+                NoveltyRule::Below(threshold),
+                NoveltyRule::AtMost(threshold),
+            ] {
+                for (m, n) in (0..120).flat_map(|m| (0..120).map(move |n| (m, n))) {
+                    let f1 = |lcs| RougeScore::from_counts(lcs, m, n).f1;
+                    let expected = (0..=m.min(n)).find(|&lcs| !rule.keeps(f1(lcs)));
+                    assert_eq!(rule.least_conflict(m, n), expected, "{rule:?} {m} {n}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ties_fall_as_the_reference_rounds_them() {
+        for (m, n) in [(7, 13), (8, 12), (9, 11)] {
+            assert_eq!(NoveltyRule::ALPACA.least_conflict(m, n), Some(7));
+        }
+        assert_eq!(NoveltyRule::ALPACA.least_conflict(10, 10), Some(8));
+        assert_eq!(NoveltyRule::PAPER.least_conflict(10, 10), Some(7));
+    }
+}
