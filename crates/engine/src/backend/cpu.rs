@@ -1,0 +1,360 @@
+//! The processor as a [`Backend`]: each method calls the operation of its name.
+
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Adapted, AdamW, AttentionKept, Backend, CachedRows, Factors, Heads, MatrixUse, Projected, RotaryTable, RowReader, Turn};
+use crate::error::EngineError;
+use crate::kernels::KernelPath;
+use crate::kernels::gemm::Output;
+use crate::kernels::threads::Threads;
+use crate::ops::project::{Dropout, LowRank, Matrix, Scratch};
+use crate::ops::{adamw, attention, cross_entropy, project, rms_norm, rope, swiglu};
+
+/// A matrix in main memory.
+pub type CpuMatrix = Matrix;
+
+/// Rows of the head that are computed at once: their logits are all that is ever stored.
+const HEAD_ROWS: usize = 64;
+
+/// Main memory and a pool of threads.
+#[derive(Debug)]
+pub struct Cpu {
+    path: KernelPath,
+    threads: Threads,
+    scratch: Mutex<Work>,
+}
+
+/// Buffers that operations share.
+#[derive(Debug, Default)]
+struct Work {
+    project: Scratch,
+    gathered: Vec<f32>,
+    logits: Vec<f32>,
+    d_gathered: Vec<f32>,
+    log_sum_exp: Vec<f32>,
+}
+
+impl Cpu {
+    /// The fastest kernels of this processor (or those that the environment forces), on `threads` threads; zero takes all.
+    pub fn new(threads: usize) -> Result<Self, EngineError> {
+        Self::with_path(KernelPath::choose()?, threads)
+    }
+
+    /// These kernels on `threads` threads.
+    pub fn with_path(path: KernelPath, threads: usize) -> Result<Self, EngineError> {
+        if !path.available() {
+            return Err(EngineError::KernelPath { name: path.name().to_owned() });
+        }
+        Ok(Self { path, threads: Threads::new(threads)?, scratch: Mutex::new(Work::default()) })
+    }
+
+    /// How many threads compute.
+    pub fn threads(&self) -> usize {
+        self.threads.count()
+    }
+
+    fn context(&self) -> (KernelPath, &Threads) {
+        (self.path, &self.threads)
+    }
+
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend for Cpu {
+    type Buffer = Vec<f32>;
+    type Matrix = CpuMatrix;
+
+    fn kernels(&self) -> String {
+        format!("cpu-{}", self.path.name())
+    }
+
+    fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.threads.enter(work)
+    }
+
+    fn zeros(&self, length: usize) -> Vec<f32> {
+        vec![0.0; length]
+    }
+
+    fn reserve(&self, buffer: &mut Vec<f32>, length: usize) {
+        if buffer.len() < length {
+            buffer.resize(length, 0.0);
+        }
+    }
+
+    fn upload(&self, values: &[f32]) -> Vec<f32> {
+        values.to_vec()
+    }
+
+    fn download(&self, buffer: &Vec<f32>, range: Range<usize>) -> Vec<f32> {
+        buffer[range].to_vec()
+    }
+
+    fn clear(&self, buffer: &mut Vec<f32>) {
+        buffer.fill(0.0);
+    }
+
+    fn add(&self, target: &mut Vec<f32>, source: &Vec<f32>) {
+        target.iter_mut().zip(source).for_each(|(target, source)| *target += source);
+    }
+
+    fn copy_rows(&self, source: &Vec<f32>, rows: Range<usize>, width: usize, target: &mut Vec<f32>, at: usize) {
+        let length = rows.len() * width;
+        target[at * width..][..length].copy_from_slice(&source[rows.start * width..][..length]);
+    }
+
+    fn matrix(&self, shape: (usize, usize), matrix_use: MatrixUse, read: &RowReader<'_>) -> Result<Matrix, EngineError> {
+        Matrix::pack(&self.threads, shape, (matrix_use.precision, matrix_use.backward), read)
+    }
+
+    fn matrix_bytes(&self, matrix: &Matrix) -> usize {
+        matrix.bytes()
+    }
+
+    fn embed(&self, table: &Matrix, ids: &[u32], out: &mut Vec<f32>) {
+        for (id, out) in ids.iter().zip(out.chunks_exact_mut(table.input)) {
+            table.row(*id as usize, out);
+        }
+    }
+
+    fn rms_norm(
+        &self,
+        rows: usize,
+        stream: &mut Vec<f32>,
+        delta: Option<&Vec<f32>>,
+        weight: &Vec<f32>,
+        epsilon: f32,
+        out: &mut Vec<f32>,
+        inverse_rms: &mut Vec<f32>,
+    ) {
+        let stream = &mut stream[..rows * weight.len()];
+        rms_norm::forward(self.context(), stream, delta.map(Vec::as_slice), (weight, epsilon), out, inverse_rms);
+    }
+
+    fn rms_norm_again(&self, rows: usize, stream: &Vec<f32>, weight: &Vec<f32>, epsilon: f32, out: &mut Vec<f32>) {
+        rms_norm::again(self.context(), &stream[..rows * weight.len()], (weight, epsilon), out);
+    }
+
+    fn rms_norm_backward(
+        &self,
+        rows: usize,
+        (stream, inverse_rms): (&Vec<f32>, &Vec<f32>),
+        weight: &Vec<f32>,
+        d_out: &Vec<f32>,
+        d_stream: &mut Vec<f32>,
+    ) {
+        let d_stream = &mut d_stream[..rows * weight.len()];
+        rms_norm::backward(self.context(), (stream, inverse_rms), weight, d_out, d_stream);
+    }
+
+    fn project(
+        &self,
+        rows: usize,
+        x: &Vec<f32>,
+        matrix: &Matrix,
+        adapters: &[Adapted<'_, Self>],
+        y: &mut Vec<f32>,
+        mut kept: Option<&mut Vec<f32>>,
+    ) {
+        matrix.forward(self.context(), rows, x, y);
+        let mut work = self.work();
+        for adapter in adapters {
+            let low_rank = low_rank(adapter);
+            let length = low_rank.rows * low_rank.rank;
+            let kept = kept.as_deref_mut().map(|kept| &mut kept[..length]);
+            project::low_rank_forward(self.context(), &mut work.project, &low_rank, x, y, kept);
+        }
+    }
+
+    fn project_backward(
+        &self,
+        rows: usize,
+        matrix: &Matrix,
+        adapter: Option<(&Adapted<'_, Self>, Projected<'_, Self>)>,
+        d_y: &Vec<f32>,
+        gradient: &mut Vec<f32>,
+        mut d_x: Option<&mut Vec<f32>>,
+        accumulate: bool,
+    ) {
+        if let Some(d_x) = d_x.as_deref_mut() {
+            let output = if accumulate { Output::Add } else { Output::Store };
+            matrix.backward(self.context(), rows, d_y, d_x, output);
+        }
+        let Some((adapter, projected)) = adapter else { return };
+        let Factors { a, b, .. } = adapter.factors;
+        // A and B of one projection lie side by side, A first.
+        let (before_b, from_b) = gradient.split_at_mut(b.start);
+        let gradients = (&mut before_b[a.clone()], &mut from_b[..b.len()]);
+        project::low_rank_backward(
+            self.context(),
+            &mut self.work().project,
+            &low_rank(adapter),
+            (projected.x, &projected.low[..rows * adapter.factors.rank]),
+            d_y,
+            gradients,
+            d_x.map(Vec::as_mut_slice),
+        );
+    }
+
+    fn rotate(&self, table: &RotaryTable, positions: &[u32], width: usize, x: &mut Vec<f32>, turn: Turn) {
+        rope::rotate(&self.threads, table, positions, width, &mut x[..positions.len() * width], turn);
+    }
+
+    fn attention(
+        &self,
+        heads: Heads,
+        sequences: &[Range<usize>],
+        query: &Vec<f32>,
+        key: &Vec<f32>,
+        value: &Vec<f32>,
+        out: &mut Vec<f32>,
+        log_sum_exp: &mut Vec<f32>,
+    ) {
+        let width = heads.key_value_width();
+        let sequences: Vec<attention::Attended<'_>> = sequences
+            .iter()
+            .map(|rows| attention::Attended {
+                rows: rows.clone(),
+                past: 0,
+                keys: &key[rows.start * width..rows.end * width],
+                values: &value[rows.start * width..rows.end * width],
+            })
+            .collect();
+        attention::forward(self.context(), heads, query, &sequences, out, log_sum_exp);
+    }
+
+    fn attention_cached(&self, heads: Heads, sequences: &[CachedRows<'_, Self>], query: &Vec<f32>, out: &mut Vec<f32>) {
+        let attended: Vec<attention::Attended<'_>> = sequences
+            .iter()
+            .map(|sequence| attention::Attended {
+                rows: sequence.rows.clone(),
+                past: sequence.past,
+                keys: sequence.keys,
+                values: sequence.values,
+            })
+            .collect();
+        let rows = sequences.iter().map(|sequence| sequence.rows.end).max().unwrap_or(0);
+        let mut work = self.work();
+        self.reserve(&mut work.log_sum_exp, rows * heads.query);
+        attention::forward(self.context(), heads, query, &attended, out, &mut work.log_sum_exp);
+    }
+
+    fn attention_backward(
+        &self,
+        heads: Heads,
+        sequences: &[Range<usize>],
+        kept: AttentionKept<'_, Self>,
+        d_out: &Vec<f32>,
+        [query, key, value]: [&mut Vec<f32>; 3],
+    ) {
+        let AttentionKept { query: q, key: k, value: v, out, log_sum_exp } = kept;
+        attention::backward(
+            self.context(),
+            heads,
+            attention::Kept { query: q, key: k, value: v, out, log_sum_exp },
+            sequences,
+            d_out,
+            attention::Gradients { query, key, value },
+        );
+    }
+
+    fn swiglu(&self, length: usize, gate: &Vec<f32>, up: &Vec<f32>, out: &mut Vec<f32>) {
+        swiglu::forward(self.context(), gate, up, &mut out[..length]);
+    }
+
+    fn swiglu_in_place(&self, length: usize, gate: &mut Vec<f32>, up: &Vec<f32>) {
+        swiglu::forward_in_place(self.context(), &mut gate[..length], up);
+    }
+
+    fn swiglu_backward(
+        &self,
+        length: usize,
+        gate: &Vec<f32>,
+        up: &Vec<f32>,
+        d_out: &Vec<f32>,
+        [d_gate, d_up]: [&mut Vec<f32>; 2],
+    ) {
+        swiglu::backward(self.context(), (gate, up), d_out, &mut d_gate[..length], &mut d_up[..length]);
+    }
+
+    fn logits(&self, hidden: &Vec<f32>, head: &Matrix, rows: &[usize]) -> Vec<f32> {
+        let mut work = self.work();
+        gather(hidden, head.input, rows.iter().copied(), &mut work.gathered);
+        let mut logits = vec![0.0; rows.len() * head.out];
+        head.forward(self.context(), rows.len(), &work.gathered, &mut logits);
+        logits
+    }
+
+    fn head_loss(
+        &self,
+        rows: usize,
+        hidden: &Vec<f32>,
+        head: &Matrix,
+        labels: &[(usize, u32)],
+        scale: f32,
+        mut d_hidden: Option<&mut Vec<f32>>,
+    ) -> Vec<f32> {
+        if let Some(d_hidden) = d_hidden.as_deref_mut() {
+            d_hidden[..rows * head.input].fill(0.0);
+        }
+        let mut work = self.work();
+        let Work { gathered, logits, d_gathered, .. } = &mut *work;
+        let mut losses = vec![0.0; labels.len()];
+        for (labels, losses) in labels.chunks(HEAD_ROWS).zip(losses.chunks_mut(HEAD_ROWS)) {
+            gather(hidden, head.input, labels.iter().map(|(row, _)| *row), gathered);
+            self.reserve(logits, labels.len() * head.out);
+            head.forward(self.context(), labels.len(), gathered, logits);
+            let losses = crate::ops::shared::Shared::new(losses);
+            self.threads.for_rows(&mut logits[..labels.len() * head.out], head.out, 4, |rows, logits| {
+                for (row, logits) in rows.zip(logits.chunks_exact_mut(head.out)) {
+                    let target = labels[row].1 as usize;
+                    losses.part(row, 1)[0] = cross_entropy::loss_and_gradient(self.path, logits, target, scale);
+                }
+            });
+            let Some(d_hidden) = d_hidden.as_deref_mut() else { continue };
+            self.reserve(d_gathered, labels.len() * head.input);
+            head.backward(self.context(), labels.len(), logits, d_gathered, Output::Store);
+            for ((row, _), gradient) in labels.iter().zip(d_gathered.chunks_exact(head.input)) {
+                d_hidden[row * head.input..][..head.input].copy_from_slice(gradient);
+            }
+        }
+        losses
+    }
+
+    fn norm(&self, values: &Vec<f32>) -> f64 {
+        adamw::norm(values)
+    }
+
+    fn adamw(
+        &self,
+        settings: AdamW,
+        parameters: &mut Vec<f32>,
+        gradient: &Vec<f32>,
+        mean: &mut Vec<f32>,
+        square: &mut Vec<f32>,
+    ) {
+        adamw::update(&self.threads, settings, parameters, gradient, mean, square);
+    }
+}
+
+fn low_rank<'a>(adapter: &'a Adapted<'_, Cpu>) -> LowRank<'a> {
+    LowRank {
+        a: &adapter.parameters[adapter.factors.a.clone()],
+        b: &adapter.parameters[adapter.factors.b.clone()],
+        rank: adapter.factors.rank,
+        scale: adapter.scale,
+        first_row: adapter.rows.start,
+        rows: adapter.rows.len(),
+        dropout: adapter.dropout.map(|(probability, sequences)| Dropout { probability, sequences }),
+    }
+}
+
+fn gather(source: &[f32], width: usize, rows: impl Iterator<Item = usize>, out: &mut Vec<f32>) {
+    out.clear();
+    for row in rows {
+        out.extend_from_slice(&source[row * width..(row + 1) * width]);
+    }
+}

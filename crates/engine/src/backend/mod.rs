@@ -1,0 +1,252 @@
+//! The boundary to a device: models, trainer and sampler are written against [`Backend`], and host slices appear only in
+//! `upload` and `download`.
+//!
+//! Operations are cut where a device would fuse them: norm with the residual before it, a projection with its adapters,
+//! attention as a whole, the head with the loss. [`Cpu`] is the readable implementation; a GPU would be another.
+
+mod cpu;
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+use bioinstruct_core::random::Stream;
+
+pub use crate::ops::adamw::AdamW;
+pub use crate::ops::attention::Heads;
+pub use crate::ops::rope::{RotaryTable, Turn};
+pub use cpu::{Cpu, CpuMatrix};
+
+use crate::error::EngineError;
+use crate::kernels::panels::Precision;
+
+/// How a frozen matrix will be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MatrixUse {
+    /// How its values are kept.
+    pub precision: Precision,
+    /// Whether input gradients pass through it.
+    pub backward: bool,
+}
+
+/// Reads row `i` of a matrix into the slice.
+pub type RowReader<'a> = dyn Fn(usize, &mut [f32]) -> Result<(), EngineError> + Sync + 'a;
+
+/// An adapter's factors of one projection inside a flat buffer of parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Factors {
+    /// Where A (rank, in) lies.
+    pub a: Range<usize>,
+    /// Where B (out, rank) lies.
+    pub b: Range<usize>,
+    /// Inner size.
+    pub rank: usize,
+}
+
+/// One adapter's part in a projection.
+#[derive(Debug)]
+pub struct Adapted<'a, B: Backend> {
+    /// All parameters of the adapter.
+    pub parameters: &'a B::Buffer,
+    /// This projection's factors.
+    pub factors: &'a Factors,
+    /// alpha / rank.
+    pub scale: f32,
+    /// The rows of the batch it acts on.
+    pub rows: Range<usize>,
+    /// In training only: probability, and rows and stream of each sequence.
+    pub dropout: Option<(f32, &'a [(Range<usize>, Stream)])>,
+}
+
+/// What a projection's forward saw, for its backward.
+#[derive(Debug)]
+pub struct Projected<'a, B: Backend> {
+    /// The input (rows, in).
+    pub x: &'a B::Buffer,
+    /// The adapter's inner values (rows, rank); the adapter acts on all rows in training.
+    pub low: &'a B::Buffer,
+}
+
+/// A sequence's rows in the batch and the cache that already holds their keys and values.
+#[derive(Debug)]
+pub struct CachedRows<'a, B: Backend> {
+    /// Rows of the batch.
+    pub rows: Range<usize>,
+    /// Tokens before the first of them.
+    pub past: usize,
+    /// (past + rows, key-value width) at least.
+    pub keys: &'a B::Buffer,
+    /// (past + rows, key-value width) at least.
+    pub values: &'a B::Buffer,
+}
+
+/// Buffers of one attention layer kept for its backward.
+#[derive(Debug)]
+pub struct AttentionKept<'a, B: Backend> {
+    /// (tokens, query width), turned.
+    pub query: &'a B::Buffer,
+    /// (tokens, key-value width), turned.
+    pub key: &'a B::Buffer,
+    /// (tokens, key-value width).
+    pub value: &'a B::Buffer,
+    /// (tokens, query width).
+    pub out: &'a B::Buffer,
+    /// (tokens, query heads).
+    pub log_sum_exp: &'a B::Buffer,
+}
+
+/// A device that computes. Buffers hold 32-bit floats; operations read and write their first values, whatever their length
+/// beyond that.
+pub trait Backend: Send + Sync + Sized + Debug {
+    /// Values on the device.
+    type Buffer: Send + Sync + Debug;
+    /// A frozen matrix on the device.
+    type Matrix: Send + Sync + Debug;
+
+    /// What computes, for manifests: results are repeatable for one name.
+    fn kernels(&self) -> String;
+
+    /// Runs `work` where its operations start quickest.
+    fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
+
+    /// A buffer of zeros.
+    fn zeros(&self, length: usize) -> Self::Buffer;
+    /// Makes room for `length` values; a longer buffer stays as it is.
+    fn reserve(&self, buffer: &mut Self::Buffer, length: usize);
+    /// Copies to the device.
+    fn upload(&self, values: &[f32]) -> Self::Buffer;
+    /// Copies from the device.
+    fn download(&self, buffer: &Self::Buffer, range: Range<usize>) -> Vec<f32>;
+    /// Overwrites everything with zeros.
+    fn clear(&self, buffer: &mut Self::Buffer);
+    /// target += source.
+    fn add(&self, target: &mut Self::Buffer, source: &Self::Buffer);
+    /// Copies rows of `width` values to row `at` of `target`.
+    fn copy_rows(&self, source: &Self::Buffer, rows: Range<usize>, width: usize, target: &mut Self::Buffer, at: usize);
+
+    /// Puts a matrix (rows, columns) on the device.
+    fn matrix(
+        &self,
+        shape: (usize, usize),
+        matrix_use: MatrixUse,
+        read: &RowReader<'_>,
+    ) -> Result<Self::Matrix, EngineError>;
+    /// Bytes a matrix takes.
+    fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
+
+    /// `out` (tokens, hidden): rows `ids` of the table.
+    fn embed(&self, table: &Self::Matrix, ids: &[u32], out: &mut Self::Buffer);
+
+    /// `stream` += `delta`, then `out` = norm; keeps 1 / rms.
+    #[expect(clippy::too_many_arguments, reason = "a fused operation has many operands")]
+    fn rms_norm(
+        &self,
+        rows: usize,
+        stream: &mut Self::Buffer,
+        delta: Option<&Self::Buffer>,
+        weight: &Self::Buffer,
+        epsilon: f32,
+        out: &mut Self::Buffer,
+        inverse_rms: &mut Self::Buffer,
+    );
+    /// Computes the norm's output again from what was kept.
+    fn rms_norm_again(&self, rows: usize, stream: &Self::Buffer, weight: &Self::Buffer, epsilon: f32, out: &mut Self::Buffer);
+    /// Adds the gradient of the norm's input to `d_stream`.
+    fn rms_norm_backward(
+        &self,
+        rows: usize,
+        kept: (&Self::Buffer, &Self::Buffer),
+        weight: &Self::Buffer,
+        d_out: &Self::Buffer,
+        d_stream: &mut Self::Buffer,
+    );
+
+    /// `y` = x Wᵀ plus each adapter's part; `kept` receives the inner values of the one adapter of a training step.
+    fn project(
+        &self,
+        rows: usize,
+        x: &Self::Buffer,
+        matrix: &Self::Matrix,
+        adapters: &[Adapted<'_, Self>],
+        y: &mut Self::Buffer,
+        kept: Option<&mut Self::Buffer>,
+    );
+    /// Adds the factors' gradients to `gradient`, and stores (or adds, when `accumulate`) the input gradient in `d_x`.
+    #[expect(clippy::too_many_arguments, reason = "a fused operation has many operands")]
+    fn project_backward(
+        &self,
+        rows: usize,
+        matrix: &Self::Matrix,
+        adapter: Option<(&Adapted<'_, Self>, Projected<'_, Self>)>,
+        d_y: &Self::Buffer,
+        gradient: &mut Self::Buffer,
+        d_x: Option<&mut Self::Buffer>,
+        accumulate: bool,
+    );
+
+    /// Turns the heads of `x` (rows, width) by their positions.
+    fn rotate(&self, table: &RotaryTable, positions: &[u32], width: usize, x: &mut Self::Buffer, turn: Turn);
+
+    /// Attention of whole sequences, given by their rows.
+    #[expect(clippy::too_many_arguments, reason = "a fused operation has many operands")]
+    fn attention(
+        &self,
+        heads: Heads,
+        sequences: &[Range<usize>],
+        query: &Self::Buffer,
+        key: &Self::Buffer,
+        value: &Self::Buffer,
+        out: &mut Self::Buffer,
+        log_sum_exp: &mut Self::Buffer,
+    );
+    /// Attention over cached keys and values; rows that no sequence names are left alone.
+    fn attention_cached(&self, heads: Heads, sequences: &[CachedRows<'_, Self>], query: &Self::Buffer, out: &mut Self::Buffer);
+    /// Replaces the gradients of queries, keys and values.
+    fn attention_backward(
+        &self,
+        heads: Heads,
+        sequences: &[Range<usize>],
+        kept: AttentionKept<'_, Self>,
+        d_out: &Self::Buffer,
+        gradients: [&mut Self::Buffer; 3],
+    );
+
+    /// `out` = gate · σ(gate) · up, the first `length` values.
+    fn swiglu(&self, length: usize, gate: &Self::Buffer, up: &Self::Buffer, out: &mut Self::Buffer);
+    /// `gate` = gate · σ(gate) · up, the first `length` values.
+    fn swiglu_in_place(&self, length: usize, gate: &mut Self::Buffer, up: &Self::Buffer);
+    /// Replaces the gradients of gate and up.
+    fn swiglu_backward(
+        &self,
+        length: usize,
+        gate: &Self::Buffer,
+        up: &Self::Buffer,
+        d_out: &Self::Buffer,
+        gradients: [&mut Self::Buffer; 2],
+    );
+
+    /// Logits of the chosen rows: (chosen, vocabulary), on the host.
+    fn logits(&self, hidden: &Self::Buffer, head: &Self::Matrix, rows: &[usize]) -> Vec<f32>;
+    /// Cross-entropy in nats of each labelled row (row, token id), in order. Where `d_hidden` is given, its first `rows`
+    /// rows become the gradient of `scale` · Σ losses.
+    fn head_loss(
+        &self,
+        rows: usize,
+        hidden: &Self::Buffer,
+        head: &Self::Matrix,
+        labels: &[(usize, u32)],
+        scale: f32,
+        d_hidden: Option<&mut Self::Buffer>,
+    ) -> Vec<f32>;
+
+    /// The Euclidean norm, in a fixed order.
+    fn norm(&self, values: &Self::Buffer) -> f64;
+    /// One optimizer step.
+    fn adamw(
+        &self,
+        settings: AdamW,
+        parameters: &mut Self::Buffer,
+        gradient: &Self::Buffer,
+        mean: &mut Self::Buffer,
+        square: &mut Self::Buffer,
+    );
+}

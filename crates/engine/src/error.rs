@@ -1,0 +1,115 @@
+//! What can go wrong in the engine: [`EngineError`].
+
+use bioinstruct_core::diagnose::{Diagnose, FailureKind};
+use bioinstruct_core::template::TemplateError;
+
+use crate::format::FormatError;
+
+/// An engine that cannot be set up or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A model or adapter file is not what it should be.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A template cannot be used.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The file system refused; the source names the path.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The environment asks for kernels that this processor has not.
+    #[error("kernels `{name}` are unknown or not available on this processor")]
+    KernelPath {
+        /// As given.
+        name: String,
+    },
+    /// The threads cannot be started.
+    #[error("cannot start threads: {reason}")]
+    Threads {
+        /// The system's message.
+        reason: String,
+    },
+    /// The model has a feature that the engine does not compute.
+    #[error("the model uses {feature}, which the engine does not compute")]
+    Unsupported {
+        /// Its name.
+        feature: String,
+    },
+    /// An adapter does not fit the base, or changes the maths in a way that the engine does not compute.
+    #[error("adapter {path}: {reason}")]
+    Adapter {
+        /// Its directory.
+        path: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A training or sampling setting is impossible.
+    #[error("{setting}: {reason}")]
+    Setting {
+        /// Its key.
+        setting: &'static str,
+        /// Why it is impossible.
+        reason: String,
+    },
+    /// A row cannot be trained on.
+    #[error("row {id}: {reason}")]
+    Row {
+        /// The row's id.
+        id: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The loss or the gradient is not a number any more.
+    #[error("the {what} is not finite at step {step} (rows {rows})")]
+    NotFinite {
+        /// `loss` or `gradient norm`.
+        what: &'static str,
+        /// The optimizer step.
+        step: usize,
+        /// Ids of the rows in it.
+        rows: String,
+    },
+    /// A checkpoint cannot be continued.
+    #[error("checkpoint {path}: {reason}")]
+    Checkpoint {
+        /// Its directory.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Diagnose for EngineError {
+    fn kind(&self) -> FailureKind {
+        match self {
+            Self::Format(error) => error.kind(),
+            Self::Template(error) => error.kind(),
+            Self::Io(_) => FailureKind::Io,
+            Self::KernelPath { .. } | Self::Setting { .. } => FailureKind::Configuration,
+            Self::Threads { .. } => FailureKind::Temporary,
+            Self::Unsupported { .. }
+            | Self::Adapter { .. }
+            | Self::Row { .. }
+            | Self::NotFinite { .. }
+            | Self::Checkpoint { .. } => FailureKind::Data,
+            Self::Interrupted => FailureKind::Interrupted,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Format(error) => error.hint(),
+            Self::Template(error) => error.hint(),
+            Self::KernelPath { .. } => {
+                Some("`bioinstruct doctor` lists what this machine can do".to_owned())
+            }
+            Self::NotFinite { .. } => Some("lower the learning rate with `--lr`".to_owned()),
+            Self::Checkpoint { .. } => Some("choose another `--run DIR` to start over".to_owned()),
+            Self::Interrupted => Some("run the same command again to go on".to_owned()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! One stored tensor, read in Hugging Face's row order. Main type: [`TensorView`].
+
+use std::borrow::Cow;
+
+use super::data_type::DataType;
+
+/// How the rows of a stored tensor map to Hugging Face's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowOrder {
+    /// The same.
+    AsStored,
+    /// GGUF's order for LLaMA's query and key: inside each head of `head_rows` rows, the two rows that rotary
+    /// embedding turns together stand side by side, where Hugging Face has them half a head apart.
+    Interleaved {
+        /// Rows of a head (even).
+        head_rows: usize,
+    },
+}
+
+impl RowOrder {
+    /// Where row `row` (Hugging Face's) is stored.
+    pub(crate) fn stored_row(self, row: usize) -> usize {
+        match self {
+            Self::AsStored => row,
+            Self::Interleaved { head_rows } => {
+                let (head, within) = (row / head_rows, row % head_rows);
+                let half = head_rows / 2;
+                head * head_rows + 2 * (within % half) + within / half
+            }
+        }
+    }
+}
+
+/// A tensor of a model file: a matrix of rows in their stored element type, under its Hugging Face name.
+///
+/// Rows are output features and columns input features (`y = W·x`), embeddings one row per token. A vector is one
+/// row. The bytes are borrowed from the memory-mapped file.
+#[derive(Clone, Debug)]
+pub struct TensorView<'a> {
+    name: String,
+    shape: Vec<usize>,
+    data_type: DataType,
+    order: RowOrder,
+    bytes: Cow<'a, [u8]>,
+}
+
+impl<'a> TensorView<'a> {
+    /// `bytes` holds exactly the rows of `shape`; the readers have checked it.
+    pub(crate) fn new(
+        name: &str,
+        shape: &[usize],
+        data_type: DataType,
+        order: RowOrder,
+        bytes: &'a [u8],
+    ) -> Self {
+        let mut view = Self {
+            name: name.to_string(),
+            shape: shape.to_vec(),
+            data_type,
+            order,
+            bytes: Cow::Borrowed(bytes),
+        };
+        debug_assert_eq!(view.bytes.len(), view.rows() * view.bytes_of_row());
+        if shape.len() == 1 && order != RowOrder::AsStored {
+            // a bias: its "rows" are its elements, and it is small
+            let size = data_type.block_bytes();
+            let ordered = (0..shape[0]).flat_map(|row| {
+                let at = order.stored_row(row) * size;
+                bytes[at..at + size].iter().copied()
+            });
+            view.bytes = Cow::Owned(ordered.collect());
+            view.order = RowOrder::AsStored;
+        }
+        view
+    }
+
+    /// Hugging Face's name, such as `model.layers.0.self_attn.q_proj.weight`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The shape, outermost dimension first: `[rows, columns]`, or `[columns]` for a vector.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// How the elements are stored.
+    pub fn data_type(&self) -> DataType {
+        self.data_type
+    }
+
+    /// Rows: the product of all dimensions but the last.
+    pub fn rows(&self) -> usize {
+        self.shape.iter().rev().skip(1).product()
+    }
+
+    /// Elements of a row.
+    pub fn columns(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// Bytes of one row.
+    pub fn bytes_of_row(&self) -> usize {
+        self.data_type.row_bytes(self.columns())
+    }
+
+    /// The stored bytes of one row, whole blocks.
+    ///
+    /// # Panics
+    /// When `row` is not below [`Self::rows`].
+    pub fn row_bytes(&self, row: usize) -> &[u8] {
+        let size = self.bytes_of_row();
+        let at = self.order.stored_row(row) * size;
+        &self.bytes[at..at + size]
+    }
+
+    /// All rows in order. Borrowed, but for tensors whose rows GGUF stores in another order: those are copied.
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        match self.order {
+            RowOrder::AsStored => Cow::Borrowed(&self.bytes),
+            RowOrder::Interleaved { .. } => {
+                let mut ordered = Vec::with_capacity(self.bytes.len());
+                for row in 0..self.rows() {
+                    ordered.extend_from_slice(self.row_bytes(row));
+                }
+                Cow::Owned(ordered)
+            }
+        }
+    }
+
+    /// All elements as f32, row after row.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let columns = self.columns();
+        let mut values = vec![0.0; self.rows() * columns];
+        if columns > 0 {
+            for (row, out) in values.chunks_exact_mut(columns).enumerate() {
+                self.data_type.decode(self.row_bytes(row), out);
+            }
+        }
+        values
+    }
+
+    /// Writes one row as f32 to `values`, whose length is [`Self::columns`].
+    ///
+    /// # Panics
+    /// When `row` is not below [`Self::rows`], or the length differs.
+    pub fn row_to_f32(&self, row: usize, values: &mut [f32]) {
+        assert_eq!(values.len(), self.columns(), "one value per column");
+        self.data_type.decode(self.row_bytes(row), values);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::data_type::f16_to_f32;
+
+    #[test]
+    fn interleaved_rows_are_moved_whole() {
+        // two heads of four rows; Hugging Face rows 0 and 2 of a head turn together, and GGUF stores them adjacent
+        let stored: Vec<u8> = [0.0f32, 2.0, 1.0, 3.0, 10.0, 12.0, 11.0, 13.0]
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        let order = RowOrder::Interleaved { head_rows: 4 };
+        let view = TensorView::new("q", &[8, 1], DataType::F32, order, &stored);
+        let expected = [0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0];
+        assert_eq!(view.to_f32(), expected);
+        let bytes: Vec<u8> = expected.iter().flat_map(|value: &f32| value.to_le_bytes()).collect();
+        assert_eq!(view.bytes().as_ref(), bytes);
+        let bias = TensorView::new("b", &[8], DataType::F32, order, &stored);
+        assert_eq!(bias.to_f32(), expected);
+        assert_eq!((bias.rows(), bias.columns()), (1, 8));
+    }
+
+    #[test]
+    fn quantised_blocks_decode_by_ggml_layout() {
+        let scale = 0x3800u16.to_le_bytes(); // 0.5
+        let minimum = 0xc000u16.to_le_bytes(); // -2
+        let quants: Vec<u8> = (0..16u8).map(|i| i | ((15 - i) << 4)).collect();
+        let q4_1 = [&scale[..], &minimum, &quants].concat();
+        let values = TensorView::new("w", &[1, 32], DataType::Q4_1, RowOrder::AsStored, &q4_1).to_f32();
+        assert_eq!(values[..3], [-2.0, -1.5, -1.0]);
+        assert_eq!(values[16..19], [5.5, 5.0, 4.5]);
+        let q4_0 = [&scale[..], &quants].concat();
+        let values = TensorView::new("w", &[1, 32], DataType::Q4_0, RowOrder::AsStored, &q4_0).to_f32();
+        assert_eq!(values[..3], [-4.0, -3.5, -3.0]);
+        assert_eq!(values[31], -4.0);
+        let q8_0: Vec<u8> = scale.into_iter().chain((0..32u8).map(|i| i.wrapping_sub(16))).collect();
+        let values = TensorView::new("w", &[1, 32], DataType::Q8_0, RowOrder::AsStored, &q8_0).to_f32();
+        assert_eq!(values[..2], [-8.0, -7.5]);
+        assert_eq!(values[31], 7.5);
+    }
+
+    #[test]
+    fn every_half_is_exact() {
+        for bits in 0..=u16::MAX {
+            let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
+            let exponent = i32::from((bits >> 10) & 31);
+            let fraction = f64::from(bits & 0x3ff);
+            let value = f64::from(f16_to_f32(bits));
+            match exponent {
+                31 if fraction == 0.0 => assert!(value.is_infinite() && value.signum() == sign),
+                31 => assert!(value.is_nan()),
+                0 => assert_eq!(value, sign * fraction * 2f64.powi(-24)),
+                _ => assert_eq!(value, sign * (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15)),
+            }
+        }
+    }
+
+    #[test]
+    fn bf16_is_the_upper_half() {
+        let stored = [0x80, 0x3f, 0x49, 0xc0]; // 1, -3.140625
+        let view = TensorView::new("w", &[2], DataType::BF16, RowOrder::AsStored, &stored);
+        assert_eq!(view.to_f32(), [1.0, -3.140_625]);
+    }
+}

@@ -1,0 +1,75 @@
+//! The CPU's inner loops: which instructions to use ([`KernelPath`]), matrix products ([`gemm`]) and vector arithmetic
+//! ([`simd`]).
+//!
+//! Every output element is one chain of additions in a fixed order, so a row's result depends neither on the other rows of
+//! the batch nor on the number of threads. Paths differ from one another in the last bits; a path never differs from itself.
+
+pub mod gemm;
+mod microkernel;
+pub mod panels;
+pub mod simd;
+pub mod threads;
+
+use crate::error::EngineError;
+
+/// Environment variable that forces a path: `portable`, `avx2` or `avx512`.
+pub const KERNELS_VARIABLE: &str = "BIOINSTRUCT_KERNELS";
+
+/// A set of instructions that the kernels are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KernelPath {
+    /// Plain Rust: any processor.
+    Portable,
+    /// AVX2 with fused multiply-add.
+    Avx2,
+    /// AVX-512 (F, VL, BW, DQ).
+    Avx512,
+}
+
+impl KernelPath {
+    /// All paths, slowest first.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// The name used in manifests and by [`KERNELS_VARIABLE`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// Whether this processor can run it.
+    pub fn available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => false,
+        }
+    }
+
+    /// The path forced by the environment, or the fastest that this processor has.
+    pub fn choose() -> Result<Self, EngineError> {
+        match std::env::var(KERNELS_VARIABLE) {
+            Ok(name) if !name.is_empty() => Self::ALL
+                .into_iter()
+                .find(|path| path.name() == name && path.available())
+                .ok_or(EngineError::KernelPath { name }),
+            _ => Ok(Self::ALL
+                .into_iter()
+                .rev()
+                .find(|path| path.available())
+                .unwrap_or(Self::Portable)),
+        }
+    }
+}

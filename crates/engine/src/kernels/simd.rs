@@ -1,0 +1,179 @@
+//! Vector arithmetic written once in plain Rust and compiled for each [`KernelPath`].
+//!
+//! [`Arithmetic`] says whether multiply-add is one rounding or two; sums over a slice keep sixteen lanes and fold them in a
+//! fixed order, so a result depends only on the path.
+
+/// How many partial sums a reduction keeps.
+pub const LANES: usize = 16;
+
+/// Multiply-add of a path.
+pub trait Arithmetic: Copy + Send + Sync {
+    /// a · b + c.
+    fn multiply_add(a: f32, b: f32, c: f32) -> f32;
+}
+
+/// Two roundings: processors without the fused instruction.
+#[derive(Debug, Clone, Copy)]
+pub struct Separate;
+
+/// One rounding.
+#[derive(Debug, Clone, Copy)]
+pub struct Fused;
+
+impl Arithmetic for Separate {
+    #[inline(always)]
+    fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+        a * b + c
+    }
+}
+
+impl Arithmetic for Fused {
+    #[inline(always)]
+    fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+}
+
+/// Defines a function that runs `$body`, compiled for each path, with the instructions of the one it is given.
+///
+/// `$body` is generic over [`Arithmetic`] and must be `#[inline(always)]`, or it is compiled without them.
+macro_rules! dispatch {
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident = $body:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $output:ty)?) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments, reason = "an inner loop takes its operands one by one")]
+        $visibility fn $name(path: $crate::kernels::KernelPath, $($argument: $kind),*) $(-> $output)? {
+            use $crate::kernels::simd::{Fused, Separate};
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+            fn avx512($($argument: $kind),*) $(-> $output)? {
+                $body::<Fused>($($argument),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($argument: $kind),*) $(-> $output)? {
+                $body::<Fused>($($argument),*)
+            }
+            #[allow(unsafe_code, reason = "`KernelPath::available` has found the instructions on this processor")]
+            match path {
+                // SAFETY: a path is only ever chosen when it is available.
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::KernelPath::Avx512 => unsafe { avx512($($argument),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::KernelPath::Avx2 => unsafe { avx2($($argument),*) },
+                _ => $body::<Separate>($($argument),*),
+            }
+        }
+    };
+}
+pub(crate) use dispatch;
+
+/// Folds sixteen partial sums: halves onto halves.
+#[inline(always)]
+pub fn fold(mut lanes: [f32; LANES]) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// Σ aᵢ bᵢ.
+#[inline(always)]
+pub fn dot<A: Arithmetic>(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            lanes[lane] = A::multiply_add(a[lane], b[lane], lanes[lane]);
+        }
+    }
+    for ((lane, a), b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
+        *lane = A::multiply_add(*a, *b, *lane);
+    }
+    fold(lanes)
+}
+
+/// out += factor · x.
+#[inline(always)]
+pub fn add_scaled<A: Arithmetic>(out: &mut [f32], factor: f32, x: &[f32]) {
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = A::multiply_add(factor, *x, *out);
+    }
+}
+
+/// The greatest value; negative infinity for none.
+#[inline(always)]
+pub fn maximum(values: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    for block in blocks {
+        for lane in 0..LANES {
+            lanes[lane] = if block[lane] > lanes[lane] { block[lane] } else { lanes[lane] };
+        }
+    }
+    let mut greatest = f32::NEG_INFINITY;
+    for &value in lanes.iter().chain(rest) {
+        greatest = if value > greatest { value } else { greatest };
+    }
+    greatest
+}
+
+/// eˣ to within two units in the last place; zero below -87.33 and infinite above 88.72.
+///
+/// Cephes' `expf`: x = n ln 2 + r with |r| ≤ ln 2 / 2, and a polynomial of degree six in r. Written without branches so
+/// that loops over it are vectorised.
+#[inline(always)]
+pub fn exp<A: Arithmetic>(x: f32) -> f32 {
+    const LOW: f32 = -87.336_54;
+    const HIGH: f32 = 88.722_83;
+    let clamped = x.clamp(LOW, HIGH);
+    // Adding and subtracting 1.5 · 2²³ rounds to the nearest integer.
+    const ROUND: f32 = 12_582_912.0;
+    let n = A::multiply_add(clamped, std::f32::consts::LOG2_E, ROUND) - ROUND;
+    // ln 2 in two parts, so that n · ln 2 is subtracted without losing r's last bits.
+    let r = A::multiply_add(n, -0.693_359_4, clamped);
+    let r = A::multiply_add(n, 2.121_944_4e-4, r);
+    let mut p = 1.987_569_1e-4;
+    p = A::multiply_add(p, r, 1.398_2e-3);
+    p = A::multiply_add(p, r, 8.333_452e-3);
+    p = A::multiply_add(p, r, 4.166_579_6e-2);
+    p = A::multiply_add(p, r, 1.666_666_5e-1);
+    p = A::multiply_add(p, r, 0.5);
+    let value = A::multiply_add(p * r, r, r) + 1.0;
+    // 2ⁿ in two steps: n may be 128, for which one exponent has no room.
+    let half = ((n as i32) >> 1) as u32;
+    let rest = (n as i32 as u32).wrapping_sub(half);
+    let power = |n: u32| f32::from_bits(n.wrapping_add(127) << 23);
+    let scaled = value * power(half) * power(rest);
+    let scaled = if x < LOW { 0.0 } else { scaled };
+    if x > HIGH { f32::INFINITY } else { scaled }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::KernelPath;
+
+    dispatch!(fn exponential = exp(x: f32) -> f32);
+
+    #[test]
+    fn exp_is_right_to_two_units_in_the_last_place() {
+        for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
+            for step in -8700..8870 {
+                let x = step as f32 * 0.01;
+                let expected = f64::from(x).exp();
+                let found = f64::from(exponential(path, x));
+                assert!((found - expected).abs() <= 2.0 * f64::from(f32::EPSILON) * expected, "{path:?} exp({x})");
+            }
+            assert_eq!(exponential(path, 0.0), 1.0);
+            assert_eq!(exponential(path, f32::NEG_INFINITY), 0.0);
+            assert_eq!(exponential(path, f32::INFINITY), f32::INFINITY);
+            assert!(exponential(path, f32::NAN).is_nan());
+        }
+    }
+}

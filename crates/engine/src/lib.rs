@@ -1,0 +1,18 @@
+//! LLaMA-family models on the CPU: loading, training and sampling.
+//!
+//! [`source`] finds a model's files, [`format`] reads them, [`tokenizer`] turns text into ids. [`model`] is the network,
+//! written against the [`backend`] boundary whose readable implementation calls the [`ops`] and [`kernels`]; [`lora`] and
+//! [`peft`] hold adapters, and [`train`] tunes them.
+
+pub mod backend;
+pub mod error;
+pub mod format;
+pub mod kernels;
+pub mod lora;
+pub mod model;
+pub mod ops;
+pub mod peft;
+pub mod source;
+pub mod tokenizer;
+
+pub use error::EngineError;

@@ -1,0 +1,245 @@
+//! Running the network over sequences that grow: each has a [`Cache`] of keys and values, and may have its own adapter.
+
+use std::ops::Range;
+
+use super::Llama;
+use crate::backend::{Adapted, Backend, CachedRows, Turn};
+use crate::lora::{Adapter, Projection};
+
+/// Keys and values of the tokens a sequence has so far.
+#[derive(Debug)]
+pub struct Cache<B: Backend> {
+    /// Keys and values of each block: (capacity, key-value width).
+    blocks: Vec<(B::Buffer, B::Buffer)>,
+    length: usize,
+    capacity: usize,
+}
+
+impl<B: Backend> Cache<B> {
+    /// Tokens so far.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Forgets all tokens from `length` on.
+    pub fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
+    }
+}
+
+/// New tokens of one sequence.
+#[derive(Debug)]
+pub struct Extension<'a, B: Backend> {
+    /// The tokens to add; at least one, and no more than the context has room for.
+    pub ids: &'a [u32],
+    /// What came before; the new tokens are added to it.
+    pub cache: &'a mut Cache<B>,
+    /// Which adapter runs; none is the base.
+    pub adapter: Option<&'a Adapter<B>>,
+}
+
+/// Buffers of one run, kept between calls.
+#[derive(Debug)]
+pub struct Workspace<B: Backend> {
+    stream: B::Buffer,
+    delta: B::Buffer,
+    hidden: B::Buffer,
+    inverse: B::Buffer,
+    query: B::Buffer,
+    key: B::Buffer,
+    value: B::Buffer,
+    attended: B::Buffer,
+    gate: B::Buffer,
+    up: B::Buffer,
+}
+
+impl<B: Backend> Workspace<B> {
+    /// Empty buffers; they grow to what is asked of them.
+    pub fn new(backend: &B) -> Self {
+        let empty = || backend.zeros(0);
+        Self {
+            stream: empty(),
+            delta: empty(),
+            hidden: empty(),
+            inverse: empty(),
+            query: empty(),
+            key: empty(),
+            value: empty(),
+            attended: empty(),
+            gate: empty(),
+            up: empty(),
+        }
+    }
+}
+
+impl<B: Backend> Llama<B> {
+    /// A cache without tokens.
+    pub fn new_cache(&self) -> Cache<B> {
+        let blocks = (0..self.config.layers).map(|_| (self.backend.zeros(0), self.backend.zeros(0))).collect();
+        Cache { blocks, length: 0, capacity: 0 }
+    }
+
+    /// A second cache with the same tokens: what follows a shared prefix.
+    pub fn fork_cache(&self, cache: &Cache<B>) -> Cache<B> {
+        let mut fork = self.new_cache();
+        self.grow(&mut fork, cache.length);
+        let width = self.config.key_value_size();
+        for ((key, value), (from_key, from_value)) in fork.blocks.iter_mut().zip(&cache.blocks) {
+            self.backend.copy_rows(from_key, 0..cache.length, width, key, 0);
+            self.backend.copy_rows(from_value, 0..cache.length, width, value, 0);
+        }
+        fork.length = cache.length;
+        fork
+    }
+
+    fn grow(&self, cache: &mut Cache<B>, length: usize) {
+        if length <= cache.capacity {
+            return;
+        }
+        cache.capacity = length.next_multiple_of(64);
+        let values = cache.capacity * self.config.key_value_size();
+        for (key, value) in &mut cache.blocks {
+            self.backend.reserve(key, values);
+            self.backend.reserve(value, values);
+        }
+    }
+
+    /// Adds tokens to each sequence. Afterwards the workspace holds the last hidden states of all new tokens, the
+    /// sequences one after the other: [`Llama::logits`] reads them by row.
+    ///
+    /// A sequence's results are the same bits alone, in any batch, and in pieces.
+    pub fn extend(&self, work: &mut Workspace<B>, sequences: &mut [Extension<'_, B>]) {
+        let ids: Vec<u32> = sequences.iter().flat_map(|sequence| sequence.ids.iter().copied()).collect();
+        let rows = rows_of(sequences);
+        let positions: Vec<u32> = sequences
+            .iter()
+            .flat_map(|sequence| (0..sequence.ids.len()).map(|at| (sequence.cache.length + at) as u32))
+            .collect();
+        for sequence in sequences.iter_mut() {
+            let length = sequence.cache.length + sequence.ids.len();
+            assert!(length <= self.context_length(), "{length} tokens exceed the context");
+            self.grow(sequence.cache, length);
+        }
+        self.reserve(work, ids.len());
+        self.backend.embed(&self.embedding, &ids, &mut work.stream);
+        for block in 0..self.blocks.len() {
+            self.run_block(work, sequences, &rows, &positions, block);
+        }
+        for sequence in sequences {
+            sequence.cache.length += sequence.ids.len();
+        }
+        let Workspace { stream, delta, hidden, inverse, .. } = work;
+        let epsilon = self.config.rms_norm_epsilon;
+        self.backend.rms_norm(ids.len(), stream, Some(delta), &self.final_norm, epsilon, hidden, inverse);
+    }
+
+    fn run_block(
+        &self,
+        work: &mut Workspace<B>,
+        sequences: &mut [Extension<'_, B>],
+        rows: &[Range<usize>],
+        positions: &[u32],
+        block: usize,
+    ) {
+        let weights = &self.blocks[block];
+        let (backend, epsilon, count) = (&self.backend, self.config.rms_norm_epsilon, positions.len());
+        let project = |projection: Projection, x: &B::Buffer, y: &mut B::Buffer, sequences: &[Extension<'_, B>]| {
+            let adapters = adapters_of(sequences, rows, block, projection);
+            backend.project(count, x, &weights.projections[projection as usize], &adapters, y, None);
+        };
+        let Workspace { stream, delta, hidden, inverse, query, key, value, attended, gate, up } = work;
+
+        let before = (block > 0).then_some(&*delta);
+        backend.rms_norm(count, stream, before, &weights.input_norm, epsilon, hidden, inverse);
+        project(Projection::Query, hidden, query, sequences);
+        project(Projection::Key, hidden, key, sequences);
+        project(Projection::Value, hidden, value, sequences);
+        backend.rotate(&self.rotary, positions, self.config.query_size(), query, Turn::Forward);
+        backend.rotate(&self.rotary, positions, self.config.key_value_size(), key, Turn::Forward);
+        let width = self.config.key_value_size();
+        for (sequence, rows) in sequences.iter_mut().zip(rows) {
+            let (keys, values) = &mut sequence.cache.blocks[block];
+            backend.copy_rows(key, rows.clone(), width, keys, sequence.cache.length);
+            backend.copy_rows(value, rows.clone(), width, values, sequence.cache.length);
+        }
+        let cached: Vec<CachedRows<'_, B>> = sequences
+            .iter()
+            .zip(rows)
+            .map(|(sequence, rows)| {
+                let (keys, values) = &sequence.cache.blocks[block];
+                CachedRows { rows: rows.clone(), past: sequence.cache.length, keys, values }
+            })
+            .collect();
+        backend.attention_cached(self.heads(), &cached, query, attended);
+        project(Projection::Output, attended, delta, sequences);
+
+        backend.rms_norm(count, stream, Some(delta), &weights.middle_norm, epsilon, hidden, inverse);
+        project(Projection::Gate, hidden, gate, sequences);
+        project(Projection::Up, hidden, up, sequences);
+        backend.swiglu_in_place(count * self.config.intermediate_size, gate, up);
+        project(Projection::Down, gate, delta, sequences);
+    }
+
+    /// Logits of the chosen new tokens, by row of the last [`Llama::extend`]: (chosen, vocabulary).
+    pub fn logits(&self, work: &Workspace<B>, rows: &[usize]) -> Vec<f32> {
+        self.backend.logits(&work.hidden, &self.head, rows)
+    }
+
+    fn reserve(&self, work: &mut Workspace<B>, tokens: usize) {
+        let config = &self.config;
+        let (hidden, wide) = (tokens * config.hidden_size, tokens * config.intermediate_size);
+        let (query, narrow) = (tokens * config.query_size(), tokens * config.key_value_size());
+        for (buffer, length) in [
+            (&mut work.stream, hidden),
+            (&mut work.delta, hidden),
+            (&mut work.hidden, hidden),
+            (&mut work.inverse, tokens),
+            (&mut work.query, query),
+            (&mut work.key, narrow),
+            (&mut work.value, narrow),
+            (&mut work.attended, query),
+            (&mut work.gate, wide),
+            (&mut work.up, wide),
+        ] {
+            self.backend.reserve(buffer, length);
+        }
+    }
+}
+
+fn rows_of<B: Backend>(sequences: &[Extension<'_, B>]) -> Vec<Range<usize>> {
+    let mut end = 0;
+    sequences
+        .iter()
+        .map(|sequence| {
+            end += sequence.ids.len();
+            end - sequence.ids.len()..end
+        })
+        .collect()
+}
+
+/// The adapters of one projection; neighbouring sequences with the same adapter are one stretch of rows.
+fn adapters_of<'a, B: Backend>(
+    sequences: &[Extension<'a, B>],
+    rows: &[Range<usize>],
+    block: usize,
+    projection: Projection,
+) -> Vec<Adapted<'a, B>> {
+    let mut adapters: Vec<Adapted<'a, B>> = Vec::new();
+    for (sequence, rows) in sequences.iter().zip(rows) {
+        let Some(adapter) = sequence.adapter else { continue };
+        let Some(factors) = adapter.layout.factors(block, projection) else { continue };
+        match adapters.last_mut() {
+            Some(last) if std::ptr::eq(last.parameters, &raw const adapter.parameters) && last.rows.end == rows.start => {
+                last.rows.end = rows.end;
+            }
+            _ => adapters.push(Adapted {
+                parameters: &adapter.parameters,
+                factors,
+                scale: adapter.config.scale(),
+                rows: rows.clone(),
+                dropout: None,
+            }),
+        }
+    }
+    adapters
+}

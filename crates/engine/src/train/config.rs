@@ -1,0 +1,148 @@
+//! What the user may set about training: [`TrainConfig`].
+
+use serde::{Deserialize, Serialize};
+
+use super::schedule::Schedule;
+use crate::error::EngineError;
+use crate::lora::{LoraConfig, Projection};
+
+/// Which tokens the loss covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LossOn {
+    /// The answer and the token that ends it.
+    Answer,
+    /// Every token but the first.
+    All,
+}
+
+/// What happens to a row that is longer than the cutoff.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overlong {
+    /// It is left out, counted and named.
+    Drop,
+    /// Training does not start.
+    Error,
+}
+
+/// The settings of a run; the section `[train]` of a configuration file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// How a row becomes text: `bioinstruct`, `alpaca`, `chat` or a path.
+    pub template: String,
+    /// Passes over the data, where `max_steps` is zero.
+    pub epochs: f64,
+    /// Optimizer steps; zero takes them from `epochs`.
+    pub max_steps: usize,
+    /// Rows of one optimizer step.
+    pub batch_rows: usize,
+    /// Instead of `batch_rows`: as many rows as fit this many tokens; zero is off.
+    pub batch_tokens: usize,
+    /// Rows of one step are computed in units of about this many tokens, whose gradients are added pairwise. It bounds
+    /// the memory of activations, and belongs to the result's last bits.
+    pub unit_tokens: usize,
+    /// Most tokens of a row; zero takes the model's context.
+    pub cutoff: usize,
+    /// What happens to longer rows.
+    pub overlong: Overlong,
+    /// What the loss covers.
+    pub loss: LossOn,
+    /// Inner size of the adapters.
+    pub rank: usize,
+    /// Their update is scaled by alpha / rank.
+    pub alpha: f64,
+    /// Dropout of their inputs.
+    pub dropout: f64,
+    /// Adapted projections: `q`, `k`, `v`, `o`, `gate`, `up`, `down` or `all-linear`.
+    pub targets: Vec<String>,
+    /// Greatest learning rate.
+    pub lr: f64,
+    /// How the rate falls after the warm-up.
+    pub schedule: Schedule,
+    /// Share of the steps in which the rate rises from zero.
+    pub warmup_ratio: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// The gradient is scaled down to this norm; zero is off.
+    pub max_grad_norm: f64,
+    /// A checkpoint every so many steps; zero writes only the last.
+    pub checkpoint_every: usize,
+    /// The dev loss every so many steps, besides before the first and after the last; zero is off.
+    pub evaluate_every: usize,
+    /// Share of the rows held out as dev rows where no dev file is given.
+    pub dev_fraction: f64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            template: "bioinstruct".to_owned(),
+            epochs: 3.0,
+            max_steps: 0,
+            batch_rows: 8,
+            batch_tokens: 0,
+            unit_tokens: 1024,
+            cutoff: 0,
+            overlong: Overlong::Drop,
+            loss: LossOn::Answer,
+            rank: 16,
+            alpha: 32.0,
+            dropout: 0.05,
+            targets: vec!["all-linear".to_owned()],
+            lr: 2e-4,
+            schedule: Schedule::Cosine,
+            warmup_ratio: 0.03,
+            weight_decay: 0.0,
+            max_grad_norm: 1.0,
+            checkpoint_every: 50,
+            evaluate_every: 0,
+            dev_fraction: 0.05,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The adapter that these settings make.
+    pub fn lora(&self) -> Result<LoraConfig, EngineError> {
+        let config = LoraConfig {
+            rank: self.rank,
+            alpha: self.alpha,
+            dropout: self.dropout,
+            rank_stabilised: false,
+            targets: Projection::parse_targets(&self.targets)?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses numbers that make no run.
+    pub fn check(&self) -> Result<(), EngineError> {
+        let positive = |setting, value: f64| {
+            if value.is_finite() && value > 0.0 {
+                return Ok(());
+            }
+            Err(EngineError::Setting { setting, reason: format!("{value} is not positive") })
+        };
+        let between = |setting, value: f64, most: f64| {
+            if (0.0..=most).contains(&value) {
+                return Ok(());
+            }
+            Err(EngineError::Setting { setting, reason: format!("{value} is not between 0 and {most}") })
+        };
+        self.lora()?;
+        positive("train.lr", self.lr)?;
+        positive("train.unit_tokens", self.unit_tokens as f64)?;
+        if self.max_steps == 0 {
+            positive("train.epochs", self.epochs)?;
+        }
+        if self.batch_tokens == 0 {
+            positive("train.batch_rows", self.batch_rows as f64)?;
+        }
+        between("train.warmup_ratio", self.warmup_ratio, 1.0)?;
+        between("train.weight_decay", self.weight_decay, 1.0)?;
+        between("train.max_grad_norm", self.max_grad_norm, f64::MAX)?;
+        between("train.dev_fraction", self.dev_fraction, 0.9)
+    }
+}

@@ -1,0 +1,234 @@
+//! The network against transformers and PEFT: logits, losses, gradients and optimizer steps of a tiny random LLaMA.
+//!
+//! The goldens and the scripts that made them are in `tests/goldens/engine`.
+
+use std::path::{Path, PathBuf};
+
+use bioinstruct_engine::backend::{AdamW, Backend, Cpu};
+use bioinstruct_engine::format::{ModelFile, Safetensors};
+use bioinstruct_engine::kernels::KernelPath;
+use bioinstruct_engine::kernels::panels::Precision;
+use bioinstruct_engine::model::inference::{Extension, Workspace};
+use bioinstruct_engine::model::training::{Batch, Step};
+use bioinstruct_engine::model::{Llama, LoadOptions};
+use bioinstruct_engine::peft;
+use bioinstruct_engine::lora::Adapter;
+use serde_json::Value;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn golden(name: &str) -> PathBuf {
+    repository().join("tests/goldens/engine").join(name)
+}
+
+fn model(name: &str, path: KernelPath, threads: usize) -> Llama<Cpu> {
+    let file = ModelFile::open(&repository().join("tests/fixtures").join(name)).unwrap();
+    let options = LoadOptions { precision: Precision::F32, training: true, positions: 0 };
+    Llama::load(&file, Cpu::with_path(path, threads).unwrap(), options).unwrap()
+}
+
+fn paths() -> impl Iterator<Item = KernelPath> {
+    KernelPath::ALL.into_iter().filter(|path| path.available())
+}
+
+fn floats(file: &Safetensors, name: &str) -> Vec<f32> {
+    file.tensor(name).unwrap().to_f32()
+}
+
+fn integers(file: &Path, name: &str) -> Vec<i64> {
+    // Token ids are I64, which the model reader refuses by design: the crate of the format reads them.
+    let bytes = fs_err::read(file).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let view = tensors.tensor(name).unwrap();
+    view.data().chunks_exact(8).map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+fn values(file: &Path, name: &str) -> Vec<f32> {
+    let bytes = fs_err::read(file).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let view = tensors.tensor(name).unwrap();
+    view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+fn ids(file: &Path, name: &str) -> Vec<u32> {
+    integers(file, name).into_iter().map(|id| u32::try_from(id).unwrap()).collect()
+}
+
+/// ‖found − expected‖ / ‖expected‖.
+fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let difference: f64 = found.iter().zip(expected).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    let size: f64 = expected.iter().map(|b| f64::from(*b).powi(2)).sum();
+    (difference / size).sqrt()
+}
+
+fn all_logits(model: &Llama<Cpu>, adapter: Option<&Adapter<Cpu>>, ids: &[u32]) -> Vec<f32> {
+    let mut work = Workspace::new(model.backend());
+    let mut cache = model.new_cache();
+    model.extend(&mut work, &mut [Extension { ids, cache: &mut cache, adapter }]);
+    model.logits(&work, &(0..ids.len()).collect::<Vec<_>>())
+}
+
+fn example(file: &Path, sequence: usize) -> (Vec<u32>, Vec<bool>) {
+    let learned = integers(file, &format!("seq{sequence}.labels")).iter().map(|label| *label != -100).collect();
+    (ids(file, &format!("seq{sequence}.ids")), learned)
+}
+
+#[test]
+fn logits_equal_transformers() {
+    let file = golden("tiny_logits.safetensors");
+    for path in paths() {
+        for (name, keys) in [("tiny-llama", &["seq0", "seq1", "seq2"][..]), ("tiny-llama-tied", &["tied"])] {
+            let model = model(name, path, 2);
+            for key in keys {
+                let found = all_logits(&model, None, &ids(&file, &format!("{key}.ids")));
+                let error = relative_error(&found, &values(&file, &format!("{key}.logits")));
+                assert!(error < 1e-4, "{name} {key} {path:?}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn adapter_logits_loss_and_gradients_equal_peft() {
+    let file = golden("tiny_lora.safetensors");
+    for path in paths() {
+        let model = model("tiny-llama", path, 2);
+        let adapter = peft::load(model.backend(), model.config(), &golden("tiny_adapter")).unwrap().adapter;
+        let mut batch = Batch::default();
+        for sequence in 0..3 {
+            let (ids, learned) = example(&file, sequence);
+            let found = all_logits(&model, Some(&adapter), &ids);
+            let error = relative_error(&found, &values(&file, &format!("seq{sequence}.logits")));
+            assert!(error < 1e-4, "logits of sequence {sequence}, {path:?}: {error}");
+            batch.push(&ids, &learned);
+        }
+        let mut gradient = model.backend().zeros(adapter.layout.length());
+        let scale = 1.0 / batch.labels.len() as f32;
+        let step = Step { scale, dropout: None };
+        let losses =
+            model.losses_and_gradient(&mut model.new_tape(), &adapter, &batch, step, &mut gradient);
+        let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() * f64::from(scale);
+        let expected = f64::from(values(&file, "loss")[0]);
+        assert!((loss - expected).abs() < 1e-5 * expected, "loss {loss}, {expected}");
+        for (name, range) in peft::tensor_names(&adapter.layout) {
+            let error = relative_error(&gradient[range], &values(&file, &format!("grad.{name}")));
+            assert!(error < 1e-3, "gradient of {name}, {path:?}: {error}");
+        }
+    }
+}
+
+/// The learning rate, batch and settings of each step come from the golden's own record.
+#[test]
+fn adamw_steps_equal_torch() {
+    let file = golden("tiny_lora.safetensors");
+    let record: Value = serde_json::from_str(&fs_err::read_to_string(golden("tiny_lora.json")).unwrap()).unwrap();
+    let model = model("tiny-llama", KernelPath::Portable, 2);
+    for (variant, settings) in record["variants"].as_object().unwrap() {
+        let mut adapter = peft::load(model.backend(), model.config(), &golden("tiny_adapter")).unwrap().adapter;
+        let length = adapter.layout.length();
+        let (mut mean, mut square) = (vec![0.0; length], vec![0.0; length]);
+        let mut tape = model.new_tape();
+        for step in 0..3 {
+            let mut batch = Batch::default();
+            for sequence in settings["batches"][step].as_array().unwrap() {
+                let (ids, learned) = example(&file, usize::try_from(sequence.as_u64().unwrap()).unwrap());
+                batch.push(&ids, &learned);
+            }
+            let mut gradient = model.backend().zeros(length);
+            let scale = 1.0 / batch.labels.len() as f32;
+            let losses = model.losses_and_gradient(
+                &mut tape,
+                &adapter,
+                &batch,
+                Step { scale, dropout: None },
+                &mut gradient,
+            );
+            let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() * f64::from(scale);
+            let expected = settings["loss"][step].as_f64().unwrap();
+            assert!((loss - expected).abs() < 1e-4 * expected, "{variant} loss of step {step}: {loss}, {expected}");
+            let norm = model.backend().norm(&gradient);
+            let expected = settings["grad_norm"][step].as_f64().unwrap();
+            assert!((norm - expected).abs() < 1e-3 * expected, "{variant} norm of step {step}: {norm}, {expected}");
+            let limit = settings["max_norm"].as_f64().unwrap();
+            let optimizer = AdamW {
+                learning_rate: settings["lr_used"][step].as_f64().unwrap(),
+                beta1: 0.9,
+                beta2: 0.999,
+                epsilon: 1e-8,
+                weight_decay: settings["weight_decay"].as_f64().unwrap(),
+                step: step as u64 + 1,
+                gradient_scale: (limit / (norm + 1e-6)).min(1.0) as f32,
+            };
+            model.backend().adamw(optimizer, &mut adapter.parameters, &gradient, &mut mean, &mut square);
+            for (name, range) in peft::tensor_names(&adapter.layout) {
+                let expected = values(&file, &format!("{variant}.step{}.{name}", step + 1));
+                let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+                let difference = adapter.parameters[range]
+                    .iter()
+                    .zip(&expected)
+                    .fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+                assert!(difference < 1e-4 * largest, "{variant} {name} after step {}: {difference}", step + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sequence_has_the_same_bits_alone_in_a_batch_in_pieces_and_on_any_number_of_threads() {
+    let file = golden("tiny_logits.safetensors");
+    let sequences: Vec<Vec<u32>> = (0..3).map(|at| ids(&file, &format!("seq{at}.ids"))).collect();
+    for path in paths() {
+        let alone: Vec<Vec<f32>> = {
+            let model = model("tiny-llama", path, 1);
+            sequences.iter().map(|ids| all_logits(&model, None, ids)).collect()
+        };
+        for threads in [1, 2, 4] {
+            let model = model("tiny-llama", path, threads);
+            let mut work = Workspace::new(model.backend());
+            let mut caches = [model.new_cache(), model.new_cache(), model.new_cache()];
+            let mut batch: Vec<Extension<'_, Cpu>> = caches
+                .iter_mut()
+                .zip(&sequences)
+                .map(|(cache, ids)| Extension { ids, cache, adapter: None })
+                .collect();
+            model.extend(&mut work, &mut batch);
+            let rows: Vec<usize> = (0..sequences.iter().map(Vec::len).sum()).collect();
+            assert_eq!(model.logits(&work, &rows), alone.concat(), "{path:?}, {threads} threads, one batch");
+
+            let (first, second) = sequences[2].split_at(20);
+            let mut prefix = model.new_cache();
+            model.extend(&mut work, &mut [Extension { ids: first, cache: &mut prefix, adapter: None }]);
+            let mut rest = model.fork_cache(&prefix);
+            model.extend(&mut work, &mut [Extension { ids: second, cache: &mut rest, adapter: None }]);
+            let found = model.logits(&work, &[second.len() - 1]);
+            assert_eq!(found, alone[2][32 * 512..], "{path:?}, {threads} threads, after a shared prefix");
+        }
+    }
+}
+
+#[test]
+fn gradients_have_the_same_bits_on_any_number_of_threads() {
+    let file = golden("tiny_lora.safetensors");
+    let run = |path: KernelPath, threads: usize| {
+        let model = model("tiny-llama", path, threads);
+        let adapter = peft::load(model.backend(), model.config(), &golden("tiny_adapter")).unwrap().adapter;
+        let mut batch = Batch::default();
+        for sequence in 0..3 {
+            let (ids, learned) = example(&file, sequence);
+            batch.push(&ids, &learned);
+        }
+        let streams = [7, 8, 9].map(|seed| bioinstruct_core::random::Stream::new(seed, "dropout"));
+        let step = Step { scale: 0.1, dropout: Some((0.1, &streams)) };
+        let mut gradient = model.backend().zeros(adapter.layout.length());
+        let losses = model.losses_and_gradient(&mut model.new_tape(), &adapter, &batch, step, &mut gradient);
+        (losses, gradient)
+    };
+    for path in paths() {
+        let one = run(path, 1);
+        assert_eq!(one, run(path, 2));
+        assert_eq!(one, run(path, 4));
+    }
+}
