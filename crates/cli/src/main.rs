@@ -1,2 +1,45 @@
-//! The `bioinstruct` command.
-fn main() {}
+//! The `bioinstruct` command: `main` maps errors to exit codes, [`verbs`] holds one file for each verb.
+
+mod arguments;
+mod config;
+mod console;
+mod failure;
+mod interrupt;
+mod model;
+mod report;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Verb};
+use crate::console::Console;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    console::start_logging(arguments.globals.verbose);
+    let console = Console::new(arguments.globals.json);
+    match run(arguments, &console) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}
+
+fn run(arguments: Arguments, console: &Console) -> anyhow::Result<()> {
+    let globals = &arguments.globals;
+    match arguments.verb {
+        Verb::Quickstart(verb) => verbs::quickstart::run(&verb, globals, console),
+        Verb::Generate(verb) => verbs::generate::run(&verb, globals, console),
+        Verb::Curate(verb) => verbs::curate::run(&verb, globals, console),
+        Verb::Train(verb) => verbs::train::run(&verb, globals, console),
+        Verb::Eval(verb) => verbs::eval::run(&verb, globals, console),
+        Verb::Report(verb) => verbs::report::run(&verb, globals, console),
+        Verb::Chat(verb) => verbs::chat::run(&verb, globals, console),
+        Verb::Preview(verb) => verbs::preview::run(&verb, globals, console),
+        Verb::Models(verb) => verbs::models::run(&verb, globals, console),
+        Verb::Tasks(verb) => verbs::tasks::run(&verb, console),
+        Verb::Status(verb) => verbs::status::run(&verb, console),
+        Verb::Doctor => verbs::doctor::run(globals, console),
+    }
+}

@@ -1,4 +1,5 @@
-//! Layered configuration: defaults, then a TOML file, then `--set key=value`, then flags; the main function is [`resolve`].
+//! Layered configuration: defaults, then a verb's own preset, then a TOML file, then `--set key=value`, then flags; the main
+//! function is [`resolve`].
 //!
 //! The result is written into each stage's manifest, so a run can be repeated from its directory alone.
 
@@ -64,27 +65,32 @@ impl Diagnose for ConfigError {
 
 /// Merges the layers, later ones over earlier ones, and reads the result as `T`.
 ///
-/// `T::default()` is the lowest layer; `flags` holds only what the user typed.
-pub fn resolve<T>(file: Option<&Path>, sets: &[String], flags: Table) -> Result<T, ConfigError>
+/// `T::default()` is the lowest layer, the text of `preset` (TOML, may be empty) the one above it; `flags` holds only what
+/// the user typed.
+pub fn resolve<T>(preset: &str, file: Option<&Path>, sets: &[String], flags: Table) -> Result<T, ConfigError>
 where
     T: Default + Serialize + DeserializeOwned,
 {
     let mut merged = Table::try_from(T::default()).map_err(|error| ConfigError::Value {
         reason: error.to_string(),
     })?;
+    merge(&mut merged, parse(preset, Path::new("preset"))?);
     if let Some(path) = file {
         let text = fs_err::read_to_string(path)?;
-        let table: Table = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
-            path: path.to_owned(),
-            reason: error.to_string().trim_end().to_owned(),
-        })?;
-        merge(&mut merged, table);
+        merge(&mut merged, parse(&text, path)?);
     }
     for argument in sets {
         merge(&mut merged, parse_set(argument)?);
     }
     merge(&mut merged, flags);
     serde_path(merged)
+}
+
+fn parse(text: &str, path: &Path) -> Result<Table, ConfigError> {
+    toml::from_str(text).map_err(|error| ConfigError::Syntax {
+        path: path.to_owned(),
+        reason: error.to_string().trim_end().to_owned(),
+    })
 }
 
 fn serde_path<T: DeserializeOwned>(table: Table) -> Result<T, ConfigError> {
@@ -172,7 +178,7 @@ mod tests {
 
     fn set(arguments: &[&str]) -> Result<Sample, ConfigError> {
         let owned: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
-        resolve(None, &owned, Table::new())
+        resolve("", None, &owned, Table::new())
     }
 
     #[test]

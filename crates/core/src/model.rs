@@ -217,6 +217,12 @@ pub trait Exchange {
 
     /// Takes an event; `Break` stops the run and drops what is in flight.
     fn event(&mut self, event: ChatEvent) -> ControlFlow<()>;
+
+    /// The request is about to be sent again, because an attempt failed like this; what must be durable before its bytes
+    /// leave is written now. `Break` stops the run as in [`Exchange::event`]. Local models never call it.
+    fn retry(&mut self, _id: &str, _error: &str, _in_doubt: bool) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 }
 
 /// Names what computed a result, so that results of different models are never mixed up.

@@ -1,1 +1,8 @@
 //! Row formats, quarantine, task files, readers of the owners' file formats and splits.
+//!
+//! [`rows`] reads instruction rows from any file that holds them and names every bad one; [`split`](mod@split) parts rows
+//! into train and dev so that no question stands on both sides.
+
+pub mod rows;
+pub mod split;
+pub mod task;

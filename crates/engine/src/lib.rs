@@ -8,11 +8,14 @@ pub mod backend;
 pub mod error;
 pub mod format;
 pub mod kernels;
+pub mod local;
 pub mod lora;
 pub mod model;
 pub mod ops;
 pub mod peft;
+pub mod sample;
 pub mod source;
 pub mod tokenizer;
+pub mod train;
 
 pub use error::EngineError;

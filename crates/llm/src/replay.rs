@@ -11,7 +11,7 @@ use bioinstruct_core::model::{
 };
 use bioinstruct_core::random::Stream;
 
-type Answer = Box<dyn FnMut(&ChatRequest) -> ChatEvent>;
+type Answer = Box<dyn FnMut(&ChatRequest) -> ChatEvent + Send>;
 
 /// A model that answers from a record.
 pub struct Replay {
@@ -39,7 +39,7 @@ impl Replay {
                 ]
             })
             .collect();
-        let digest = ContentHash::of_parts(parts.iter().map(|part| part.as_bytes()));
+        let digest = ContentHash::of_parts(parts.iter().map(String::as_bytes));
         let answer = move |request: &ChatRequest| match recorded.get(&request.id) {
             Some(reply) => ChatEvent::Reply(reply.clone()),
             None => ChatEvent::Failure {
@@ -54,7 +54,7 @@ impl Replay {
     /// Answers each request with what the function gives: a reply or a failure that carries the request's id.
     pub fn from_function(
         name: &str,
-        answer: impl FnMut(&ChatRequest) -> ChatEvent + 'static,
+        answer: impl FnMut(&ChatRequest) -> ChatEvent + Send + 'static,
     ) -> Self {
         let digest = ContentHash::of_parts([b"function".as_slice(), name.as_bytes()]);
         Self::with_answer(name, &digest, Box::new(answer))

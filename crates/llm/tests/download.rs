@@ -82,7 +82,7 @@ fn a_file_is_stored_whole_and_progress_is_told() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&seen);
     let downloader = downloader().with_progress(Box::new(move |done, whole| {
-        told.lock().unwrap().push((done, whole))
+        told.lock().unwrap().push((done, whole));
     }));
     assert_eq!(hub.get(&downloader, "/m", 300_000).unwrap(), bytes);
     assert_eq!(seen.lock().unwrap().last(), Some(&(300_000, Some(300_000))));

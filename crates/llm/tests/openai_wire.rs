@@ -180,7 +180,7 @@ fn a_slow_caller_lets_no_time_limit_run_out() {
             &mut self,
             event: bioinstruct_core::model::ChatEvent,
         ) -> std::ops::ControlFlow<()> {
-            std::thread::sleep(Duration::from_millis(600));
+            std::thread::sleep(Duration::from_millis(1300));
             self.0.event(event)
         }
     }
@@ -188,7 +188,7 @@ fn a_slow_caller_lets_no_time_limit_run_out() {
         std::thread::sleep(Duration::from_millis(number as u64 * 100));
         stream.write_all(&full_answer("x")).unwrap_or_default();
     });
-    config.timeouts.total = Duration::from_millis(500);
+    config.timeouts.total = Duration::from_millis(1100);
     config.concurrency = 3;
     let mut slow = Slow(Script::of(3));
     bioinstruct_core::model::ChatModel::run(

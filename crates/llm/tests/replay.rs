@@ -1,7 +1,5 @@
 //! Replays stand in for a model: by recorded replies, by a function, in any order.
 
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
 #[expect(dead_code, reason = "shared with the tests of HTTP clients")]
 mod script;
 

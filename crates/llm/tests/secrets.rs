@@ -76,7 +76,7 @@ fn the_key_appears_nowhere() {
         .enable_all()
         .build()
         .unwrap();
-    let mut seen = String::new();
+    let mut seen = Vec::new();
     let mut received = 0;
     for answer in echoes() {
         let server = runtime.block_on(MockServer::start());
@@ -91,16 +91,17 @@ fn the_key_appears_nowhere() {
         let mut script = Script::of(1);
         let result = client.run(&mut script);
         if let Err(error) = &result {
-            seen += &format!("{error} {error:?} {:?}\n", error.hint());
+            seen.push(format!("{error} {error:?} {:?}", error.hint()));
         }
-        seen += &format!(
-            "{config:?} {client:?} {:?} {:?}\n",
+        seen.push(format!(
+            "{config:?} {client:?} {:?} {:?}",
             script.events, script.retries
-        );
+        ));
         received += runtime.block_on(server.received_requests()).unwrap().len();
     }
     assert!(received >= 15, "{received}");
-    seen += &String::from_utf8_lossy(&log.0.lock().unwrap());
+    seen.push(String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned());
+    let seen = seen.join("\n");
     assert!(seen.contains("attempt failed"), "the log was not recorded");
     for start in 0..=CANARY.len() - 12 {
         let piece = &CANARY[start..start + 12];

@@ -1,6 +1,6 @@
 """Token ids of 200 texts from llama.cpp and from Hugging Face, for the tests of crates/engine/src/tokenizer.
 
-Usage: make_tokenizer.py SMOLLM2.gguf SMOLLM2_HF_FOLDER   (both as shared/peers/setup.sh writes them)
+Usage: make_tokenizer.py SMOLLM2.gguf SMOLLM2_HF   (the demo model's file, and the same as a Hugging Face folder: ../README.md)
 Made with: python 3.11, llama-cpp-python 0.3.36, transformers 5.23.0, tokenizers 0.23.3, gguf 0.19.0, sentencepiece 0.2.3
 
 Writes beside itself:

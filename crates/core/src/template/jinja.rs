@@ -1,5 +1,6 @@
 //! The one place where Jinja runs, with limits on work and output: [`render`].
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use minijinja::syntax::SyntaxConfig;
@@ -39,6 +40,24 @@ pub fn render(
         name: name.to_owned(),
         reason: error.to_string(),
     })
+}
+
+/// The variables that a template expects to be given: what a caller compares with what it has, before the first rendering.
+pub fn variables(name: &str, source: &str) -> Result<BTreeSet<String>, TemplateError> {
+    let failed = |error: &Error| TemplateError::Render {
+        name: name.to_owned(),
+        reason: message(error),
+    };
+    let environment = environment(false).map_err(|error| failed(&error))?;
+    let template = environment
+        .template_from_str(source)
+        .map_err(|error| failed(&error))?;
+    let globals: BTreeSet<&str> = environment.globals().map(|(name, _)| name).collect();
+    Ok(template
+        .undeclared_variables(false)
+        .into_iter()
+        .filter(|variable| !globals.contains(variable.as_str()))
+        .collect())
 }
 
 /// Renders with the user's fields kept apart from the template's own text.
@@ -165,6 +184,14 @@ mod tests {
             "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
         let error = render("bomb", source, json!({}), false).unwrap_err();
         assert!(matches!(error, TemplateError::Render { .. }), "{error}");
+    }
+
+    #[test]
+    fn variables_are_those_that_must_be_given() {
+        let source = "{{ a.b }}{% for c in d %}{{ loop.index }}{{ c }}{% endfor %}{{ range(3) }}";
+        let found = variables("x", source).unwrap();
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["a", "d"]);
+        assert!(variables("x", "{{ a").is_err());
     }
 
     #[test]

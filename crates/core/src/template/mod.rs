@@ -10,7 +10,7 @@ mod jinja;
 
 pub use chat::ChatTemplate;
 pub use instruction::InstructionTemplate;
-pub use jinja::render;
+pub use jinja::{render, variables};
 
 use std::path::PathBuf;
 

@@ -28,7 +28,11 @@ impl<'a> Cursor<'a> {
     }
 
     /// The range of the next `length` bytes, which are skipped.
-    pub(crate) fn take(&mut self, length: u64, what: &'static str) -> Result<Range<usize>, Problem> {
+    pub(crate) fn take(
+        &mut self,
+        length: u64,
+        what: &'static str,
+    ) -> Result<Range<usize>, Problem> {
         let available = self.remaining();
         match usize::try_from(length) {
             Ok(length) if length <= available => {

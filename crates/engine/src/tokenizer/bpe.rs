@@ -11,7 +11,7 @@ use tokenizers::models::bpe::{BPE, Vocab};
 use super::error::TokenizerProblem;
 use super::vocabulary::{Kind, RawToken, check_count};
 
-const MAXIMUM_MERGES: usize = 1 << 21;
+const MAXIMUM_MERGES: usize = 1 << 20;
 
 /// A merge list in order of rank.
 pub(super) type Merges = Vec<(String, String)>;
@@ -64,13 +64,17 @@ impl Bpe {
             .fuse_unk(options.fuse_unknown);
         if let Some(unknown) = &options.unknown {
             if !ids.contains_key(unknown.as_str()) {
-                return Err(TokenizerProblem::Missing { field: format!("the unknown token {unknown:?}") });
+                return Err(TokenizerProblem::Missing {
+                    field: format!("the unknown token {unknown:?}"),
+                });
             }
             builder = builder.unk_token(unknown.clone());
         }
         let model = builder
             .build()
-            .map_err(|error| TokenizerProblem::Unsupported { what: format!("this BPE model ({error})") })?;
+            .map_err(|error| TokenizerProblem::Unsupported {
+                what: format!("this BPE model ({error})"),
+            })?;
         Ok(Self { model, options })
     }
 
@@ -81,7 +85,10 @@ impl Bpe {
 
     /// Appends the ids of one word (in the vocabulary's spelling).
     pub(super) fn encode(&self, word: &str, ids: &mut Vec<u32>) {
-        let tokens = self.model.tokenize(word).expect("fails only for an unknown token that is missing");
+        let tokens = self
+            .model
+            .tokenize(word)
+            .expect("fails only for an unknown token that is missing");
         ids.extend(tokens.iter().map(|token| token.id));
     }
 }
@@ -92,9 +99,15 @@ pub(super) fn ids_by_text(
 ) -> Result<HashMap<&str, u32>, TokenizerProblem> {
     let mut ids = HashMap::with_capacity(tokens.len());
     for (id, token) in tokens.iter().enumerate() {
-        let (Some(token), second) = (token, id as u32) else { continue };
+        let (Some(token), second) = (token, id as u32) else {
+            continue;
+        };
         if let Some(first) = ids.insert(token.text.as_str(), second) {
-            return Err(TokenizerProblem::TokenTwice { text: token.text.clone(), first, second });
+            return Err(TokenizerProblem::TokenTwice {
+                text: token.text.clone(),
+                first,
+                second,
+            });
         }
     }
     Ok(ids)
@@ -109,25 +122,40 @@ fn validated(
     check_count("merges", merges.len(), MAXIMUM_MERGES)?;
     let longest = ids.keys().map(|text| text.len()).max().unwrap_or(0);
     let kind = |piece: &str| {
-        ids.get(piece).and_then(|id| tokens[*id as usize].as_ref()).map(|token| token.kind)
+        ids.get(piece)
+            .and_then(|id| tokens[*id as usize].as_ref())
+            .map(|token| token.kind)
     };
     let mut seen: BTreeSet<(u32, u32)> = BTreeSet::new();
     let mut kept = Vec::with_capacity(merges.len());
     for (number, (left, right)) in merges.into_iter().enumerate() {
         let length = left.len() + right.len();
         if length > longest {
-            return Err(TokenizerProblem::MergeTooLong { number, length, longest });
+            return Err(TokenizerProblem::MergeTooLong {
+                number,
+                length,
+                longest,
+            });
         }
         let merged = format!("{left}{right}");
         let mut reserved = false;
         for piece in [&left, &right, &merged] {
             match kind(piece) {
                 Some(kind) => reserved |= kind.is_reserved(),
-                None => return Err(TokenizerProblem::MergePiece { number, piece: piece.clone() }),
+                None => {
+                    return Err(TokenizerProblem::MergePiece {
+                        number,
+                        piece: piece.clone(),
+                    });
+                }
             }
         }
         if !seen.insert((ids[left.as_str()], ids[right.as_str()])) {
-            return Err(TokenizerProblem::MergeTwice { number, left, right });
+            return Err(TokenizerProblem::MergeTwice {
+                number,
+                left,
+                right,
+            });
         }
         if !reserved {
             kept.push((left, right));
@@ -143,12 +171,20 @@ mod tests {
     fn tokens(texts: &[(&str, Kind)]) -> Vec<Option<RawToken>> {
         texts
             .iter()
-            .map(|(text, kind)| Some(RawToken { text: (*text).to_string(), kind: *kind }))
+            .map(|(text, kind)| {
+                Some(RawToken {
+                    text: (*text).to_string(),
+                    kind: *kind,
+                })
+            })
             .collect()
     }
 
     fn merges(pairs: &[(&str, &str)]) -> Merges {
-        pairs.iter().map(|(left, right)| ((*left).to_string(), (*right).to_string())).collect()
+        pairs
+            .iter()
+            .map(|(left, right)| ((*left).to_string(), (*right).to_string()))
+            .collect()
     }
 
     fn letters() -> Vec<Option<RawToken>> {
@@ -164,7 +200,8 @@ mod tests {
 
     #[test]
     fn merges_run_in_order_of_rank() {
-        let bpe = Bpe::new(&letters(), merges(&[("a", "b")]), BpeOptions::default()).expect("valid");
+        let bpe =
+            Bpe::new(&letters(), merges(&[("a", "b")]), BpeOptions::default()).expect("valid");
         let mut ids = Vec::new();
         bpe.encode("aabb", &mut ids);
         assert_eq!(ids, [0, 2, 1]);
@@ -174,7 +211,10 @@ mod tests {
     fn no_merge_spells_a_control_token() {
         let pairs = merges(&[("<s", ">")]);
         for ignore_merges in [false, true] {
-            let options = BpeOptions { ignore_merges, ..BpeOptions::default() };
+            let options = BpeOptions {
+                ignore_merges,
+                ..BpeOptions::default()
+            };
             let bpe = Bpe::new(&letters(), pairs.clone(), options).expect("valid");
             let mut ids = Vec::new();
             bpe.encode("<s>", &mut ids);
@@ -189,13 +229,35 @@ mod tests {
         };
         // the case in which the crate's own builder indexes past its buffer
         let error = refuse(&[("ab", "ab")]);
-        assert!(matches!(error, TokenizerProblem::MergeTooLong { number: 0, length: 4, longest: 3 }));
+        assert!(matches!(
+            error,
+            TokenizerProblem::MergeTooLong {
+                number: 0,
+                length: 4,
+                longest: 3
+            }
+        ));
         let error = refuse(&[("a", "b"), ("b", "a")]);
-        assert!(matches!(error, TokenizerProblem::MergePiece { number: 1, piece } if piece == "ba"));
-        assert!(matches!(refuse(&[("a", "x")]), TokenizerProblem::MergePiece { .. }));
-        assert!(matches!(refuse(&[("a", "b"), ("a", "b")]), TokenizerProblem::MergeTwice { number: 1, .. }));
+        assert!(
+            matches!(error, TokenizerProblem::MergePiece { number: 1, piece } if piece == "ba")
+        );
+        assert!(matches!(
+            refuse(&[("a", "x")]),
+            TokenizerProblem::MergePiece { .. }
+        ));
+        assert!(matches!(
+            refuse(&[("a", "b"), ("a", "b")]),
+            TokenizerProblem::MergeTwice { number: 1, .. }
+        ));
         let twice = tokens(&[("a", Kind::Normal), ("a", Kind::Normal)]);
         let error = Bpe::new(&twice, Vec::new(), BpeOptions::default()).expect_err("twice");
-        assert!(matches!(error, TokenizerProblem::TokenTwice { first: 0, second: 1, .. }));
+        assert!(matches!(
+            error,
+            TokenizerProblem::TokenTwice {
+                first: 0,
+                second: 1,
+                ..
+            }
+        ));
     }
 }

@@ -31,11 +31,17 @@ pub(super) fn bytes(token: &str) -> Vec<u8> {
     let byte = |character: char| -> Option<u8> {
         match character as u32 {
             plain @ 0..=0xff if ALPHABET[plain as usize] == character => Some(plain as u8),
-            shifted @ 0x100..=0x143 => (0..=255).find(|byte| ALPHABET[usize::from(*byte)] as u32 == shifted),
+            shifted @ 0x100..=0x143 => {
+                (0..=255).find(|byte| ALPHABET[usize::from(*byte)] as u32 == shifted)
+            }
             _ => None,
         }
     };
-    token.chars().map(byte).collect::<Option<_>>().unwrap_or_else(|| token.as_bytes().to_vec())
+    token
+        .chars()
+        .map(byte)
+        .collect::<Option<_>>()
+        .unwrap_or_else(|| token.as_bytes().to_vec())
 }
 
 #[cfg(test)]
@@ -44,11 +50,18 @@ mod tests {
 
     #[test]
     fn the_alphabet_is_a_bijection() {
-        assert_eq!((character(b'A'), character(b' '), character(b'\n')), ('A', 'Ġ', 'Ċ'));
+        assert_eq!(
+            (character(b'A'), character(b' '), character(b'\n')),
+            ('A', 'Ġ', 'Ċ')
+        );
         for byte in 0..=255u8 {
             assert_eq!(bytes(&character(byte).to_string()), [byte]);
         }
         assert_eq!(bytes(&spell("é 猫\n")), "é 猫\n".as_bytes());
-        assert_eq!(bytes("<|猫|>"), "<|猫|>".as_bytes(), "not of the alphabet: literal");
+        assert_eq!(
+            bytes("<|猫|>"),
+            "<|猫|>".as_bytes(),
+            "not of the alphabet: literal"
+        );
     }
 }

@@ -18,13 +18,19 @@ pub struct TokenizerError {
 
 impl TokenizerError {
     pub(crate) fn new(path: &Path, problem: TokenizerProblem) -> Self {
-        Self { path: path.to_path_buf(), problem }
+        Self {
+            path: path.to_path_buf(),
+            problem,
+        }
     }
 }
 
 impl From<FormatError> for TokenizerError {
     fn from(error: FormatError) -> Self {
-        Self { path: error.path, problem: TokenizerProblem::Format(error.problem) }
+        Self {
+            path: error.path,
+            problem: TokenizerProblem::Format(error.problem),
+        }
     }
 }
 
@@ -42,7 +48,9 @@ pub enum TokenizerProblem {
         field: String,
     },
     /// A tokenizer model that is not implemented.
-    #[error("tokenizer model {name:?} is not supported; supported: gpt2 (byte-level BPE), llama (SentencePiece BPE)")]
+    #[error(
+        "tokenizer model {name:?} is not supported; supported: gpt2 (byte-level BPE), llama (SentencePiece BPE)"
+    )]
     UnknownModel {
         /// Name in the file.
         name: String,
@@ -161,7 +169,9 @@ pub enum TokenizerProblem {
         right: String,
     },
     /// A SentencePiece vocabulary that can spell neither every byte nor the unknown.
-    #[error("has no token for the byte {byte:#04x} and no unknown token, so some text could not be encoded")]
+    #[error(
+        "has no token for the byte {byte:#04x} and no unknown token, so some text could not be encoded"
+    )]
     ByteToken {
         /// The first byte without a token.
         byte: u8,
@@ -184,6 +194,8 @@ impl Diagnose for TokenizerError {
                 | TokenizerProblem::UnknownPattern { .. }
                 | TokenizerProblem::Unsupported { .. }
         )
-        .then(|| "take another model; an unknown tokenizer would give wrong tokens silently".to_string())
+        .then(|| {
+            "take another model; an unknown tokenizer would give wrong tokens silently".to_string()
+        })
     }
 }

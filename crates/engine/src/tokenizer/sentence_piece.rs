@@ -64,7 +64,9 @@ impl PartialOrd for Join {
 
 impl Ord for Join {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.score.total_cmp(&other.score).then_with(|| other.left.cmp(&self.left))
+        self.score
+            .total_cmp(&other.score)
+            .then_with(|| other.left.cmp(&self.left))
     }
 }
 
@@ -76,7 +78,11 @@ impl SentencePiece {
     ) -> Result<Self, TokenizerProblem> {
         if scores.len() != tokens.len() {
             let (expected, got) = (tokens.len(), scores.len());
-            return Err(TokenizerProblem::Lengths { what: "scores", expected, got });
+            return Err(TokenizerProblem::Lengths {
+                what: "scores",
+                expected,
+                got,
+            });
         }
         let ids = super::bpe::ids_by_text(tokens)?;
         let mut pieces = HashMap::with_capacity(tokens.len());
@@ -85,7 +91,11 @@ impl SentencePiece {
             let Some(token) = token else { continue };
             if !score.is_finite() {
                 let found = score.to_string();
-                return Err(TokenizerProblem::TokenField { id, what: "score", found });
+                return Err(TokenizerProblem::TokenField {
+                    id,
+                    what: "score",
+                    found,
+                });
             }
             match token.kind {
                 Kind::Normal | Kind::UserDefined => {
@@ -128,7 +138,9 @@ impl SentencePiece {
                 next: Some(index + 1),
             })
             .collect();
-        let Some(last) = symbols.last_mut() else { return };
+        let Some(last) = symbols.last_mut() else {
+            return;
+        };
         last.next = None;
         let mut joins = BinaryHeap::new();
         for left in 0..symbols.len() {
@@ -149,7 +161,13 @@ impl SentencePiece {
             if let Some(next) = next {
                 symbols[next].previous = Some(left);
             }
-            self.propose(text, &symbols, symbols[left].previous, Some(left), &mut joins);
+            self.propose(
+                text,
+                &symbols,
+                symbols[left].previous,
+                Some(left),
+                &mut joins,
+            );
             self.propose(text, &symbols, Some(left), next, &mut joins);
         }
         for symbol in symbols.iter().filter(|symbol| symbol.length > 0) {
@@ -166,11 +184,18 @@ impl SentencePiece {
         right: Option<usize>,
         joins: &mut BinaryHeap<Join>,
     ) {
-        let (Some(left), Some(right)) = (left, right) else { return };
+        let (Some(left), Some(right)) = (left, right) else {
+            return;
+        };
         let length = symbols[left].length + symbols[right].length;
         let start = symbols[left].start;
         if let Some((_, score)) = self.pieces.get(&text[start..start + length]) {
-            joins.push(Join { score: *score, left, right, length });
+            joins.push(Join {
+                score: *score,
+                left,
+                right,
+                length,
+            });
         }
     }
 
@@ -191,18 +216,41 @@ mod tests {
     use super::*;
 
     fn vocabulary() -> (Vec<Option<RawToken>>, Vec<f32>) {
-        let mut tokens = vec![("<unk>".to_string(), Kind::Unknown, 0.0), ("</s>".to_string(), Kind::Control, 0.0)];
+        let mut tokens = vec![
+            ("<unk>".to_string(), Kind::Unknown, 0.0),
+            ("</s>".to_string(), Kind::Control, 0.0),
+        ];
         tokens.extend((0..=255).map(|byte: u8| (format!("<0x{byte:02X}>"), Kind::Byte, 0.0)));
-        let pieces = [("a", -10.0), ("b", -11.0), ("ab", -1.0), ("ba", -2.0), ("aba", -3.0), ("</", -4.0), ("s>", -5.0), ("<", -6.0), ("/", -7.0), ("s", -8.0), (">", -9.0)];
+        let pieces = [
+            ("a", -10.0),
+            ("b", -11.0),
+            ("ab", -1.0),
+            ("ba", -2.0),
+            ("aba", -3.0),
+            ("</", -4.0),
+            ("s>", -5.0),
+            ("<", -6.0),
+            ("/", -7.0),
+            ("s", -8.0),
+            (">", -9.0),
+        ];
         tokens.extend(pieces.map(|(text, score)| (text.to_string(), Kind::Normal, score)));
         let scores = tokens.iter().map(|(_, _, score)| *score).collect();
-        (tokens.into_iter().map(|(text, kind, _)| Some(RawToken { text, kind })).collect(), scores)
+        (
+            tokens
+                .into_iter()
+                .map(|(text, kind, _)| Some(RawToken { text, kind }))
+                .collect(),
+            scores,
+        )
     }
 
     fn encode(text: &str) -> Vec<u32> {
         let (tokens, scores) = vocabulary();
         let mut ids = Vec::new();
-        SentencePiece::new(&tokens, &scores).expect("valid").encode(text, &mut ids);
+        SentencePiece::new(&tokens, &scores)
+            .expect("valid")
+            .encode(text, &mut ids);
         ids
     }
 
@@ -211,7 +259,11 @@ mod tests {
         let base = 258;
         assert_eq!(encode("ba"), [base + 3]);
         assert_eq!(encode("aba"), [base + 4], "ab, then ab+a");
-        assert_eq!(encode("abab"), [base + 2, base + 2], "leftmost of equals first");
+        assert_eq!(
+            encode("abab"),
+            [base + 2, base + 2],
+            "leftmost of equals first"
+        );
         assert!(encode("").is_empty());
     }
 
@@ -223,7 +275,11 @@ mod tests {
     #[test]
     fn text_cannot_spell_a_control_token() {
         let base = 258;
-        assert_eq!(encode("</s>"), [base + 5, base + 6], "`</` and `s>` are not joined to id 1");
+        assert_eq!(
+            encode("</s>"),
+            [base + 5, base + 6],
+            "`</` and `s>` are not joined to id 1"
+        );
         assert!(!encode("<0x41>").contains(&(2 + 0x41)));
     }
 
@@ -231,9 +287,18 @@ mod tests {
     fn broken_vocabularies_are_refused() {
         let (tokens, mut scores) = vocabulary();
         scores[260] = f32::NAN;
-        assert!(matches!(SentencePiece::new(&tokens, &scores), Err(TokenizerProblem::TokenField { what: "score", .. })));
-        assert!(matches!(SentencePiece::new(&tokens, &scores[1..]), Err(TokenizerProblem::Lengths { .. })));
+        assert!(matches!(
+            SentencePiece::new(&tokens, &scores),
+            Err(TokenizerProblem::TokenField { what: "score", .. })
+        ));
+        assert!(matches!(
+            SentencePiece::new(&tokens, &scores[1..]),
+            Err(TokenizerProblem::Lengths { .. })
+        ));
         let bare: Vec<_> = tokens[258..].to_vec();
-        assert!(matches!(SentencePiece::new(&bare, &vec![0.0; bare.len()]), Err(TokenizerProblem::ByteToken { byte: 0 })));
+        assert!(matches!(
+            SentencePiece::new(&bare, &vec![0.0; bare.len()]),
+            Err(TokenizerProblem::ByteToken { byte: 0 })
+        ));
     }
 }

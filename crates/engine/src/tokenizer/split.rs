@@ -32,8 +32,7 @@ pub(super) enum Step {
 pub(super) struct Splitter(pub(super) Vec<Step>);
 
 /// The pattern of GPT-2 as published.
-const GPT2: &str =
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 /// The pattern of LLaMA 3 as published.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// The pattern of Qwen2 as published.
@@ -117,7 +116,10 @@ impl Step {
 
 /// The last character of a text that is all whitespace.
 fn last_of_whitespace(text: &str) -> Option<char> {
-    text.chars().all(char::is_whitespace).then(|| text.chars().next_back()).flatten()
+    text.chars()
+        .all(char::is_whitespace)
+        .then(|| text.chars().next_back())
+        .flatten()
 }
 
 impl Splitter {
@@ -155,17 +157,30 @@ mod tests {
 
     fn split(pre: &str, text: &str) -> Vec<String> {
         let splitter = Splitter::from_pre(pre).expect("known");
-        splitter.split(text).into_iter().map(str::to_string).collect()
+        splitter
+            .split(text)
+            .into_iter()
+            .map(str::to_string)
+            .collect()
     }
 
     #[test]
     fn words_of_each_kind() {
-        assert_eq!(split("gpt-2", "It's  12 mg\n\nqd "), ["It", "'s", " ", " 12", " mg", "\n", "\n", "qd", " "]);
+        assert_eq!(
+            split("gpt-2", "It's  12 mg\n\nqd "),
+            ["It", "'s", " ", " 12", " mg", "\n", "\n", "qd", " "]
+        );
         assert_eq!(split("smollm", "a 12 b"), ["a", " ", "1", "2", " b"]);
-        assert_eq!(split("llama-bpe", "x 12345\n \n y"), ["x", " ", "123", "45", "\n \n", " y"]);
+        assert_eq!(
+            split("llama-bpe", "x 12345\n \n y"),
+            ["x", " ", "123", "45", "\n \n", " y"]
+        );
         assert_eq!(split("qwen2", "I'LL 12"), ["I", "'LL", " ", "1", "2"]);
         assert_eq!(split("llama-bpe", "\ttab   end"), ["\ttab", "  ", " end"]);
-        assert_eq!(split("default", "a,b 1234"), ["a", ",", "b", " ", "123", "4"]);
+        assert_eq!(
+            split("default", "a,b 1234"),
+            ["a", ",", "b", " ", "123", "4"]
+        );
         assert!(Splitter::from_pre("tekken").is_none());
         assert!(split("gpt-2", "").is_empty());
     }

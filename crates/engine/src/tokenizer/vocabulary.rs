@@ -40,7 +40,7 @@ impl Kind {
 }
 
 /// Tokens that a vocabulary may have, and bytes of one token.
-pub(super) const MAXIMUM_TOKENS: usize = 1 << 21;
+pub(super) const MAXIMUM_TOKENS: usize = 1 << 20;
 const MAXIMUM_TOKEN: usize = 1 << 14;
 
 /// A token as its file gives it: its text there, and its kind. `None`: an id that the file leaves out.
@@ -66,8 +66,11 @@ impl Vocabulary {
         bytes: impl Fn(&RawToken) -> Result<Vec<u8>, TokenizerProblem>,
     ) -> Result<Self, TokenizerProblem> {
         check_count("tokens", tokens.len(), MAXIMUM_TOKENS)?;
-        let mut vocabulary =
-            Self { bytes: Vec::new(), ends: Vec::with_capacity(tokens.len()), kinds: Vec::new() };
+        let mut vocabulary = Self {
+            bytes: Vec::new(),
+            ends: Vec::with_capacity(tokens.len()),
+            kinds: Vec::new(),
+        };
         for (id, token) in tokens.iter().enumerate() {
             if let Some(token) = token {
                 if token.text.is_empty() {
@@ -84,7 +87,9 @@ impl Vocabulary {
                 }
             }
             vocabulary.ends.push(vocabulary.bytes.len());
-            vocabulary.kinds.push(token.as_ref().map_or(Kind::Unused, |token| token.kind));
+            vocabulary
+                .kinds
+                .push(token.as_ref().map_or(Kind::Unused, |token| token.kind));
         }
         Ok(vocabulary)
     }
@@ -96,7 +101,9 @@ impl Vocabulary {
     /// What `id` stands for; empty for an id outside.
     pub(super) fn bytes(&self, id: u32) -> &[u8] {
         let id = id as usize;
-        let Some(end) = self.ends.get(id) else { return &[] };
+        let Some(end) = self.ends.get(id) else {
+            return &[];
+        };
         let start = if id == 0 { 0 } else { self.ends[id - 1] };
         &self.bytes[start..*end]
     }
@@ -111,5 +118,9 @@ pub(super) fn check_count(
     count: usize,
     limit: usize,
 ) -> Result<(), TokenizerProblem> {
-    if count > limit { Err(TokenizerProblem::TooMany { what, count, limit }) } else { Ok(()) }
+    if count > limit {
+        Err(TokenizerProblem::TooMany { what, count, limit })
+    } else {
+        Ok(())
+    }
 }

@@ -60,7 +60,7 @@ pub fn example(
     loss: LossOn,
 ) -> Result<Example, EngineError> {
     let rendered = template.example(&row.instruction, &row.input, &row.output, chat)?;
-    let tokens = encode_rendered(tokenizer, &rendered)?;
+    let tokens = encode_rendered(tokenizer, &rendered);
     let (ids, mut learned): (Vec<u32>, Vec<bool>) = tokens.into_iter().unzip();
     if loss == LossOn::All {
         learned.fill(true);

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
 use super::line::{Job, Line, Outcome};
-use super::reply::{Class, Trouble};
+use super::trouble::{Class, Trouble};
 use super::{OpenAiConfig, request};
 
 /// A request that has no event yet.

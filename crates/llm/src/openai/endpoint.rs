@@ -7,7 +7,8 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Request, Response, Url};
 use tokio::time::timeout;
 
-use super::reply::{self, Class, ServerError, Trouble};
+use super::reply;
+use super::trouble::{Class, ServerError, Trouble, classify, one_line, retry_after};
 use super::{OpenAiConfig, Timeouts};
 use crate::Secret;
 use crate::egress::{Egress, SendError, describe};
@@ -111,12 +112,12 @@ impl Endpoint {
             .headers()
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok());
-        let wait = reply::retry_after(wait);
+        let wait = retry_after(wait);
         // The status alone says what to do; a broken body only makes the message shorter.
         let body = read_body(response, LARGEST_ERROR, self.timeouts.idle)
             .await
             .unwrap_or_default();
-        Err(reply::classify(status, &ServerError::of_body(&body), wait))
+        Err(classify(status, &ServerError::of_body(&body), wait))
     }
 
     /// A server that writes the key into its reply would have it stored in the ledger.
@@ -138,7 +139,7 @@ impl Endpoint {
             .key
             .as_ref()
             .map_or(head.clone(), |key| key.redact(&head));
-        reply::one_line(&redacted)
+        one_line(&redacted)
     }
 }
 

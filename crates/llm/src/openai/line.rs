@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::endpoint::Endpoint;
-use super::reply::Trouble;
+use super::trouble::Trouble;
 
 /// One attempt to make.
 pub(super) struct Job {

@@ -1,6 +1,7 @@
 //! Chat completions over HTTP: [`OpenAiClient`], for any server that speaks `OpenAI`'s protocol.
 //!
-//! `request` writes the body, `endpoint` sends it once, `reply` reads what came back and sorts what went wrong, `line`
+//! `request` writes the body, `endpoint` sends it once, `reply` reads what came
+//! back, `trouble` sorts what went wrong, `line`
 //! is the thread that keeps the connections alive while the caller works, and `desk` decides what is sent when, what is
 //! sent again, and when to give up.
 
@@ -9,6 +10,7 @@ mod endpoint;
 mod line;
 mod reply;
 mod request;
+mod trouble;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +40,8 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
-            total: Duration::from_secs(900),
+            idle: Duration::from_mins(1),
+            total: Duration::from_mins(15),
         }
     }
 }

@@ -76,10 +76,10 @@ impl Exchange for Script {
     fn retry(&mut self, id: &str, error: &str, in_doubt: bool) -> ControlFlow<()> {
         self.retries
             .push((id.to_owned(), error.to_owned(), in_doubt));
-        match self.stop_at_retry {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
+        if self.stop_at_retry {
+            return ControlFlow::Break(());
         }
+        ControlFlow::Continue(())
     }
 }
 

@@ -1,14 +1,16 @@
 //! Model files over HTTP: [`Downloader::get`] writes one file, whole or not at all.
 
+mod error;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bioinstruct_core::diagnose::{Diagnose, FailureKind};
-use bioinstruct_core::model::ModelError;
 use reqwest::header::{AUTHORIZATION, LOCATION};
 use reqwest::{Method, Request, Response, Url};
 use tokio::time::timeout;
+
+pub use error::DownloadError;
 
 use crate::egress::{Egress, Rules, SendError, bare_host, describe, is_loopback};
 use crate::{Backoff, Secret};
@@ -19,90 +21,10 @@ pub const HUB_HOSTS: [&str; 3] = ["huggingface.co", ".huggingface.co", ".hf.co"]
 /// Most addresses that one download is sent on to.
 const MOST_HOPS: usize = 6;
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
+const IDLE_LIMIT: Duration = Duration::from_mins(1);
 
 /// Called with the bytes stored so far and, where the server tells, the bytes of the whole file.
-pub type Progress = Box<dyn Fn(u64, Option<u64>)>;
-
-/// A file that could not be fetched. Addresses are given without their query, which may hold a signature.
-#[derive(Debug, thiserror::Error)]
-pub enum DownloadError {
-    /// The address is no URL.
-    #[error("`{url}` is not an address: {reason}")]
-    Address {
-        /// As given.
-        url: String,
-        /// Why not.
-        reason: String,
-    },
-    /// An egress rule forbids it, or the system has no certificates.
-    #[error(transparent)]
-    Refused(#[from] ModelError),
-    /// The server cannot be reached, is busy, or the connection broke; tried several times.
-    #[error("{address}: {reason}")]
-    Interrupted {
-        /// Where from.
-        address: String,
-        /// What happened.
-        reason: String,
-    },
-    /// The server answers, and has no such file for us.
-    #[error("{address}: HTTP {status}")]
-    Status {
-        /// Where from.
-        address: String,
-        /// Its status.
-        status: u16,
-    },
-    /// The server sends us on in a way that is not followed.
-    #[error("{address} is sent on: {reason}")]
-    Redirect {
-        /// Where from.
-        address: String,
-        /// Why that is not followed.
-        reason: String,
-    },
-    /// The file is larger than it may be.
-    #[error("{address} is larger than {limit} bytes")]
-    TooLarge {
-        /// Where from.
-        address: String,
-        /// The limit.
-        limit: u64,
-    },
-    /// The file system refused; the source names the path.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-}
-
-impl Diagnose for DownloadError {
-    fn kind(&self) -> FailureKind {
-        match self {
-            Self::Address { .. } => FailureKind::Usage,
-            Self::Refused(error) => error.kind(),
-            Self::Interrupted { .. } | Self::Status { .. } | Self::Redirect { .. } => {
-                FailureKind::Unavailable
-            }
-            Self::TooLarge { .. } => FailureKind::Data,
-            Self::Io(_) => FailureKind::Io,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Refused(error) => error.hint(),
-            Self::Interrupted { .. } => {
-                Some("check the connection, or give the path of a file on this machine".to_owned())
-            }
-            Self::Status { status: 401 | 403, .. } => Some(
-                "accept the model's licence on its page and set HF_TOKEN, or give the path of a file on this machine"
-                    .to_owned(),
-            ),
-            Self::Status { .. } => Some("check the name of the model and of the file".to_owned()),
-            Self::Address { .. } | Self::Redirect { .. } | Self::TooLarge { .. } | Self::Io(_) => None,
-        }
-    }
-}
+pub type Progress = Box<dyn Fn(u64, Option<u64>) + Send + Sync>;
 
 /// Fetches files from a list of hosts.
 pub struct Downloader {

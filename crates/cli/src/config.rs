@@ -1,0 +1,135 @@
+//! The whole configuration: [`Config`] has a section for each stage.
+
+use std::path::PathBuf;
+
+use bioinstruct_core::config::resolve;
+use bioinstruct_core::run_directory::RunDirectory;
+use bioinstruct_curate::CurateConfig;
+use bioinstruct_engine::kernels::panels::Precision;
+use bioinstruct_engine::train::config::TrainConfig;
+use bioinstruct_generate::GenerateConfig;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use crate::arguments::Globals;
+
+/// All settings, defaults included.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Names every random choice.
+    pub(crate) seed: u64,
+    /// Threads of the engine; zero takes every processor.
+    pub(crate) threads: usize,
+    /// How frozen weights are kept: `f32` or `bf16`.
+    pub(crate) precision: String,
+    /// The section of `generate`.
+    pub(crate) generate: GenerateConfig,
+    /// The section of `curate`.
+    pub(crate) curate: CurateConfig,
+    /// The section of `train`.
+    pub(crate) train: TrainConfig,
+    /// The section of `eval`.
+    pub(crate) eval: EvalConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            seed: 42,
+            threads: 0,
+            precision: "bf16".to_owned(),
+            generate: GenerateConfig::default(),
+            curate: CurateConfig::default(),
+            train: TrainConfig::default(),
+            eval: EvalConfig::default(),
+        }
+    }
+}
+
+/// The section `[eval]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EvalConfig {
+    /// Prompt and scoring convention.
+    pub(crate) profile: String,
+    /// Score only the first items; zero scores all.
+    pub(crate) limit: usize,
+    /// Bootstrap resamples of every interval.
+    pub(crate) resamples: usize,
+    /// Sequences that are decoded together.
+    pub(crate) slots: usize,
+    /// The training file whose items must not be scored, where it is not beside a task's data.
+    pub(crate) training: String,
+    /// The list of item ids to score, where it is not beside a task's data.
+    pub(crate) ids: String,
+    /// The file of solved examples, where it is not beside a task's data.
+    pub(crate) shots_file: String,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self {
+            profile: "default".to_owned(),
+            limit: 0,
+            resamples: 2_000,
+            slots: 8,
+            training: String::new(),
+            ids: String::new(),
+            shots_file: String::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Defaults, preset, file, `--set`, then the flags that were typed.
+    pub(crate) fn resolve(preset: &str, globals: &Globals, mut flags: Flags) -> anyhow::Result<Self> {
+        flags.set("seed", globals.seed.map(|seed| seed as i64));
+        flags.set("threads", globals.threads.map(|threads| threads as i64));
+        let config: Self = resolve(preset, globals.config.as_deref(), &globals.sets, flags.table)?;
+        config.precision()?;
+        Ok(config)
+    }
+
+    /// How frozen weights are kept.
+    pub(crate) fn precision(&self) -> anyhow::Result<Precision> {
+        match self.precision.as_str() {
+            "f32" => Ok(Precision::F32),
+            "bf16" => Ok(Precision::Bf16),
+            other => Err(crate::failure::configuration(format!("`precision` is {other:?}, expected f32 or bf16"))),
+        }
+    }
+}
+
+/// Typed flags as a configuration layer.
+#[derive(Debug, Default)]
+pub(crate) struct Flags {
+    table: Table,
+}
+
+impl Flags {
+    /// Sets `section.key` (or a top-level key) when the flag was typed.
+    pub(crate) fn set(&mut self, key: &str, value: Option<impl Into<toml::Value>>) {
+        let Some(value) = value else { return };
+        match key.split_once('.') {
+            None => {
+                self.table.insert(key.to_owned(), value.into());
+            }
+            Some((section, key)) => {
+                let section = self.table.entry(section).or_insert_with(|| toml::Value::Table(Table::new()));
+                if let toml::Value::Table(section) = section {
+                    section.insert(key.to_owned(), value.into());
+                }
+            }
+        }
+    }
+}
+
+/// The run directory that was asked for, or the next free `runs/VERB-N`.
+pub(crate) fn open_run(globals: &Globals, verb: &str) -> anyhow::Result<RunDirectory> {
+    let path = globals.run.clone().unwrap_or_else(|| {
+        let path = |number: usize| PathBuf::from(format!("runs/{verb}-{number}"));
+        (1..).map(path).find(|path| !path.exists()).unwrap_or_else(|| path(0))
+    });
+    Ok(RunDirectory::open(&path)?)
+}

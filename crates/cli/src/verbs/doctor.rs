@@ -1,0 +1,77 @@
+//! `doctor`: what this machine can do, measured where a measurement is quick.
+
+use std::process::Command;
+use std::time::Instant;
+
+use bioinstruct_engine::kernels::gemm::{Output, Strided, gemm};
+use bioinstruct_engine::kernels::panels::{Panels, Precision};
+use bioinstruct_engine::kernels::threads::Threads;
+use bioinstruct_engine::kernels::{KERNELS_VARIABLE, KernelPath};
+use serde_json::json;
+
+use crate::arguments::Globals;
+use crate::console::Console;
+use crate::model;
+
+pub(crate) fn run(globals: &Globals, console: &Console) -> anyhow::Result<()> {
+    let threads = Threads::new(globals.threads.unwrap_or(0))?;
+    let chosen = KernelPath::choose()?;
+    let mut kernels = Vec::new();
+    console.print(&format!("threads    {}\n", threads.count()))?;
+    for path in KernelPath::ALL {
+        if !path.available() {
+            console.print(&format!("kernels    {:<9} not on this processor\n", path.name()))?;
+            continue;
+        }
+        let rate = gigaflops(path, &threads);
+        let mark = if path == chosen { "  <- used" } else { "" };
+        console.print(&format!("kernels    {:<9} {rate:>6.0} GFLOP/s in 32-bit products{mark}\n", path.name()))?;
+        kernels.push(json!({"path": path.name(), "gflops": rate}));
+    }
+    console.print(&format!("           {KERNELS_VARIABLE} forces one\n"))?;
+    let memory = memory_bytes();
+    if let Some(bytes) = memory {
+        console.print(&format!("memory     {:.1} GB\n", bytes as f64 / 1e9))?;
+    }
+    let pip = python_pip();
+    let said = pip.as_deref().unwrap_or("python3 with pip is not there: models in wheels cannot be fetched");
+    console.print(&format!("pip        {said}\n"))?;
+    let cached = model::cached(globals.offline)?;
+    let names: Vec<&str> = cached.iter().map(|model| model.source.as_str()).collect();
+    let listed = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    console.print(&format!("models     {listed} cached in {}\n", model::cache_directory()?.display()))?;
+    console.summary(&json!({
+        "threads": threads.count(), "kernels": kernels, "used": chosen.name(), "memory_bytes": memory,
+        "pip": pip, "cached": names,
+    }))
+}
+
+/// The best of a few products of the size that a small model's layers have.
+fn gigaflops(path: KernelPath, threads: &Threads) -> f64 {
+    let (m, n, k) = (512, 1536, 576);
+    let a = vec![0.5; m * k];
+    let mut b = Panels::zeros(0, 0, Precision::F32);
+    b.pack(k, n, &vec![0.25; k * n], n, 1);
+    let mut c = vec![0.0; m * n];
+    let best = (0..8)
+        .map(|_| {
+            let begin = Instant::now();
+            gemm(path, threads, m, Strided::rows(&a, k), &b, &mut c, (1.0, Output::Store));
+            begin.elapsed().as_secs_f64()
+        })
+        .fold(f64::INFINITY, f64::min);
+    2.0 * (m * n * k) as f64 / best / 1e9
+}
+
+fn memory_bytes() -> Option<u64> {
+    let text = fs_err::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+fn python_pip() -> Option<String> {
+    let output = Command::new("python3").args(["-m", "pip", "--version"]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mut words = text.split_whitespace();
+    (output.status.success()).then(|| format!("{} {}", words.next().unwrap_or_default(), words.next().unwrap_or_default()))
+}

@@ -1,0 +1,336 @@
+//! Which rules hold: [`CurateConfig`] as the user writes it, [`Rules`] with everything filled in from a [`Dialect`].
+//!
+//! The published pipelines that this one descends from differ in details that decide about rows, so each is a dialect:
+//! `BioInstruct`'s paper (Tran et al. 2024, section 3.1), Self-Instruct (Wang et al. 2023, its code), Stanford Alpaca
+//! (2023, its code) and `AlpaCare` (Zhang et al. 2023, its `filter.py`).
+
+use bioinstruct_text::novelty::NoveltyRule;
+use serde::{Deserialize, Serialize};
+
+use crate::CurateError;
+use crate::filter;
+
+/// Value of [`CurateConfig::seeds`] for the tasks that come with the program.
+pub const BUILT_IN_SEEDS: &str = "builtin";
+
+/// Whose rules hold where the configuration says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialect {
+    /// Novel when F1 is below 0.7; 3 to 150 words; `image`, `picture` and `graph`; the output must not repeat the input.
+    #[default]
+    Paper,
+    /// Novel when F1 is at most 0.7; 4 to 150 words; a longer list of words; rules on how an instruction begins.
+    Alpaca,
+    /// As Alpaca with a shorter list of words, and with rules on input and output. Novelty is judged before the output
+    /// is looked at, so an instruction that is dropped for its output still keeps similar ones away.
+    SelfInstruct,
+    /// Novelty only, judged against all other rows: of two that are alike, both go, and seeds are not looked at.
+    Alpacare,
+}
+
+impl Dialect {
+    /// The name used in files and flags.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Paper => "paper",
+            Self::Alpaca => "alpaca",
+            Self::SelfInstruct => "self-instruct",
+            Self::Alpacare => "alpacare",
+        }
+    }
+
+    /// Its filters in its order.
+    pub const fn filters(self) -> &'static [&'static str] {
+        match self {
+            // The paper gives no order. Novelty comes last, so that a dropped row never keeps a good one away.
+            Self::Paper => &[
+                "exact",
+                "empty-output",
+                "length",
+                "keyword",
+                "output-repeats-input",
+                "rouge-l",
+            ],
+            Self::Alpaca => &["length", "keyword", "rouge-l"],
+            Self::SelfInstruct => &[
+                "length",
+                "keyword",
+                "rouge-l",
+                "output-repeats-input",
+                "empty-output",
+            ],
+            Self::Alpacare => &["rouge-l"],
+        }
+    }
+
+    fn novelty(self, threshold: f64) -> NoveltyRule {
+        match self {
+            Self::Paper => NoveltyRule::Below(threshold),
+            Self::Alpaca | Self::SelfInstruct | Self::Alpacare => NoveltyRule::AtMost(threshold),
+        }
+    }
+
+    /// The paper's "less than 3 words" is dropped there; the code of the other two drops three words as well.
+    const fn min_words(self) -> usize {
+        match self {
+            Self::Paper => 3,
+            Self::Alpaca | Self::SelfInstruct => 4,
+            Self::Alpacare => 0,
+        }
+    }
+
+    const fn max_words(self) -> usize {
+        match self {
+            Self::Alpacare => usize::MAX,
+            _ => 150,
+        }
+    }
+
+    /// The paper names three words as examples and gives no list; their plurals are taken with them, as in the code that
+    /// the filter comes from. Wider lists drop good medical rows ("draw blood", "MAP").
+    fn keywords(self) -> &'static [&'static str] {
+        const PAPER: &[&str] = &["image", "images", "picture", "pictures", "graph", "graphs"];
+        const SELF_INSTRUCT: &[&str] = &[
+            "image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map",
+            "maps", "draw", "plot", "go to",
+        ];
+        const ALPACA: &[&str] = &[
+            "image",
+            "images",
+            "graph",
+            "graphs",
+            "picture",
+            "pictures",
+            "file",
+            "files",
+            "map",
+            "maps",
+            "draw",
+            "plot",
+            "go to",
+            "video",
+            "audio",
+            "music",
+            "flowchart",
+            "diagram",
+        ];
+        match self {
+            Self::Paper => PAPER,
+            Self::Alpaca => ALPACA,
+            Self::SelfInstruct => SELF_INSTRUCT,
+            Self::Alpacare => &[],
+        }
+    }
+}
+
+/// Which text must be new.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoveltyKey {
+    /// The instruction, as in the paper.
+    #[default]
+    #[serde(rename = "instruction")]
+    Instruction,
+    /// The instruction and its input: for data in which few instructions are asked of many inputs.
+    #[serde(rename = "instruction+input")]
+    InstructionAndInput,
+}
+
+/// The section `curate` of the configuration. Absent values are the dialect's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CurateConfig {
+    /// Whose rules hold.
+    pub dialect: Dialect,
+    /// Only these filters; empty for the dialect's. Nothing else drops a row then.
+    pub only: Vec<String>,
+    /// ROUGE-L F1 from which on (or, by dialect, above which) a row is not new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rouge_threshold: Option<f64>,
+    /// Which text must be new.
+    pub key: NoveltyKey,
+    /// Fewest words of an instruction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_words: Option<usize>,
+    /// Most words of an instruction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_words: Option<usize>,
+    /// Words that no instruction may hold, whole and in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keywords: Option<Vec<String>>,
+    /// File of the seed tasks that rows are compared with; `builtin` for the program's own, empty for none.
+    pub seeds: String,
+    /// Share of the kept rows that becomes the dev set.
+    pub dev_fraction: f64,
+    /// Most bad rows that a run may leave out.
+    pub max_quarantine: usize,
+}
+
+impl Default for CurateConfig {
+    fn default() -> Self {
+        Self {
+            dialect: Dialect::Paper,
+            only: Vec::new(),
+            rouge_threshold: None,
+            key: NoveltyKey::Instruction,
+            min_words: None,
+            max_words: None,
+            keywords: None,
+            seeds: BUILT_IN_SEEDS.to_owned(),
+            dev_fraction: 0.1,
+            max_quarantine: 0,
+        }
+    }
+}
+
+/// Every rule of a curation, none left open.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rules {
+    /// Whose rules they are.
+    pub dialect: Dialect,
+    /// Names of the filters that are applied, in order.
+    pub filters: Vec<&'static str>,
+    /// When a text is new.
+    pub novelty: NoveltyRule,
+    /// Which text must be new.
+    pub key: NoveltyKey,
+    /// Fewest words of an instruction.
+    pub min_words: usize,
+    /// Most words of an instruction.
+    pub max_words: usize,
+    /// Words that no instruction may hold.
+    pub keywords: Vec<String>,
+}
+
+impl CurateConfig {
+    /// Fills in the dialect's values and checks all of them.
+    pub fn rules(&self) -> Result<Rules, CurateError> {
+        let threshold = self.rouge_threshold.unwrap_or(0.7);
+        if !(threshold > 0.0 && threshold <= 1.0) {
+            let reason = format!("{threshold} is not above 0 and at most 1");
+            return Err(CurateError::Setting {
+                key: "rouge_threshold",
+                reason,
+            });
+        }
+        let rules = Rules {
+            dialect: self.dialect,
+            filters: self.filter_names()?,
+            novelty: self.dialect.novelty(threshold),
+            key: self.key,
+            min_words: self.min_words.unwrap_or(self.dialect.min_words()),
+            max_words: self.max_words.unwrap_or(self.dialect.max_words()),
+            keywords: self.keywords.clone().unwrap_or_else(|| {
+                self.dialect
+                    .keywords()
+                    .iter()
+                    .map(|&word| word.to_owned())
+                    .collect()
+            }),
+        };
+        if rules.min_words > rules.max_words {
+            let reason = format!(
+                "{} is above `max_words` {}",
+                rules.min_words, rules.max_words
+            );
+            return Err(CurateError::Setting {
+                key: "min_words",
+                reason,
+            });
+        }
+        if rules.keywords.iter().any(|word| word.trim().is_empty()) {
+            let reason = "a keyword is empty".to_owned();
+            return Err(CurateError::Setting {
+                key: "keywords",
+                reason,
+            });
+        }
+        if !(0.0..1.0).contains(&self.dev_fraction) {
+            let reason = format!("{} is not at least 0 and below 1", self.dev_fraction);
+            return Err(CurateError::Setting {
+                key: "dev_fraction",
+                reason,
+            });
+        }
+        Ok(rules)
+    }
+
+    /// The dialect's filters, or those of `only`: in the dialect's order, then in that of the registry.
+    fn filter_names(&self) -> Result<Vec<&'static str>, CurateError> {
+        let known: Vec<&'static str> = filter::ALL.iter().map(|entry| entry.name).collect();
+        if let Some(name) = self
+            .only
+            .iter()
+            .find(|name| !known.contains(&name.as_str()))
+        {
+            return Err(CurateError::UnknownFilter { name: name.clone() });
+        }
+        let mut names = self.dialect.filters().to_vec();
+        if !self.only.is_empty() {
+            let extra: Vec<&str> = known
+                .into_iter()
+                .filter(|name| !names.contains(name))
+                .collect();
+            names.extend(extra);
+            names.retain(|&name| self.only.iter().any(|wanted| wanted == name));
+        }
+        Ok(names)
+    }
+
+    /// The same configuration with the dialect's values written out, for manifests.
+    pub fn resolved(&self) -> Result<Self, CurateError> {
+        let rules = self.rules()?;
+        Ok(Self {
+            only: rules.filters.iter().map(|&name| name.to_owned()).collect(),
+            rouge_threshold: Some(rules.novelty.threshold()),
+            min_words: Some(rules.min_words),
+            max_words: Some(rules.max_words),
+            keywords: Some(rules.keywords),
+            ..self.clone()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_the_paper() {
+        let rules = CurateConfig::default().rules().unwrap();
+        assert_eq!(rules.novelty, NoveltyRule::Below(0.7));
+        assert_eq!((rules.min_words, rules.max_words), (3, 150));
+        assert!(rules.keywords.contains(&"picture".to_owned()));
+        assert_eq!(rules.filters.last(), Some(&"rouge-l"));
+    }
+
+    #[test]
+    fn what_is_typed_wins_over_the_dialect() {
+        let text = "dialect = 'alpaca'\nmin_words = 2\nonly = ['exact', 'length']\nkey = 'instruction+input'";
+        let config: CurateConfig = toml::from_str(text).unwrap();
+        let rules = config.rules().unwrap();
+        assert_eq!((rules.min_words, rules.max_words), (2, 150));
+        assert_eq!(rules.filters, ["length", "exact"]);
+        assert_eq!(rules.novelty, NoveltyRule::AtMost(0.7));
+        assert_eq!(
+            config.resolved().unwrap().resolved().unwrap(),
+            config.resolved().unwrap()
+        );
+        assert!(toml::from_str::<CurateConfig>("threshold = 1").is_err());
+    }
+
+    #[test]
+    fn values_without_meaning_are_refused() {
+        let bad = [
+            "rouge_threshold = 0.0",
+            "min_words = 9\nmax_words = 8",
+            "dev_fraction = 1.0",
+            "keywords = ['x', ' ']",
+            "only = ['rougel']",
+        ];
+        for text in bad {
+            let config: CurateConfig = toml::from_str(text).unwrap();
+            assert!(config.rules().is_err(), "{text}");
+        }
+    }
+}

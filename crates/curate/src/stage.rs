@@ -1,0 +1,216 @@
+//! The stage `curate` of a run: [`run_stage`] reads files and publishes `dataset/`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bioinstruct_core::hash::ContentHash;
+use bioinstruct_core::jsonl;
+use bioinstruct_core::record::{Instruction, SeedTask};
+use bioinstruct_core::run_directory::{Manifest, RunDirectory, RunError, Stage};
+use bioinstruct_data::rows::{ReadRows, RowsError, read_rows};
+use bioinstruct_data::split::{DevSize, Split, split};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::card::dataset_card;
+use crate::pipeline::{FunnelStep, Outcome, curate};
+use crate::statistics::Statistics;
+use crate::{CurateConfig, CurateError};
+
+/// The directory of the stage in a run.
+pub const DIRECTORY: &str = "dataset";
+
+const OUTPUTS: [&str; 6] = [
+    "train.jsonl",
+    "dev.jsonl",
+    "rejected.jsonl",
+    "quarantine.jsonl",
+    "stats.json",
+    "README.md",
+];
+
+/// What `curate --json` prints.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageSummary {
+    /// Pieces of input: kept + rejected + quarantined.
+    pub read: usize,
+    /// Rows in train and dev.
+    pub kept: usize,
+    /// Kept, to learn from.
+    pub train: usize,
+    /// Kept, to measure with.
+    pub dev: usize,
+    /// Dropped rows by filter.
+    pub rejected: BTreeMap<String, usize>,
+    /// What is not a row.
+    pub quarantined: usize,
+    /// Wall time by filter; in no published file but `timing.jsonl`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub seconds: BTreeMap<String, f64>,
+    /// Whether an earlier run had finished the stage, and nothing was done now.
+    #[serde(skip)]
+    pub was_finished: bool,
+}
+
+/// One line of `timing.jsonl`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Timing {
+    filter: String,
+    seconds: f64,
+}
+
+/// Reads `files` in order, curates their rows and publishes the dataset.
+///
+/// A stage that was finished with the same files, seeds and settings gives its summary again; with others it is an error.
+pub fn run_stage(
+    run: &RunDirectory,
+    files: &[PathBuf],
+    seeds: &[SeedTask],
+    config: &CurateConfig,
+    seed: u64,
+) -> Result<StageSummary, CurateError> {
+    let stage = run.stage(DIRECTORY)?;
+    let wanted = manifest(files, seeds, config, seed)?;
+    if let Some(found) = stage.finished(&wanted)? {
+        return earlier_summary(&stage, &found);
+    }
+    let mut read = ReadRows::default();
+    for file in files {
+        read.append(read_rows(file)?);
+    }
+    refuse_bad_input(&stage, &read, files, config)?;
+    let outcome = curate(read, seeds, config)?;
+    let parted =
+        split(&outcome.kept, DevSize::Fraction(config.dev_fraction), seed).map_err(|error| {
+            CurateError::Setting {
+                key: "dev_fraction",
+                reason: error.to_string(),
+            }
+        })?;
+    let mut summary = summary_of(&outcome, &parted);
+    publish(&stage, &outcome, &parted, config, seed)?;
+    let mut manifest = wanted;
+    manifest.summary = json!(summary);
+    stage.finish(manifest, &OUTPUTS)?;
+    let timed = |step: &FunnelStep| (step.filter.clone(), step.seconds);
+    summary.seconds = outcome.funnel.iter().map(timed).collect();
+    Ok(summary)
+}
+
+fn manifest(
+    files: &[PathBuf],
+    seeds: &[SeedTask],
+    config: &CurateConfig,
+    seed: u64,
+) -> Result<Manifest, CurateError> {
+    let mut inputs = BTreeMap::new();
+    for (position, file) in files.iter().enumerate() {
+        let name = file
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        let hash = ContentHash::of_file(file).map_err(RowsError::Io)?;
+        let key = format!("file {}: {}", position + 1, name.unwrap_or_default());
+        inputs.insert(key, hash.to_string());
+    }
+    inputs.insert(
+        "seeds".to_owned(),
+        ContentHash::of_json(&json!(seeds)).to_string(),
+    );
+    let mut resolved = config.resolved()?;
+    // The tasks themselves are an input; the path by which they were found says nothing.
+    resolved.seeds.clear();
+    let mut config = json!(resolved);
+    if let Some(fields) = config.as_object_mut() {
+        fields.remove("seeds");
+    }
+    Ok(Manifest::new("curate", seed, config, inputs))
+}
+
+fn earlier_summary(stage: &Stage, found: &Manifest) -> Result<StageSummary, CurateError> {
+    let mut summary: StageSummary =
+        serde_json::from_value(found.summary.clone()).map_err(|error| RunError::Manifest {
+            path: stage.path("manifest.json"),
+            reason: error.to_string(),
+        })?;
+    // Times are a courtesy: a finished stage stays finished without them.
+    let timings: Vec<Timing> = jsonl::read(&stage.path("timing.jsonl")).unwrap_or_default();
+    summary.seconds = timings
+        .into_iter()
+        .map(|timing| (timing.filter, timing.seconds))
+        .collect();
+    summary.was_finished = true;
+    Ok(summary)
+}
+
+/// Bad rows are published before the run is refused for them.
+fn refuse_bad_input(
+    stage: &Stage,
+    read: &ReadRows,
+    files: &[PathBuf],
+    config: &CurateConfig,
+) -> Result<(), CurateError> {
+    let path = stage.publish("quarantine.jsonl", |out| {
+        jsonl::write(out, &read.quarantined)
+    })?;
+    let count = read.quarantined.len();
+    match read.quarantined.first() {
+        Some(first) if count > config.max_quarantine => Err(CurateError::Quarantine {
+            first: first.clone(),
+            count,
+            limit: config.max_quarantine,
+            path,
+        }),
+        None if read.rows.is_empty() => Err(CurateError::NoRows {
+            files: files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn summary_of(outcome: &Outcome, parted: &Split) -> StageSummary {
+    let funnel = outcome.funnel.iter();
+    StageSummary {
+        read: outcome.read,
+        kept: outcome.kept.len(),
+        train: parted.train.len(),
+        dev: parted.dev.len(),
+        rejected: funnel
+            .map(|step| (step.filter.clone(), step.rejected))
+            .collect(),
+        quarantined: outcome.quarantined.len(),
+        seconds: BTreeMap::new(),
+        was_finished: false,
+    }
+}
+
+fn publish(
+    stage: &Stage,
+    outcome: &Outcome,
+    parted: &Split,
+    config: &CurateConfig,
+    seed: u64,
+) -> Result<(), CurateError> {
+    let statistics = Statistics::of(outcome, parted.train.len(), parted.dev.len());
+    let card = dataset_card(&statistics, &config.rules()?, seed)?;
+    let side = |positions: &[usize]| -> Vec<&Instruction> {
+        positions.iter().map(|&at| &outcome.kept[at]).collect()
+    };
+    stage.publish("train.jsonl", |out| jsonl::write(out, side(&parted.train)))?;
+    stage.publish("dev.jsonl", |out| jsonl::write(out, side(&parted.dev)))?;
+    stage.publish("rejected.jsonl", |out| jsonl::write(out, &outcome.rejected))?;
+    stage.publish("stats.json", |out| {
+        serde_json::to_writer_pretty(&mut *out, &statistics)?;
+        out.write_all(b"\n")
+    })?;
+    stage.publish("README.md", |out| out.write_all(card.as_bytes()))?;
+    let timings = outcome.funnel.iter().map(|step| Timing {
+        filter: step.filter.clone(),
+        seconds: step.seconds,
+    });
+    stage.publish("timing.jsonl", |out| jsonl::write(out, timings))?;
+    Ok(())
+}

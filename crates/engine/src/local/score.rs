@@ -1,0 +1,337 @@
+//! The local model as a [`Scorer`]: log-likelihoods of given continuations.
+//!
+//! What the continuations of a request share is read once, and the head is computed only where a token is scored; with
+//! continuations of one token each, that is one row. Several requests are read together up to a number of tokens.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use bioinstruct_core::model::{
+    ContinuationScore, ModelError, ModelIdentity, Prompt, ScoreReply, ScoreRequest, Scorer,
+};
+
+use super::pair::Pair;
+use super::reading::{Reading, read_piece};
+use super::{LocalModel, loaded};
+use crate::backend::Backend;
+use crate::model::inference::Cache;
+use crate::sample::Likelihoods;
+
+/// Tokens of the requests that are read together.
+const GROUP_TOKENS: usize = 1024;
+/// Tokens of one pass through the network.
+const PIECE: usize = 512;
+/// Bytes of the keys and values that are copied at once for continuations that share a beginning.
+const FORK_BYTES: usize = 512 << 20;
+
+/// A continuation as it is read: its context and all of it but the last token.
+#[derive(Debug)]
+struct Text {
+    input: Vec<u32>,
+    /// The continuation; its first token is predicted at the position `first`.
+    targets: Vec<u32>,
+    /// One per target so far: see [`Text::score_at`].
+    scored: Vec<(f64, bool)>,
+}
+
+impl Text {
+    fn first(&self) -> usize {
+        self.input.len() - self.targets.len()
+    }
+
+    /// Log-likelihood of the target after a position, when there is one, and whether it is the most likely token.
+    fn score_at(&self, position: usize, row: &Likelihoods<'_>) -> Option<(f64, bool)> {
+        let target = *self.targets.get(position.checked_sub(self.first())?)?;
+        Some((row.of(target), row.best() == Some(target)))
+    }
+
+    fn score(self) -> ContinuationScore {
+        let token_loglikelihoods: Vec<f64> = self.scored.iter().map(|(value, _)| *value).collect();
+        ContinuationScore {
+            sum: token_loglikelihoods.iter().sum(),
+            token_ids: self.targets,
+            token_loglikelihoods,
+            greedy: self.scored.iter().all(|(_, greedy)| *greedy),
+        }
+    }
+}
+
+/// A request in token ids.
+#[derive(Debug)]
+struct Job {
+    id: String,
+    adapter: Option<String>,
+    texts: Vec<Text>,
+    /// Tokens with which all texts begin.
+    shared: usize,
+    prompt_tokens: usize,
+    truncated_tokens: usize,
+}
+
+impl Job {
+    fn tokens(&self) -> usize {
+        self.shared
+            + self
+                .texts
+                .iter()
+                .map(|text| text.input.len() - self.shared)
+                .sum::<usize>()
+    }
+
+    /// Positions of the shared beginning after which a token is scored.
+    fn shared_rows(&self) -> Vec<usize> {
+        let rows: BTreeSet<usize> = self
+            .texts
+            .iter()
+            .flat_map(|text| text.first()..text.input.len().min(self.shared))
+            .collect();
+        rows.into_iter().collect()
+    }
+}
+
+impl<B: Backend> Scorer for LocalModel<B> {
+    fn identity(&self, adapter: Option<&str>) -> ModelIdentity {
+        self.model_identity(adapter)
+    }
+
+    fn score(
+        &mut self,
+        requests: &mut dyn Iterator<Item = ScoreRequest>,
+        sink: &mut dyn FnMut(ScoreReply) -> ControlFlow<()>,
+    ) -> Result<(), ModelError> {
+        let mut group: Vec<Job> = Vec::new();
+        let mut next = requests.next();
+        while let Some(request) = next {
+            let id = request.id.clone();
+            let job = self
+                .job(request)
+                .map_err(|reason| ModelError::Request { id, reason });
+            let failed = job.is_err();
+            let mut tokens = group.iter().map(Job::tokens).sum::<usize>();
+            if let Ok(job) = &job {
+                tokens += job.tokens();
+            }
+            // What came before a bad request is still answered.
+            if (failed || tokens > GROUP_TOKENS) && self.flush(&mut group, sink).is_break() {
+                return Ok(());
+            }
+            group.push(job?);
+            next = requests.next();
+        }
+        let _ = self.flush(&mut group, sink);
+        Ok(())
+    }
+}
+
+impl<B: Backend> LocalModel<B> {
+    fn job(&self, request: ScoreRequest) -> Result<Job, String> {
+        self.adapter(request.adapter.as_deref())?;
+        let pairs = self.pairs(&request)?;
+        let most = self.llama.context_length();
+        let mut texts = Vec::with_capacity(pairs.len());
+        let prompt_tokens = pairs.first().map_or(0, |pair| pair.context.len());
+        let mut truncated_tokens = 0;
+        for Pair {
+            context,
+            continuation,
+        } in pairs
+        {
+            if continuation.len() > most {
+                return Err(format!(
+                    "a continuation has {} tokens, and the model's context is {most}",
+                    continuation.len()
+                ));
+            }
+            let mut input = context;
+            input.extend_from_slice(&continuation[..continuation.len() - 1]);
+            let cut = input.len().saturating_sub(most);
+            truncated_tokens = truncated_tokens.max(cut);
+            input.drain(..cut);
+            texts.push(Text {
+                input,
+                targets: continuation,
+                scored: Vec::new(),
+            });
+        }
+        let shared = shared_beginning(&texts);
+        Ok(Job {
+            id: request.id,
+            adapter: request.adapter,
+            texts,
+            shared,
+            prompt_tokens,
+            truncated_tokens,
+        })
+    }
+
+    fn pairs(&self, request: &ScoreRequest) -> Result<Vec<Pair>, String> {
+        let continuations = request.continuations.iter();
+        if let Prompt::Text(context) = &request.context {
+            return continuations
+                .map(|text| Pair::of_text(&self.tokenizer, context, text))
+                .collect();
+        }
+        let rendered = self
+            .render(&request.context)
+            .map_err(|error| error.to_string())?;
+        let context = self.encode_prompt(&rendered);
+        continuations
+            .map(|text| Pair::of_answer(&self.tokenizer, &context, text))
+            .collect()
+    }
+
+    /// Scores the group and hands its replies out in order.
+    fn flush(
+        &mut self,
+        group: &mut Vec<Job>,
+        sink: &mut dyn FnMut(ScoreReply) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut jobs = std::mem::take(group);
+        let caches = self.read_shared(&mut jobs);
+        self.read_rest(&mut jobs, &caches);
+        for job in jobs {
+            sink(ScoreReply {
+                id: job.id,
+                continuations: job.texts.into_iter().map(Text::score).collect(),
+                prompt_tokens: job.prompt_tokens,
+                truncated_tokens: job.truncated_tokens,
+            })?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Reads what the texts of each job share.
+    fn read_shared(&mut self, jobs: &mut [Job]) -> Vec<Cache<B>> {
+        let Self {
+            llama,
+            work,
+            adapters,
+            ..
+        } = self;
+        let mut caches: Vec<Cache<B>> = jobs.iter().map(|_| llama.new_cache()).collect();
+        let wanted: Vec<Vec<usize>> = jobs.iter().map(Job::shared_rows).collect();
+        let mut readings: Vec<Reading<'_, B>> = caches
+            .iter_mut()
+            .zip(&wanted)
+            .zip(&*jobs)
+            .map(|((cache, wanted), job)| Reading {
+                ids: job
+                    .texts
+                    .first()
+                    .map_or(&[], |text| &text.input[..job.shared]),
+                cache,
+                adapter: loaded(adapters, job.adapter.as_deref()),
+                wanted,
+            })
+            .collect();
+        let mut found: Vec<Found> = Vec::new();
+        let on_row = &mut |job: usize, position: usize, logits: &mut [f32]| {
+            let row = Likelihoods::new(logits);
+            let texts = jobs[job].texts.iter().enumerate();
+            found.extend(texts.filter_map(|(text, of)| {
+                Some(Found {
+                    job,
+                    text,
+                    score: of.score_at(position, &row)?,
+                })
+            }));
+        };
+        while read_piece(llama, work, &mut readings, PIECE, on_row) > 0 {}
+        note(jobs, found);
+        caches
+    }
+
+    /// Reads what each text has of its own, after copies of the shared beginnings.
+    fn read_rest(&mut self, jobs: &mut [Job], beginnings: &[Cache<B>]) {
+        let own: Vec<(usize, usize)> = jobs
+            .iter()
+            .enumerate()
+            .flat_map(|(number, job)| {
+                let texts = job.texts.iter().enumerate();
+                let longer = texts.filter(|(_, text)| text.input.len() > job.shared);
+                longer.map(move |(text, _)| (number, text))
+            })
+            .collect();
+        let config = self.llama.config();
+        let token_bytes = 2 * config.layers * config.key_value_size() * size_of::<f32>();
+        let mut rest = &own[..];
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fitting = rest.iter().take_while(|(job, text)| {
+                bytes += jobs[*job].texts[*text].input.len() * token_bytes;
+                bytes <= FORK_BYTES
+            });
+            let (wave, after) = rest.split_at(fitting.count().max(1));
+            self.read_wave(jobs, beginnings, wave);
+            rest = after;
+        }
+    }
+
+    /// Reads the rest of these texts, each given by its job and its number there.
+    fn read_wave(&mut self, jobs: &mut [Job], beginnings: &[Cache<B>], wave: &[(usize, usize)]) {
+        let Self {
+            llama,
+            work,
+            adapters,
+            ..
+        } = self;
+        let mut caches: Vec<Cache<B>> = wave
+            .iter()
+            .map(|(job, _)| llama.fork_cache(&beginnings[*job]))
+            .collect();
+        let wanted: Vec<Vec<usize>> = wave
+            .iter()
+            .map(|(job, text)| {
+                let text = &jobs[*job].texts[*text];
+                (text.first().max(jobs[*job].shared)..text.input.len()).collect()
+            })
+            .collect();
+        let mut readings: Vec<Reading<'_, B>> = caches
+            .iter_mut()
+            .zip(&wanted)
+            .zip(wave)
+            .map(|((cache, wanted), (job, text))| Reading {
+                ids: &jobs[*job].texts[*text].input,
+                cache,
+                adapter: loaded(adapters, jobs[*job].adapter.as_deref()),
+                wanted,
+            })
+            .collect();
+        let mut found: Vec<Found> = Vec::new();
+        let on_row = &mut |number: usize, position: usize, logits: &mut [f32]| {
+            let (job, text) = wave[number];
+            let score = jobs[job].texts[text].score_at(position, &Likelihoods::new(logits));
+            found.extend(score.map(|score| Found { job, text, score }));
+        };
+        while read_piece(llama, work, &mut readings, PIECE, on_row) > 0 {}
+        note(jobs, found);
+    }
+}
+
+/// The score of a text's next target.
+struct Found {
+    job: usize,
+    text: usize,
+    score: (f64, bool),
+}
+
+fn note(jobs: &mut [Job], found: Vec<Found>) {
+    for Found { job, text, score } in found {
+        jobs[job].texts[text].scored.push(score);
+    }
+}
+
+/// Tokens with which all texts begin.
+fn shared_beginning(texts: &[Text]) -> usize {
+    let Some((first, others)) = texts.split_first() else {
+        return 0;
+    };
+    let same = |text: &Text| {
+        text.input
+            .iter()
+            .zip(&first.input)
+            .take_while(|(own, first)| own == first)
+            .count()
+    };
+    others.iter().map(same).min().unwrap_or(first.input.len())
+}

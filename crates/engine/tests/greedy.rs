@@ -1,0 +1,134 @@
+//! Greedy replies of SmolLM2 against transformers on the same (dequantised) weights: 40 tokens of each prompt.
+//!
+//! Goldens: see `tests/goldens/README.md`, `engine/smollm2_greedy.json`. Skipped when the demo model is not on this machine.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use bioinstruct_core::model::{
+    ChatEvent, ChatModel, ChatReply, ChatRequest, Exchange, Finish, Message, Prompt, Sampling,
+};
+use bioinstruct_engine::kernels::panels::Precision;
+use bioinstruct_engine::local::{LocalModel, LocalOptions};
+use bioinstruct_engine::source::{ModelSource, Resolver};
+use serde_json::Value;
+
+/// The demo model, when it is on this machine.
+fn smollm2() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("BIOINSTRUCT_TEST_MODEL") {
+        return Some(PathBuf::from(path));
+    }
+    let source: ModelSource = "smollm2".parse().unwrap();
+    let found = Resolver::new(true, None).and_then(|resolver| resolver.resolve(&source));
+    found
+        .map_err(|error| println!("skipped: the demo model is not here ({error})"))
+        .ok()
+        .map(|model| model.path)
+}
+
+struct All {
+    requests: std::vec::IntoIter<ChatRequest>,
+    replies: Vec<ChatReply>,
+}
+
+impl Exchange for All {
+    fn next_request(&mut self) -> Option<ChatRequest> {
+        self.requests.next()
+    }
+
+    fn event(&mut self, event: ChatEvent) -> ControlFlow<()> {
+        match event {
+            ChatEvent::Reply(reply) => self.replies.push(reply),
+            ChatEvent::Failure { id, error, .. } => panic!("{id}: {error}"),
+            ChatEvent::Delta { .. } => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| u32::try_from(id.as_u64().unwrap()).unwrap())
+        .collect()
+}
+
+fn prompt(row: &Value) -> Prompt {
+    match row["kind"].as_str() {
+        Some("chat") => {
+            let messages: Vec<Message> = serde_json::from_value(row["messages"].clone()).unwrap();
+            Prompt::Messages(messages)
+        }
+        _ => Prompt::Text(row["prompt"].as_str().unwrap().to_owned()),
+    }
+}
+
+#[test]
+fn greedy_replies_equal_transformers() {
+    let Some(path) = smollm2() else { return };
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/goldens/engine/smollm2_greedy.json");
+    let golden: Value = serde_json::from_str(&fs_err::read_to_string(golden).unwrap()).unwrap();
+    let rows = golden["rows"].as_array().unwrap();
+    let max_tokens = usize::try_from(golden["max_new_tokens"].as_u64().unwrap()).unwrap();
+
+    let options = LocalOptions {
+        precision: Precision::F32,
+        ..LocalOptions::default()
+    };
+    let mut model = LocalModel::load(&path, options).unwrap();
+    let requests: Vec<ChatRequest> = rows
+        .iter()
+        .enumerate()
+        .map(|(number, row)| ChatRequest {
+            id: number.to_string(),
+            prompt: prompt(row),
+            sampling: Sampling {
+                max_tokens,
+                ..Sampling::default()
+            },
+            stop: Vec::new(),
+            schema: None,
+            adapter: None,
+        })
+        .collect();
+    for (request, row) in requests.iter().zip(rows) {
+        let rendered = model.render(&request.prompt).unwrap();
+        assert_eq!(
+            model.encode_prompt(&rendered),
+            ids(&row["prompt_ids"]),
+            "prompt {}",
+            request.id
+        );
+    }
+    let mut all = All {
+        requests: requests.into_iter(),
+        replies: Vec::new(),
+    };
+    model.run(&mut all).unwrap();
+    assert_eq!(all.replies.len(), rows.len());
+    for reply in &all.replies {
+        let row = &rows[reply.id.parse::<usize>().unwrap()];
+        let expected = ids(&row["continuation_ids"]);
+        assert_eq!(
+            reply.text,
+            row["text"].as_str().unwrap(),
+            "prompt {}",
+            reply.id
+        );
+        assert_eq!(reply.text, model.tokenizer().decode(&expected, true));
+        assert_eq!(reply.usage.completion_tokens, expected.len() as u64);
+        assert_eq!(
+            reply.usage.prompt_tokens,
+            ids(&row["prompt_ids"]).len() as u64
+        );
+        let finish = if row["ended"] == true {
+            Finish::Stop
+        } else {
+            Finish::Length
+        };
+        assert_eq!(reply.finish, finish);
+    }
+}

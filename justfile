@@ -1,0 +1,34 @@
+# What developers type. Each recipe is plain cargo, so `just` itself is optional.
+
+# List the recipes
+default:
+    @just --list
+
+# Everything that must hold before a change is taken
+check:
+    bash .ci/run
+
+# Every test, those in documentation too
+test:
+    cargo test --workspace
+
+# Format and lint
+lint:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# The documentation of all crates, private items too
+doc:
+    cargo doc --workspace --no-deps --document-private-items
+
+# Licences, duplicates and sources of dependencies (needs cargo-deny)
+licences:
+    cargo deny --workspace check licenses bans sources
+
+# Fetch the demo model, which some tests and the quickstart use
+model:
+    cargo run --release -- models fetch smollm2
+
+# Every stage, small, into runs/quickstart
+quickstart:
+    cargo run --release -- quickstart
