@@ -2,6 +2,9 @@
 //!
 //! Goldens: see `tests/goldens/README.md`, `engine/smollm2_greedy.json`. Skipped when the demo model is not on this machine.
 
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+#![expect(clippy::print_stdout, reason = "a skipped test says why")]
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 

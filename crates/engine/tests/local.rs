@@ -1,5 +1,7 @@
 //! The local model as a chat model, on the tiny random LLaMA: the same replies in any company, events, limits, schemas.
 
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -93,16 +95,12 @@ impl Script {
     }
 
     fn deltas(&self, id: &str) -> Vec<&str> {
-        let of_id =
-            |event: &'_ ChatEvent| matches!(event, ChatEvent::Delta { id: own, .. } if own == id);
-        let text = |event| match event {
-            &ChatEvent::Delta { ref text, .. } => text.as_str(),
-            _ => "",
-        };
         self.events
             .iter()
-            .filter(|event| of_id(event))
-            .map(text)
+            .filter_map(|event| match event {
+                ChatEvent::Delta { id: own, text } if own == id => Some(text.as_str()),
+                _ => None,
+            })
             .collect()
     }
 
@@ -198,7 +196,7 @@ fn replies_are_the_same_in_any_company() {
             match &expected {
                 None => expected = Some(replies),
                 Some(expected) => {
-                    assert_eq!(&replies, expected, "{slots} slots, {threads} threads")
+                    assert_eq!(&replies, expected, "{slots} slots, {threads} threads");
                 }
             }
         }

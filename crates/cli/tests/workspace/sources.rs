@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::repository;
 
 /// Folders with files of ours; what lies at the top level is looked at too.
-const FOLDERS: [&str; 7] = [".ci", ".config", "bench", "configs", "crates", "seeds", "tests"];
+const FOLDERS: [&str; 7] = [
+    ".ci", ".config", "bench", "configs", "crates", "seeds", "tests",
+];
 
 /// Where `unsafe` may stand: instructions of a processor, disjoint parts of one slice, and memory maps.
 const UNSAFE: [&str; 3] = [
@@ -18,7 +20,10 @@ const UNSAFE: [&str; 3] = [
 fn our_files() -> Vec<(String, String)> {
     let root = repository();
     let mut folders: Vec<PathBuf> = FOLDERS.map(|folder| root.join(folder)).into();
-    let mut paths: Vec<PathBuf> = list(&root).into_iter().filter(|path| path.is_file()).collect();
+    let mut paths: Vec<PathBuf> = list(&root)
+        .into_iter()
+        .filter(|path| path.is_file())
+        .collect();
     while let Some(folder) = folders.pop() {
         for path in list(&folder) {
             if path.is_dir() {
@@ -45,7 +50,9 @@ fn list(folder: &Path) -> Vec<PathBuf> {
     };
     let entries = entries.map(|entry| entry.expect("a directory entry").path());
     // Python leaves its caches beside the scripts that it runs.
-    entries.filter(|path| !path.ends_with("__pycache__")).collect()
+    entries
+        .filter(|path| !path.ends_with("__pycache__"))
+        .collect()
 }
 
 fn has_ending(name: &str, endings: &[&str]) -> bool {
@@ -63,7 +70,10 @@ fn a_long_file_says_why() {
             && !text.lines().any(|line| line.contains("Long because "))
     });
     let names: Vec<String> = unexplained.map(|(name, _)| name).collect();
-    assert!(names.is_empty(), "over 500 lines, and no line with `Long because` and the reason: {names:?}");
+    assert!(
+        names.is_empty(),
+        "over 500 lines, and no line with `Long because` and the reason: {names:?}"
+    );
 }
 
 #[test]
@@ -72,8 +82,10 @@ fn a_module_says_what_it_is() {
         name.starts_with("crates/") && has_ending(name, &["rs"]) && !text.starts_with("//! ")
     });
     // A module's own `tests.rs` is described by the module.
-    let names: Vec<String> =
-        silent.map(|(name, _)| name).filter(|name| !name.ends_with("/tests.rs")).collect();
+    let names: Vec<String> = silent
+        .map(|(name, _)| name)
+        .filter(|name| !name.ends_with("/tests.rs"))
+        .collect();
     assert!(names.is_empty(), "these do not open with `//!`: {names:?}");
 }
 
@@ -83,13 +95,19 @@ fn unsafe_code_is_where_it_belongs() {
     let mut found = 0;
     for (name, text) in our_files() {
         let is_this_file = name.ends_with("workspace/sources.rs");
-        if !has_ending(&name, &["rs"]) || is_this_file || !marks.iter().any(|mark| text.contains(mark)) {
+        if !has_ending(&name, &["rs"])
+            || is_this_file
+            || !marks.iter().any(|mark| text.contains(mark))
+        {
             continue;
         }
         found += 1;
         let allowed = UNSAFE.iter().any(|place| name.starts_with(place));
         assert!(allowed, "{name} holds unsafe code");
-        assert!(text.contains("SAFETY: "), "{name} does not say why it is sound");
+        assert!(
+            text.contains("SAFETY: "),
+            "{name} does not say why it is sound"
+        );
     }
     assert!(found > 0, "nothing was looked at");
 }
@@ -99,7 +117,14 @@ fn unsafe_code_is_where_it_belongs() {
 fn no_machine_shows() {
     // Put together here, so that this file does not hold them itself.
     let roots = ["work", "root", "home", "tmp", "Users"].map(|folder| format!("/{folder}/"));
-    let hosts = ["index.crates", "static.crates", "pypi", "pythonhosted", "artifactory", "jfrog"];
+    let hosts = [
+        "index.crates",
+        "static.crates",
+        "pypi",
+        "pythonhosted",
+        "artifactory",
+        "jfrog",
+    ];
     let hosts = hosts.map(|host| format!("{host}."));
     for (name, text) in our_files() {
         for (number, line) in text.lines().enumerate() {
@@ -125,17 +150,27 @@ fn begins_a_path(line: &str, root: &str) -> bool {
 fn one_remote_host_is_named_in_code() {
     let known = ["huggingface.co", "localhost", "127.0.0.1", "www.w3.org"];
     for (name, text) in our_files() {
-        let is_program = name.starts_with("crates/") && name.contains("/src/") && !name.ends_with("tests.rs");
+        let is_program =
+            name.starts_with("crates/") && name.contains("/src/") && !name.ends_with("tests.rs");
         if !is_program || !has_ending(&name, &["rs", "html", "js", "css", "jinja"]) {
             continue;
         }
-        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = text
+            .split("#[cfg(test)]\nmod tests {")
+            .next()
+            .unwrap_or_default();
+        let lines = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
         for line in lines {
             for (at, scheme) in line.match_indices("://") {
                 let rest = &line[at + scheme.len()..];
-                let in_a_host = |letter: char| letter.is_ascii_alphanumeric() || ".-".contains(letter);
-                let host = rest.split(|letter| !in_a_host(letter)).next().unwrap_or_default();
+                let in_a_host =
+                    |letter: char| letter.is_ascii_alphanumeric() || ".-".contains(letter);
+                let host = rest
+                    .split(|letter| !in_a_host(letter))
+                    .next()
+                    .unwrap_or_default();
                 assert!(
                     !host.contains('.') || known.contains(&host),
                     "{name} names {host}"

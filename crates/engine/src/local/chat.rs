@@ -9,10 +9,11 @@ use bioinstruct_core::model::{
     ChatEvent, ChatModel, ChatRequest, Exchange, ModelError, ModelIdentity,
 };
 use bioinstruct_core::template::TemplateError;
+use rayon::prelude::*;
 
 use super::reading::{Reading, read_piece};
 use super::sequence::{Beginning, Sequence, Step, Voice};
-use super::{LocalModel, Timing};
+use super::{LocalModel, Timing, loaded};
 use crate::backend::Backend;
 use crate::sample::{Constraint, SchemaCompiler};
 
@@ -205,57 +206,70 @@ impl<B: Backend> LocalModel<B> {
         phase: Phase,
     ) -> Vec<(usize, Result<Step, String>)> {
         let clock = Instant::now();
+        let mut rows: Vec<Option<Vec<f32>>> = vec![None; active.len()];
+        let read = self.read(active, phase, &mut rows);
+        let voice = Voice {
+            tokenizer: &self.tokenizer,
+            ends: &self.ends,
+        };
+        // Each reply chooses from its own row, so they can do so at once.
+        let step = |(number, (sequence, row)): (usize, (&mut Sequence<B>, Option<Vec<f32>>))| {
+            row.map(|mut logits| (number, sequence.step(&mut logits, &voice)))
+        };
+        let steps = self.llama.backend().enter(|| {
+            active
+                .par_iter_mut()
+                .zip(rows)
+                .enumerate()
+                .filter_map(step)
+                .collect()
+        });
+        self.timing
+            .add(phase == Phase::Prompts, read, clock.elapsed());
+        steps
+    }
+
+    /// Reads on in the sequences of a phase; those that are read to their end get the logits after it.
+    fn read(
+        &mut self,
+        active: &mut [Sequence<B>],
+        phase: Phase,
+        rows: &mut [Option<Vec<f32>>],
+    ) -> usize {
         let Self {
             llama,
             work,
             adapters,
             ..
         } = self;
-        let mut numbers = Vec::new();
         let lasts: Vec<[usize; 1]> = active.iter().map(|sequence| [sequence.last()]).collect();
-        let mut readings: Vec<Reading<'_, B>> = Vec::new();
+        let mut numbers = Vec::with_capacity(active.len());
+        let mut readings: Vec<Reading<'_, B>> = Vec::with_capacity(active.len());
         for (number, (sequence, wanted)) in active.iter_mut().zip(&lasts).enumerate() {
-            if sequence.in_prompt() != (phase == Phase::Prompts) {
-                continue;
+            if sequence.in_prompt() == (phase == Phase::Prompts) {
+                numbers.push(number);
+                readings.push(Reading {
+                    ids: &sequence.ids,
+                    cache: &mut sequence.cache,
+                    adapter: loaded(adapters, sequence.adapter.as_deref()),
+                    wanted,
+                });
             }
-            numbers.push(number);
-            let adapter = sequence
-                .adapter
-                .as_ref()
-                .and_then(|name| adapters.get(name));
-            readings.push(Reading {
-                ids: &sequence.ids,
-                cache: &mut sequence.cache,
-                adapter: adapter.map(|loaded| &loaded.adapter),
-                wanted,
-            });
         }
         let most = if phase == Phase::Prompts {
             PROMPT_PIECE
         } else {
             usize::MAX
         };
-        let mut rows: Vec<(usize, Vec<f32>)> = Vec::new();
-        let read = read_piece(
+        read_piece(
             llama,
             work,
             &mut readings,
             most,
             &mut |reading, _, logits| {
-                rows.push((numbers[reading], logits.to_vec()));
+                rows[numbers[reading]] = Some(logits.to_vec());
             },
-        );
-        let voice = Voice {
-            tokenizer: &self.tokenizer,
-            ends: &self.ends,
-        };
-        let steps = rows
-            .into_iter()
-            .map(|(number, mut logits)| (number, active[number].step(&mut logits, &voice)))
-            .collect();
-        self.timing
-            .add(phase == Phase::Prompts, read, clock.elapsed());
-        steps
+        )
     }
 }
 

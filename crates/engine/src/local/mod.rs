@@ -6,6 +6,7 @@
 mod chat;
 mod encode;
 mod error;
+mod job;
 mod pair;
 mod reading;
 mod score;

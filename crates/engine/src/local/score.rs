@@ -3,13 +3,13 @@
 //! What the continuations of a request share is read once, and the head is computed only where a token is scored; with
 //! continuations of one token each, that is one row. Several requests are read together up to a number of tokens.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use bioinstruct_core::model::{
-    ContinuationScore, ModelError, ModelIdentity, Prompt, ScoreReply, ScoreRequest, Scorer,
+    ModelError, ModelIdentity, Prompt, ScoreReply, ScoreRequest, Scorer,
 };
 
+use super::job::{Job, Text};
 use super::pair::Pair;
 use super::reading::{Reading, read_piece};
 use super::{LocalModel, loaded};
@@ -23,71 +23,6 @@ const GROUP_TOKENS: usize = 1024;
 const PIECE: usize = 512;
 /// Bytes of the keys and values that are copied at once for continuations that share a beginning.
 const FORK_BYTES: usize = 512 << 20;
-
-/// A continuation as it is read: its context and all of it but the last token.
-#[derive(Debug)]
-struct Text {
-    input: Vec<u32>,
-    /// The continuation; its first token is predicted at the position `first`.
-    targets: Vec<u32>,
-    /// One per target so far: see [`Text::score_at`].
-    scored: Vec<(f64, bool)>,
-}
-
-impl Text {
-    fn first(&self) -> usize {
-        self.input.len() - self.targets.len()
-    }
-
-    /// Log-likelihood of the target after a position, when there is one, and whether it is the most likely token.
-    fn score_at(&self, position: usize, row: &Likelihoods<'_>) -> Option<(f64, bool)> {
-        let target = *self.targets.get(position.checked_sub(self.first())?)?;
-        Some((row.of(target), row.best() == Some(target)))
-    }
-
-    fn score(self) -> ContinuationScore {
-        let token_loglikelihoods: Vec<f64> = self.scored.iter().map(|(value, _)| *value).collect();
-        ContinuationScore {
-            sum: token_loglikelihoods.iter().sum(),
-            token_ids: self.targets,
-            token_loglikelihoods,
-            greedy: self.scored.iter().all(|(_, greedy)| *greedy),
-        }
-    }
-}
-
-/// A request in token ids.
-#[derive(Debug)]
-struct Job {
-    id: String,
-    adapter: Option<String>,
-    texts: Vec<Text>,
-    /// Tokens with which all texts begin.
-    shared: usize,
-    prompt_tokens: usize,
-    truncated_tokens: usize,
-}
-
-impl Job {
-    fn tokens(&self) -> usize {
-        self.shared
-            + self
-                .texts
-                .iter()
-                .map(|text| text.input.len() - self.shared)
-                .sum::<usize>()
-    }
-
-    /// Positions of the shared beginning after which a token is scored.
-    fn shared_rows(&self) -> Vec<usize> {
-        let rows: BTreeSet<usize> = self
-            .texts
-            .iter()
-            .flat_map(|text| text.first()..text.input.len().min(self.shared))
-            .collect();
-        rows.into_iter().collect()
-    }
-}
 
 impl<B: Backend> Scorer for LocalModel<B> {
     fn identity(&self, adapter: Option<&str>) -> ModelIdentity {
@@ -127,41 +62,12 @@ impl<B: Backend> LocalModel<B> {
     fn job(&self, request: ScoreRequest) -> Result<Job, String> {
         self.adapter(request.adapter.as_deref())?;
         let pairs = self.pairs(&request)?;
-        let most = self.llama.context_length();
-        let mut texts = Vec::with_capacity(pairs.len());
-        let prompt_tokens = pairs.first().map_or(0, |pair| pair.context.len());
-        let mut truncated_tokens = 0;
-        for Pair {
-            context,
-            continuation,
-        } in pairs
-        {
-            if continuation.len() > most {
-                return Err(format!(
-                    "a continuation has {} tokens, and the model's context is {most}",
-                    continuation.len()
-                ));
-            }
-            let mut input = context;
-            input.extend_from_slice(&continuation[..continuation.len() - 1]);
-            let cut = input.len().saturating_sub(most);
-            truncated_tokens = truncated_tokens.max(cut);
-            input.drain(..cut);
-            texts.push(Text {
-                input,
-                targets: continuation,
-                scored: Vec::new(),
-            });
-        }
-        let shared = shared_beginning(&texts);
-        Ok(Job {
-            id: request.id,
-            adapter: request.adapter,
-            texts,
-            shared,
-            prompt_tokens,
-            truncated_tokens,
-        })
+        Job::new(
+            request.id,
+            request.adapter,
+            pairs,
+            self.llama.context_length(),
+        )
     }
 
     fn pairs(&self, request: &ScoreRequest) -> Result<Vec<Pair>, String> {
@@ -319,19 +225,4 @@ fn note(jobs: &mut [Job], found: Vec<Found>) {
     for Found { job, text, score } in found {
         jobs[job].texts[text].scored.push(score);
     }
-}
-
-/// Tokens with which all texts begin.
-fn shared_beginning(texts: &[Text]) -> usize {
-    let Some((first, others)) = texts.split_first() else {
-        return 0;
-    };
-    let same = |text: &Text| {
-        text.input
-            .iter()
-            .zip(&first.input)
-            .take_while(|(own, first)| own == first)
-            .count()
-    };
-    others.iter().map(same).min().unwrap_or(first.input.len())
 }

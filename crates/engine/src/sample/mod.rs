@@ -7,6 +7,7 @@ mod constraint;
 mod likelihood;
 mod sampler;
 mod stop;
+mod vocabulary;
 
 pub use constraint::{Constraint, ConstraintError, SchemaCompiler};
 pub use likelihood::{Likelihoods, first_maximum};
