@@ -83,7 +83,11 @@ impl Default for EvalConfig {
 
 impl Config {
     /// Defaults, preset, file, `--set`, then the flags that were typed.
-    pub(crate) fn resolve(preset: &str, globals: &Globals, mut flags: Flags) -> anyhow::Result<Self> {
+    pub(crate) fn resolve(
+        preset: &str,
+        globals: &Globals,
+        mut flags: Flags,
+    ) -> anyhow::Result<Self> {
         flags.set("seed", globals.seed.map(|seed| seed as i64));
         flags.set("threads", globals.threads.map(|threads| threads as i64));
         let config: Self = resolve(preset, globals.config.as_deref(), &globals.sets, flags.table)?;
@@ -96,7 +100,9 @@ impl Config {
         match self.precision.as_str() {
             "f32" => Ok(Precision::F32),
             "bf16" => Ok(Precision::Bf16),
-            other => Err(crate::failure::configuration(format!("`precision` is {other:?}, expected f32 or bf16"))),
+            other => Err(crate::failure::configuration(format!(
+                "`precision` is {other:?}, expected f32 or bf16"
+            ))),
         }
     }
 }
@@ -116,7 +122,8 @@ impl Flags {
                 self.table.insert(key.to_owned(), value.into());
             }
             Some((section, key)) => {
-                let section = self.table.entry(section).or_insert_with(|| toml::Value::Table(Table::new()));
+                let section =
+                    self.table.entry(section).or_insert_with(|| toml::Value::Table(Table::new()));
                 if let toml::Value::Table(section) = section {
                     section.insert(key.to_owned(), value.into());
                 }
@@ -129,7 +136,7 @@ impl Flags {
 pub(crate) fn open_run(globals: &Globals, verb: &str) -> anyhow::Result<RunDirectory> {
     let path = globals.run.clone().unwrap_or_else(|| {
         let path = |number: usize| PathBuf::from(format!("runs/{verb}-{number}"));
-        (1..).map(path).find(|path| !path.exists()).unwrap_or_else(|| path(0))
+        (1..100_000).map(path).find(|path| !path.exists()).unwrap_or_else(|| path(0))
     });
     Ok(RunDirectory::open(&path)?)
 }

@@ -21,7 +21,8 @@ pub(crate) fn start_logging(verbose: u8) {
         1 => "info",
         _ => "debug",
     };
-    let filter = EnvFilter::try_from_env("BIOINSTRUCT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let filter =
+        EnvFilter::try_from_env("BIOINSTRUCT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -48,7 +49,8 @@ impl Console {
 
     /// Whether colours may be used on standard output.
     pub(crate) fn colour(&self) -> bool {
-        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        std::io::stdout().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
 
     /// Text for standard output; the reader may close it early.
@@ -61,18 +63,30 @@ impl Console {
 
     /// The summary as the last line of standard output, where `--json` asks for it.
     pub(crate) fn summary(&self, summary: &impl Serialize) -> anyhow::Result<()> {
-        if self.json { self.print(&format!("{}\n", serde_json::to_string(summary)?)) } else { Ok(()) }
+        if self.json {
+            self.print(&format!("{}\n", serde_json::to_string(summary)?))
+        } else {
+            Ok(())
+        }
     }
 
     /// A bar for `total` things of a stage, with rate and time left; a plain line where standard error is no terminal.
     pub(crate) fn bar(&self, stage: &str, total: u64, unit: &str) -> Bar {
         let bar = ProgressBar::with_draw_target(
             Some(total),
-            if self.interactive { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
+            if self.interactive {
+                ProgressDrawTarget::stderr()
+            } else {
+                ProgressDrawTarget::hidden()
+            },
         );
-        let template = format!("{{prefix:<9}} {{bar:28}} {{pos}}/{{len}} {unit}  {{per_sec}}  left {{eta}}  {{wide_msg}}");
+        let template = format!(
+            "{{prefix:<9}} {{bar:28}} {{pos}}/{{len}} {unit}  {{per_sec}}  left {{eta}}  {{wide_msg}}"
+        );
         bar.set_style(
-            ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"),
+            ProgressStyle::with_template(&template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("━╸─"),
         );
         bar.set_prefix(stage.to_owned());
         bar.enable_steady_tick(Duration::from_millis(250));
@@ -96,11 +110,6 @@ impl Bar {
     pub(crate) fn update(&self, done: u64, remark: String) {
         self.bar.set_position(done);
         self.bar.set_message(remark);
-    }
-
-    /// The total changes: more turned out to be needed.
-    pub(crate) fn set_total(&self, total: u64) {
-        self.bar.set_length(total);
     }
 
     /// Replaces the bar by a line that stays.

@@ -38,12 +38,6 @@ pub(crate) fn data(message: String, hint: &str) -> anyhow::Error {
     CommandError { kind: FailureKind::Data, message, hint: Some(hint.to_owned()) }.into()
 }
 
-/// Stopped by the user.
-pub(crate) fn interrupted() -> anyhow::Error {
-    let hint = Some("run the same command again to go on".to_owned());
-    CommandError { kind: FailureKind::Interrupted, message: "interrupted".to_owned(), hint }.into()
-}
-
 /// Prints the error and gives the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let mut text = String::new();

@@ -17,8 +17,10 @@ pub(crate) struct Interrupt {
 impl Interrupt {
     /// Takes over SIGINT and SIGTERM.
     pub(crate) fn install() -> anyhow::Result<Self> {
-        let interrupt =
-            Self { abrupt: Arc::new(AtomicBool::new(true)), stop: Arc::new(AtomicBool::new(false)) };
+        let interrupt = Self {
+            abrupt: Arc::new(AtomicBool::new(true)),
+            stop: Arc::new(AtomicBool::new(false)),
+        };
         for signal in [SIGINT, SIGTERM] {
             flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupt.abrupt))?;
             flag::register(signal, Arc::clone(&interrupt.abrupt))?;

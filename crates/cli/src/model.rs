@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::Context;
-use bioinstruct_core::template::ChatTemplate;
 use bioinstruct_engine::source::{CachedModel, Fetch, ModelSource, ResolvedModel, Resolver};
 use bioinstruct_llm::{Downloader, HUB_HOSTS, Secret};
 use serde::{Deserialize, Serialize};
@@ -54,7 +52,10 @@ impl AdapterCard {
         }
         let text = fs_err::read_to_string(&path)?;
         serde_json::from_str(&text).map(Some).map_err(|error| {
-            failure::data(format!("{}: {error}", path.display()), "the file belongs to the adapter; restore it")
+            failure::data(
+                format!("{}: {error}", path.display()),
+                "the file belongs to the adapter; restore it",
+            )
         })
     }
 }
@@ -69,7 +70,11 @@ impl Fetch for Hub {
 }
 
 /// The local files of a model, fetched when they are not here yet.
-pub(crate) fn resolve(source: &str, offline: bool, console: &Console) -> anyhow::Result<ResolvedModel> {
+pub(crate) fn resolve(
+    source: &str,
+    offline: bool,
+    console: &Console,
+) -> anyhow::Result<ResolvedModel> {
     let parsed = ModelSource::from_str(source)?;
     let hub = if offline { None } else { Some(Hub(hub_downloader()?)) };
     let fetcher = hub.as_ref().map(|hub| hub as &dyn Fetch);
@@ -116,7 +121,9 @@ pub(crate) fn cache_directory() -> anyhow::Result<PathBuf> {
 pub(crate) fn short_name(source: &str) -> String {
     let last = source.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or(source);
     let last = last.strip_suffix(".gguf").unwrap_or(last);
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }
+    };
     let name: String = last.chars().map(plain).collect();
     if name.is_empty() { "model".to_owned() } else { name }
 }
@@ -148,9 +155,4 @@ pub(crate) fn agreed_template(
         (None, Some(typed)) => Ok(typed.to_owned()),
         (None, None) => Ok(fallback.to_owned()),
     }
-}
-
-/// The chat template, or an error that says what to do without one.
-pub(crate) fn require_chat(chat: Option<&ChatTemplate>) -> anyhow::Result<&ChatTemplate> {
-    chat.context(bioinstruct_core::template::TemplateError::NoChatTemplate)
 }

@@ -67,13 +67,17 @@ impl Diagnose for ConfigError {
 ///
 /// `T::default()` is the lowest layer, the text of `preset` (TOML, may be empty) the one above it; `flags` holds only what
 /// the user typed.
-pub fn resolve<T>(preset: &str, file: Option<&Path>, sets: &[String], flags: Table) -> Result<T, ConfigError>
+pub fn resolve<T>(
+    preset: &str,
+    file: Option<&Path>,
+    sets: &[String],
+    flags: Table,
+) -> Result<T, ConfigError>
 where
     T: Default + Serialize + DeserializeOwned,
 {
-    let mut merged = Table::try_from(T::default()).map_err(|error| ConfigError::Value {
-        reason: error.to_string(),
-    })?;
+    let mut merged = Table::try_from(T::default())
+        .map_err(|error| ConfigError::Value { reason: error.to_string() })?;
     merge(&mut merged, parse(preset, Path::new("preset"))?);
     if let Some(path) = file {
         let text = fs_err::read_to_string(path)?;
@@ -94,9 +98,8 @@ fn parse(text: &str, path: &Path) -> Result<Table, ConfigError> {
 }
 
 fn serde_path<T: DeserializeOwned>(table: Table) -> Result<T, ConfigError> {
-    T::deserialize(Value::Table(table)).map_err(|error| ConfigError::Value {
-        reason: error.to_string().trim_end().to_owned(),
-    })
+    T::deserialize(Value::Table(table))
+        .map_err(|error| ConfigError::Value { reason: error.to_string().trim_end().to_owned() })
 }
 
 /// `a.b=value` as a nested table; a value that is not TOML is taken as a string.
@@ -105,9 +108,7 @@ fn parse_set(argument: &str) -> Result<Table, ConfigError> {
         argument: argument.to_owned(),
         reason: reason.to_owned(),
     };
-    let (key, text) = argument
-        .split_once('=')
-        .ok_or_else(|| bad("there is no `=`"))?;
+    let (key, text) = argument.split_once('=').ok_or_else(|| bad("there is no `=`"))?;
     let parts: Vec<&str> = key.trim().split('.').collect();
     if parts.iter().any(|part| part.is_empty()) {
         return Err(bad("the key is empty"));
@@ -160,19 +161,13 @@ mod tests {
 
     impl Default for Sample {
         fn default() -> Self {
-            Self {
-                seed: 1,
-                train: Train::default(),
-            }
+            Self { seed: 1, train: Train::default() }
         }
     }
 
     impl Default for Train {
         fn default() -> Self {
-            Self {
-                lr: 1e-3,
-                targets: vec!["q".to_owned()],
-            }
+            Self { lr: 1e-3, targets: vec!["q".to_owned()] }
         }
     }
 
@@ -189,20 +184,11 @@ mod tests {
         let path = directory.join("run.toml");
         fs_err::write(&path, "seed = 2\n[train]\nlr = 0.5\n").unwrap();
         let flags: Table = toml::from_str("[train]\nlr = 0.25").unwrap();
-        let config: Sample = resolve(
-            Some(&path),
-            &["train.targets=[\"v\", \"o\"]".to_owned()],
-            flags,
-        )
-        .unwrap();
+        let config: Sample =
+            resolve("seed = 9", Some(&path), &["train.targets=[\"v\", \"o\"]".to_owned()], flags)
+                .unwrap();
         assert_eq!(config.seed, 2);
-        assert_eq!(
-            config.train,
-            Train {
-                lr: 0.25,
-                targets: vec!["v".to_owned(), "o".to_owned()]
-            }
-        );
+        assert_eq!(config.train, Train { lr: 0.25, targets: vec!["v".to_owned(), "o".to_owned()] });
         fs_err::remove_dir_all(&directory).unwrap();
     }
 

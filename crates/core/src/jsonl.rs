@@ -92,10 +92,7 @@ mod tests {
 
     #[test]
     fn rows_survive_a_round_trip() {
-        let rows = vec![
-            serde_json::json!({"z": 1, "a": "β\n"}),
-            serde_json::json!([1, 2]),
-        ];
+        let rows = vec![serde_json::json!({"z": 1, "a": "β\n"}), serde_json::json!([1, 2])];
         let mut bytes = Vec::new();
         write(&mut bytes, &rows).unwrap();
         let text = String::from_utf8(bytes).unwrap();

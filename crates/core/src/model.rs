@@ -45,10 +45,7 @@ pub struct Message {
 impl Message {
     /// A user's turn.
     pub fn user(content: impl Into<String>) -> Self {
-        Self {
-            role: Role::User,
-            content: content.into(),
-        }
+        Self { role: Role::User, content: content.into() }
     }
 }
 
@@ -109,10 +106,7 @@ impl Sampling {
             return Err(("max_tokens", "must be at least 1".to_owned()));
         }
         if !(self.temperature.is_finite() && (0.0..=100.0).contains(&self.temperature)) {
-            return Err((
-                "temperature",
-                format!("{} is not between 0 and 100", self.temperature),
-            ));
+            return Err(("temperature", format!("{} is not between 0 and 100", self.temperature)));
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return Err(("top_p", format!("{} is not in (0, 1]", self.top_p)));

@@ -54,20 +54,12 @@ impl Stream {
         let word = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
-        Self {
-            key: [word(0), word(4)],
-        }
+        Self { key: [word(0), word(4)] }
     }
 
     /// The numbers that belong to draw `index`.
     pub fn at(self, index: u64) -> Draws {
-        Draws {
-            key: self.key,
-            index,
-            block: 0,
-            buffer: [0; 4],
-            used: 4,
-        }
+        Draws { key: self.key, index, block: 0, buffer: [0; 4], used: 4 }
     }
 
     /// The first four words of draw `index`: the form that kernels use for dropout masks.
@@ -93,12 +85,7 @@ impl Draws {
         if self.used == 4 {
             let (index, block) = (self.index, self.block);
             self.buffer = philox(
-                [
-                    index as u32,
-                    (index >> 32) as u32,
-                    block as u32,
-                    (block >> 32) as u32,
-                ],
+                [index as u32, (index >> 32) as u32, block as u32, (block >> 32) as u32],
                 self.key,
             );
             self.block += 1;
@@ -159,10 +146,7 @@ mod tests {
     /// Known answers of the Random123 distribution for `philox4x32-10`.
     #[test]
     fn philox_matches_the_published_answers() {
-        assert_eq!(
-            philox([0; 4], [0; 2]),
-            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
-        );
+        assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
         assert_eq!(
             philox([u32::MAX; 4], [u32::MAX; 2]),
             [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
@@ -181,18 +165,9 @@ mod tests {
         let stream = Stream::new(7, "shuffle");
         assert_eq!(stream.at(3).next_u64(), stream.at(3).next_u64());
         assert_ne!(stream.at(3).next_u64(), stream.at(4).next_u64());
-        assert_ne!(
-            stream.at(3).next_u64(),
-            Stream::new(8, "shuffle").at(3).next_u64()
-        );
-        assert_ne!(
-            stream.at(3).next_u64(),
-            Stream::new(7, "split").at(3).next_u64()
-        );
-        assert_ne!(
-            stream.fork(1).at(0).next_u64(),
-            stream.fork(2).at(0).next_u64()
-        );
+        assert_ne!(stream.at(3).next_u64(), Stream::new(8, "shuffle").at(3).next_u64());
+        assert_ne!(stream.at(3).next_u64(), Stream::new(7, "split").at(3).next_u64());
+        assert_ne!(stream.fork(1).at(0).next_u64(), stream.fork(2).at(0).next_u64());
     }
 
     #[test]
@@ -202,10 +177,7 @@ mod tests {
         for _ in 0..7000 {
             seen[draws.below(7)] += 1;
         }
-        assert!(
-            seen.iter().all(|&count| (850..1150).contains(&count)),
-            "{seen:?}"
-        );
+        assert!(seen.iter().all(|&count| (850..1150).contains(&count)), "{seen:?}");
     }
 
     #[test]

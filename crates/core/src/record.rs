@@ -133,14 +133,7 @@ impl Instruction {
         provenance: Provenance,
     ) -> Self {
         let id = Self::content_id(&instruction, &input, &output);
-        Self {
-            id,
-            instruction,
-            input,
-            output,
-            category,
-            provenance,
-        }
+        Self { id, instruction, input, output, category, provenance }
     }
 
     /// The id of a row with these texts: 16 hexadecimal digits.

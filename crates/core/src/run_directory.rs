@@ -136,11 +136,7 @@ fn config_difference(path: &str, left: &Value, right: &Value) -> Option<String> 
             let keys: std::collections::BTreeSet<&String> =
                 first.keys().chain(second.keys()).collect();
             keys.into_iter().find_map(|key| {
-                let name = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
+                let name = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 let null = Value::Null;
                 config_difference(
                     &name,
@@ -175,13 +171,8 @@ impl RunDirectory {
             .open(&path)?
             .into_file();
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                root: root.to_owned(),
-                _lock: lock,
-            }),
-            Err(TryLockError::WouldBlock) => Err(RunError::Locked {
-                path: root.to_owned(),
-            }),
+            Ok(()) => Ok(Self { root: root.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(RunError::Locked { path: root.to_owned() }),
             Err(TryLockError::Error(error)) => Err(RunError::Io(error)),
         }
     }
@@ -195,11 +186,7 @@ impl RunDirectory {
     pub fn stage(&self, name: &str) -> Result<Stage, RunError> {
         let directory = self.root.join(name);
         create_private_directory(&directory)?;
-        Ok(Stage {
-            run: self.root.clone(),
-            directory,
-            name: name.to_owned(),
-        })
+        Ok(Stage { run: self.root.clone(), directory, name: name.to_owned() })
     }
 }
 
@@ -247,10 +234,7 @@ impl Stage {
         let text = fs_err::read_to_string(&path)?;
         serde_json::from_str(&text)
             .map(Some)
-            .map_err(|error| RunError::Manifest {
-                path,
-                reason: error.to_string(),
-            })
+            .map_err(|error| RunError::Manifest { path, reason: error.to_string() })
     }
 
     /// Writes a whole file: temporary sibling, sync, rename. Readers see the old file or the new one.
@@ -268,9 +252,7 @@ impl Stage {
     pub fn finish(&self, mut manifest: Manifest, outputs: &[&str]) -> Result<Manifest, RunError> {
         for name in outputs {
             let hash = ContentHash::of_file(&self.path(name))?;
-            manifest
-                .outputs
-                .insert((*name).to_owned(), hash.to_string());
+            manifest.outputs.insert((*name).to_owned(), hash.to_string());
         }
         self.publish("manifest.json", |out| {
             serde_json::to_writer_pretty(&mut *out, &manifest)?;
@@ -285,16 +267,12 @@ pub fn create_private_directory(path: &Path) -> std::io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| {
-            std::io::Error::new(
-                error.kind(),
-                format!("cannot create directory `{}`: {error}", path.display()),
-            )
-        })
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+        std::io::Error::new(
+            error.kind(),
+            format!("cannot create directory `{}`: {error}", path.display()),
+        )
+    })
 }
 
 /// Writes a file of mode 0600 through a temporary sibling, synced before it is renamed; the directory is synced after.
@@ -302,10 +280,7 @@ pub fn publish(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let written = write_synced(&temporary, write).and_then(|()| fs_err::rename(&temporary, path));
     if let Err(error) = written {
@@ -346,19 +321,11 @@ mod tests {
     fn a_second_process_is_kept_out_and_files_are_private() {
         let root = scratch("lock");
         let run = RunDirectory::open(&root).unwrap();
-        assert!(matches!(
-            RunDirectory::open(&root),
-            Err(RunError::Locked { .. })
-        ));
+        assert!(matches!(RunDirectory::open(&root), Err(RunError::Locked { .. })));
         let stage = run.stage("curate").unwrap();
-        let path = stage
-            .publish("rows.jsonl", |out| out.write_all(b"{}\n"))
-            .unwrap();
+        let path = stage.publish("rows.jsonl", |out| out.write_all(b"{}\n")).unwrap();
         let mode = |path: &Path| fs_err::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(
-            (mode(&root), mode(stage.directory()), mode(&path)),
-            (0o700, 0o700, 0o600)
-        );
+        assert_eq!((mode(&root), mode(stage.directory()), mode(&path)), (0o700, 0o700, 0o600));
         drop(run);
         RunDirectory::open(&root).unwrap();
         fs_err::remove_dir_all(&root).unwrap();
@@ -390,10 +357,7 @@ mod tests {
         assert_eq!(stage.finished(&wanted).unwrap().unwrap().outputs.len(), 1);
         let other = Manifest::new("s", 1, json!({"a": {"b": 2}}), BTreeMap::new());
         let error = stage.finished(&other).unwrap_err();
-        assert!(
-            error.to_string().contains("`a.b` is 1 there, 2 now"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("`a.b` is 1 there, 2 now"), "{error}");
         fs_err::remove_dir_all(&root).unwrap();
     }
 }

@@ -28,9 +28,7 @@ mod tests {
     #[test]
     fn every_item_has_exactly_one_owner() {
         for item in 0..20 {
-            let owners = (0..3)
-                .filter(|&index| Share { index, count: 3 }.owns(item))
-                .count();
+            let owners = (0..3).filter(|&index| Share { index, count: 3 }.owns(item)).count();
             assert_eq!(owners, 1);
             assert!(Share::ALL.owns(item));
         }

@@ -39,9 +39,7 @@ impl Admission {
             });
         }
         let rules = config.rules()?;
-        Ok(Self {
-            filters: filter::build_all(&rules, seeds)?,
-        })
+        Ok(Self { filters: filter::build_all(&rules, seeds)? })
     }
 
     /// Judges the next row, and remembers it when it is admitted.

@@ -86,10 +86,7 @@ fn origins(statistics: &Statistics) -> Vec<Value> {
 }
 
 fn categories(statistics: &Statistics) -> Vec<Value> {
-    let names = Category::ALL
-        .map(Category::name)
-        .into_iter()
-        .chain(["unknown"]);
+    let names = Category::ALL.map(Category::name).into_iter().chain(["unknown"]);
     names
         .filter_map(|name| Some((name, statistics.categories.get(name)?)))
         .map(|(name, found)| {

@@ -44,22 +44,13 @@ impl Dialect {
     pub const fn filters(self) -> &'static [&'static str] {
         match self {
             // The paper gives no order. Novelty comes last, so that a dropped row never keeps a good one away.
-            Self::Paper => &[
-                "exact",
-                "empty-output",
-                "length",
-                "keyword",
-                "output-repeats-input",
-                "rouge-l",
-            ],
+            Self::Paper => {
+                &["exact", "empty-output", "length", "keyword", "output-repeats-input", "rouge-l"]
+            }
             Self::Alpaca => &["length", "keyword", "rouge-l"],
-            Self::SelfInstruct => &[
-                "length",
-                "keyword",
-                "rouge-l",
-                "output-repeats-input",
-                "empty-output",
-            ],
+            Self::SelfInstruct => {
+                &["length", "keyword", "rouge-l", "output-repeats-input", "empty-output"]
+            }
             Self::Alpacare => &["rouge-l"],
         }
     }
@@ -208,10 +199,7 @@ impl CurateConfig {
         let threshold = self.rouge_threshold.unwrap_or(0.7);
         if !(threshold > 0.0 && threshold <= 1.0) {
             let reason = format!("{threshold} is not above 0 and at most 1");
-            return Err(CurateError::Setting {
-                key: "rouge_threshold",
-                reason,
-            });
+            return Err(CurateError::Setting { key: "rouge_threshold", reason });
         }
         let rules = Rules {
             dialect: self.dialect,
@@ -221,36 +209,20 @@ impl CurateConfig {
             min_words: self.min_words.unwrap_or(self.dialect.min_words()),
             max_words: self.max_words.unwrap_or(self.dialect.max_words()),
             keywords: self.keywords.clone().unwrap_or_else(|| {
-                self.dialect
-                    .keywords()
-                    .iter()
-                    .map(|&word| word.to_owned())
-                    .collect()
+                self.dialect.keywords().iter().map(|&word| word.to_owned()).collect()
             }),
         };
         if rules.min_words > rules.max_words {
-            let reason = format!(
-                "{} is above `max_words` {}",
-                rules.min_words, rules.max_words
-            );
-            return Err(CurateError::Setting {
-                key: "min_words",
-                reason,
-            });
+            let reason = format!("{} is above `max_words` {}", rules.min_words, rules.max_words);
+            return Err(CurateError::Setting { key: "min_words", reason });
         }
         if rules.keywords.iter().any(|word| word.trim().is_empty()) {
             let reason = "a keyword is empty".to_owned();
-            return Err(CurateError::Setting {
-                key: "keywords",
-                reason,
-            });
+            return Err(CurateError::Setting { key: "keywords", reason });
         }
         if !(0.0..1.0).contains(&self.dev_fraction) {
             let reason = format!("{} is not at least 0 and below 1", self.dev_fraction);
-            return Err(CurateError::Setting {
-                key: "dev_fraction",
-                reason,
-            });
+            return Err(CurateError::Setting { key: "dev_fraction", reason });
         }
         Ok(rules)
     }
@@ -258,19 +230,12 @@ impl CurateConfig {
     /// The dialect's filters, or those of `only`: in the dialect's order, then in that of the registry.
     fn filter_names(&self) -> Result<Vec<&'static str>, CurateError> {
         let known: Vec<&'static str> = filter::ALL.iter().map(|entry| entry.name).collect();
-        if let Some(name) = self
-            .only
-            .iter()
-            .find(|name| !known.contains(&name.as_str()))
-        {
+        if let Some(name) = self.only.iter().find(|name| !known.contains(&name.as_str())) {
             return Err(CurateError::UnknownFilter { name: name.clone() });
         }
         let mut names = self.dialect.filters().to_vec();
         if !self.only.is_empty() {
-            let extra: Vec<&str> = known
-                .into_iter()
-                .filter(|name| !names.contains(name))
-                .collect();
+            let extra: Vec<&str> = known.into_iter().filter(|name| !names.contains(name)).collect();
             names.extend(extra);
             names.retain(|&name| self.only.iter().any(|wanted| wanted == name));
         }
@@ -312,10 +277,7 @@ mod tests {
         assert_eq!((rules.min_words, rules.max_words), (2, 150));
         assert_eq!(rules.filters, ["length", "exact"]);
         assert_eq!(rules.novelty, NoveltyRule::AtMost(0.7));
-        assert_eq!(
-            config.resolved().unwrap().resolved().unwrap(),
-            config.resolved().unwrap()
-        );
+        assert_eq!(config.resolved().unwrap().resolved().unwrap(), config.resolved().unwrap());
         assert!(toml::from_str::<CurateConfig>("threshold = 1").is_err());
     }
 

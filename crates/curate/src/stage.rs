@@ -20,14 +20,8 @@ use crate::{CurateConfig, CurateError};
 /// The directory of the stage in a run.
 pub const DIRECTORY: &str = "dataset";
 
-const OUTPUTS: [&str; 6] = [
-    "train.jsonl",
-    "dev.jsonl",
-    "rejected.jsonl",
-    "quarantine.jsonl",
-    "stats.json",
-    "README.md",
-];
+const OUTPUTS: [&str; 6] =
+    ["train.jsonl", "dev.jsonl", "rejected.jsonl", "quarantine.jsonl", "stats.json", "README.md"];
 
 /// What `curate --json` prints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -80,13 +74,8 @@ pub fn run_stage(
     }
     refuse_bad_input(&stage, &read, files, config)?;
     let outcome = curate(read, seeds, config)?;
-    let parted =
-        split(&outcome.kept, DevSize::Fraction(config.dev_fraction), seed).map_err(|error| {
-            CurateError::Setting {
-                key: "dev_fraction",
-                reason: error.to_string(),
-            }
-        })?;
+    let parted = split(&outcome.kept, DevSize::Fraction(config.dev_fraction), seed)
+        .map_err(|error| CurateError::Setting { key: "dev_fraction", reason: error.to_string() })?;
     let mut summary = summary_of(&outcome, &parted);
     publish(&stage, &outcome, &parted, config, seed)?;
     let mut manifest = wanted;
@@ -105,17 +94,12 @@ fn manifest(
 ) -> Result<Manifest, CurateError> {
     let mut inputs = BTreeMap::new();
     for (position, file) in files.iter().enumerate() {
-        let name = file
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
         let hash = ContentHash::of_file(file).map_err(RowsError::Io)?;
         let key = format!("file {}: {}", position + 1, name.unwrap_or_default());
         inputs.insert(key, hash.to_string());
     }
-    inputs.insert(
-        "seeds".to_owned(),
-        ContentHash::of_json(&json!(seeds)).to_string(),
-    );
+    inputs.insert("seeds".to_owned(), ContentHash::of_json(&json!(seeds)).to_string());
     let mut resolved = config.resolved()?;
     // The tasks themselves are an input; the path by which they were found says nothing.
     resolved.seeds.clear();
@@ -134,10 +118,7 @@ fn earlier_summary(stage: &Stage, found: &Manifest) -> Result<StageSummary, Cura
         })?;
     // Times are a courtesy: a finished stage stays finished without them.
     let timings: Vec<Timing> = jsonl::read(&stage.path("timing.jsonl")).unwrap_or_default();
-    summary.seconds = timings
-        .into_iter()
-        .map(|timing| (timing.filter, timing.seconds))
-        .collect();
+    summary.seconds = timings.into_iter().map(|timing| (timing.filter, timing.seconds)).collect();
     summary.was_finished = true;
     Ok(summary)
 }
@@ -149,9 +130,7 @@ fn refuse_bad_input(
     files: &[PathBuf],
     config: &CurateConfig,
 ) -> Result<(), CurateError> {
-    let path = stage.publish("quarantine.jsonl", |out| {
-        jsonl::write(out, &read.quarantined)
-    })?;
+    let path = stage.publish("quarantine.jsonl", |out| jsonl::write(out, &read.quarantined))?;
     let count = read.quarantined.len();
     match read.quarantined.first() {
         Some(first) if count > config.max_quarantine => Err(CurateError::Quarantine {
@@ -178,9 +157,7 @@ fn summary_of(outcome: &Outcome, parted: &Split) -> StageSummary {
         kept: outcome.kept.len(),
         train: parted.train.len(),
         dev: parted.dev.len(),
-        rejected: funnel
-            .map(|step| (step.filter.clone(), step.rejected))
-            .collect(),
+        rejected: funnel.map(|step| (step.filter.clone(), step.rejected)).collect(),
         quarantined: outcome.quarantined.len(),
         seconds: BTreeMap::new(),
         was_finished: false,
@@ -207,10 +184,10 @@ fn publish(
         out.write_all(b"\n")
     })?;
     stage.publish("README.md", |out| out.write_all(card.as_bytes()))?;
-    let timings = outcome.funnel.iter().map(|step| Timing {
-        filter: step.filter.clone(),
-        seconds: step.seconds,
-    });
+    let timings = outcome
+        .funnel
+        .iter()
+        .map(|step| Timing { filter: step.filter.clone(), seconds: step.seconds });
     stage.publish("timing.jsonl", |out| jsonl::write(out, timings))?;
     Ok(())
 }

@@ -130,11 +130,7 @@ impl Statistics {
 }
 
 fn share(part: usize, whole: usize) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 / whole as f64
-    }
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 fn categories(rows: &[Instruction]) -> BTreeMap<String, CategoryShare> {
@@ -147,10 +143,7 @@ fn categories(rows: &[Instruction]) -> BTreeMap<String, CategoryShare> {
         }
     };
     let known = Category::ALL.map(|category| (category.name().to_owned(), of(Some(category))));
-    known
-        .into_iter()
-        .chain([("unknown".to_owned(), of(None))])
-        .collect()
+    known.into_iter().chain([("unknown".to_owned(), of(None))]).collect()
 }
 
 /// Rows per value, the empty one as `unknown`.
@@ -219,15 +212,7 @@ mod tests {
             .filter(|bin| bin.rows > 0)
             .map(|bin| (bin.from, bin.to, bin.rows))
             .collect();
-        assert_eq!(
-            full,
-            [
-                (0, Some(0), 1),
-                (1, Some(5), 2),
-                (6, Some(10), 1),
-                (321, None, 1)
-            ]
-        );
+        assert_eq!(full, [(0, Some(0), 1), (1, Some(5), 2), (6, Some(10), 1), (321, None, 1)]);
         let none = Lengths::of(Vec::new());
         assert_eq!((none.mean, none.median, none.max), (0.0, 0, 0));
     }

@@ -16,10 +16,7 @@ struct Golden {
 
 #[test]
 fn dialects_keep_what_their_references_keep() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/goldens/curate/dialects.json"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens/curate/dialects.json");
     let golden: Golden = serde_json::from_str(&fs_err::read_to_string(path).unwrap()).unwrap();
     let seeds: Vec<SeedTask> = golden
         .seeds
@@ -31,30 +28,15 @@ fn dialects_keep_what_their_references_keep() {
         let [instruction, input, output] = texts.clone();
         Instruction::new(instruction, input, output, None, Provenance::default())
     };
-    let dialects = [
-        Dialect::Paper,
-        Dialect::Alpaca,
-        Dialect::SelfInstruct,
-        Dialect::Alpacare,
-    ];
+    let dialects = [Dialect::Paper, Dialect::Alpaca, Dialect::SelfInstruct, Dialect::Alpacare];
     for dialect in dialects {
-        let located = golden
-            .rows
-            .iter()
-            .enumerate()
-            .map(|(line, texts)| LocatedRow {
-                row: row(texts),
-                file: String::new(),
-                line,
-            });
-        let read = ReadRows {
-            rows: located.collect(),
-            quarantined: Vec::new(),
-        };
-        let config = CurateConfig {
-            dialect,
-            ..CurateConfig::default()
-        };
+        let located = golden.rows.iter().enumerate().map(|(line, texts)| LocatedRow {
+            row: row(texts),
+            file: String::new(),
+            line,
+        });
+        let read = ReadRows { rows: located.collect(), quarantined: Vec::new() };
+        let config = CurateConfig { dialect, ..CurateConfig::default() };
         let outcome = curate(read, &seeds, &config).unwrap();
         let dropped: BTreeMap<usize, &str> = outcome
             .rejected
@@ -71,10 +53,6 @@ fn dialects_keep_what_their_references_keep() {
                 dialect.name()
             );
         }
-        assert!(
-            (20..380).contains(&expected.len()),
-            "{} decides nothing",
-            dialect.name()
-        );
+        assert!((20..380).contains(&expected.len()), "{} decides nothing", dialect.name());
     }
 }

@@ -19,10 +19,7 @@ fn read(rows: &[Instruction]) -> ReadRows {
         file: "rows.jsonl".to_owned(),
         line,
     });
-    ReadRows {
-        rows: located.collect(),
-        quarantined: Vec::new(),
-    }
+    ReadRows { rows: located.collect(), quarantined: Vec::new() }
 }
 
 fn seed(id: &str, instruction: &str) -> SeedTask {
@@ -44,34 +41,20 @@ fn run(rows: &[Instruction], seeds: &[SeedTask], dialect: Dialect, only: &[&str]
 /// (line, filter) of the rejected rows.
 fn dropped(outcome: &Outcome) -> Vec<(usize, &str)> {
     let rejected = outcome.rejected.iter();
-    rejected
-        .map(|row| (row.line, row.filter.as_str()))
-        .collect()
+    rejected.map(|row| (row.line, row.filter.as_str())).collect()
 }
 
 #[test]
 fn the_paper_drops_for_every_reason() {
     let words = |count: usize| vec!["w"; count].join(" ");
     let rows = [
-        row(
-            "Explain the role of insulin in plain words.",
-            "",
-            "It opens doors.",
-        ),
-        row(
-            "Explain the role of insulin in plain words.",
-            "",
-            "It opens doors.",
-        ),
+        row("Explain the role of insulin in plain words.", "", "It opens doors."),
+        row("Explain the role of insulin in plain words.", "", "It opens doors."),
         row("List causes of cough.", "", " \n"),
         row("Explain insulin.", "", "x"),
         row(&words(151), "", "x"),
         row("Describe the Images of this patient.", "", "x"),
-        row(
-            "Copy this text out once.",
-            "Take  aspirin.",
-            "Take aspirin. ",
-        ),
+        row("Copy this text out once.", "Take  aspirin.", "Take aspirin. "),
         row("Explain the role of insulin in plain English.", "", "x"),
         row("Describe how photography of a paragraph works.", "", "x"),
         row(&words(150), "", "x"),
@@ -87,10 +70,7 @@ fn the_paper_drops_for_every_reason() {
         (8, "rouge-l"),
     ];
     assert_eq!(dropped(&outcome), expected);
-    assert_eq!(
-        outcome.kept,
-        [rows[0].clone(), rows[8].clone(), rows[9].clone()]
-    );
+    assert_eq!(outcome.kept, [rows[0].clone(), rows[8].clone(), rows[9].clone()]);
     let evidence = outcome.rejected[6].evidence.clone().unwrap();
     let similarity = evidence.similarity.unwrap();
     assert_eq!(evidence.nearest, rows[0].id);
@@ -112,11 +92,7 @@ fn ties_are_decided_as_in_the_reference() {
     ];
     let lines = |dialect| {
         let outcome = run(&rows, &[], dialect, &["rouge-l"]);
-        outcome
-            .rejected
-            .iter()
-            .map(|row| row.line)
-            .collect::<Vec<_>>()
+        outcome.rejected.iter().map(|row| row.line).collect::<Vec<_>>()
     };
     assert_eq!(lines(Dialect::Paper), [2, 4]);
     assert_eq!(lines(Dialect::Alpaca), [2]);
@@ -133,14 +109,7 @@ fn seeds_stand_before_every_row_and_are_named() {
     ];
     let outcome = run(&rows, &seeds, Dialect::Paper, &[]);
     assert_eq!(dropped(&outcome), [(1, "rouge-l"), (2, "exact")]);
-    let nearest = |at: usize| {
-        outcome.rejected[at]
-            .evidence
-            .as_ref()
-            .unwrap()
-            .nearest
-            .as_str()
-    };
+    let nearest = |at: usize| outcome.rejected[at].evidence.as_ref().unwrap().nearest.as_str();
     assert_eq!((nearest(0), nearest(1)), ("seed-001", "seed-001"));
     // AlpaCare's filter looks at the rows alone, and drops both.
     let outcome = run(&rows, &seeds, Dialect::Alpacare, &[]);
@@ -157,11 +126,7 @@ fn only_means_only() {
     ];
     let lines = |only: &[&str]| {
         let outcome = run(&rows, &[], Dialect::Paper, only);
-        outcome
-            .rejected
-            .iter()
-            .map(|row| row.line)
-            .collect::<Vec<_>>()
+        outcome.rejected.iter().map(|row| row.line).collect::<Vec<_>>()
     };
     assert_eq!(lines(&["exact"]), [2]);
     assert_eq!(lines(&["length"]), [1, 2, 3]);
@@ -185,11 +150,7 @@ fn alpaca_and_self_instruct_look_at_the_beginning() {
     ];
     let lines = |dialect| {
         let outcome = run(&rows, &[], dialect, &[]);
-        outcome
-            .rejected
-            .iter()
-            .map(|row| row.line)
-            .collect::<Vec<_>>()
+        outcome.rejected.iter().map(|row| row.line).collect::<Vec<_>>()
     };
     assert_eq!(lines(Dialect::Alpaca), [1, 2, 3, 4, 5, 6]);
     assert_eq!(lines(Dialect::SelfInstruct), [1, 2, 3, 4, 5, 7]);
@@ -204,10 +165,7 @@ fn self_instruct_compares_with_rows_that_lose_later() {
         row("Name the drug in this note today.", "", "y"),
     ];
     let outcome = run(&rows, &[], Dialect::SelfInstruct, &[]);
-    assert_eq!(
-        dropped(&outcome),
-        [(1, "output-repeats-input"), (2, "rouge-l")]
-    );
+    assert_eq!(dropped(&outcome), [(1, "output-repeats-input"), (2, "rouge-l")]);
     let outcome = run(&rows, &[], Dialect::Paper, &[]);
     assert_eq!(dropped(&outcome), [(1, "output-repeats-input")]);
 }
@@ -241,9 +199,6 @@ proptest! {
 
 #[test]
 fn alpacare_cannot_judge_one_by_one() {
-    let config = CurateConfig {
-        dialect: Dialect::Alpacare,
-        ..CurateConfig::default()
-    };
+    let config = CurateConfig { dialect: Dialect::Alpacare, ..CurateConfig::default() };
     assert!(Admission::new(&config, &[]).is_err());
 }

@@ -52,10 +52,7 @@ fn a_dataset_is_published_and_repeats_to_the_byte() {
     let config = CurateConfig::default();
     let first = scratch.path().join("first");
     let summary = curate_in(&first, &file, &config).unwrap();
-    assert_eq!(
-        (summary.read, summary.kept, summary.quarantined),
-        (41, 40, 0)
-    );
+    assert_eq!((summary.read, summary.kept, summary.quarantined), (41, 40, 0));
     assert_eq!((summary.train, summary.dev), (36, 4));
     assert_eq!(summary.rejected["length"], 1);
     assert_eq!(summary.seconds.len(), 6);
@@ -65,29 +62,17 @@ fn a_dataset_is_published_and_repeats_to_the_byte() {
     let dev: Vec<Instruction> = jsonl::read(&dataset.join("dev.jsonl")).unwrap();
     assert_eq!((train.len(), dev.len()), (36, 4));
     let rejected: Vec<Rejected> = jsonl::read(&dataset.join("rejected.jsonl")).unwrap();
-    assert_eq!(
-        (rejected[0].line, rejected[0].filter.as_str()),
-        (41, "length")
-    );
+    assert_eq!((rejected[0].line, rejected[0].filter.as_str()), (41, "length"));
     let statistics: Statistics =
         serde_json::from_str(&fs_err::read_to_string(dataset.join("stats.json")).unwrap()).unwrap();
     assert_eq!(statistics.rows.kept, 40);
-    assert_eq!(
-        (
-            statistics.categories["qa"].rows,
-            statistics.categories["unknown"].rows
-        ),
-        (1, 39)
-    );
+    assert_eq!((statistics.categories["qa"].rows, statistics.categories["unknown"].rows), (1, 39));
     assert!((statistics.share_with_input - 1.0 / 40.0).abs() < 1e-12);
     assert_eq!(statistics.input_words.max, 2);
     let card = fs_err::read_to_string(dataset.join("README.md")).unwrap();
     assert!(card.contains(NOT_FOR_PATIENT_CARE) && card.contains("No clinician has reviewed"));
     assert!(card.contains("| licence | CC0\\|1.0 | 1 |"), "{card}");
-    assert!(
-        card.contains("| `length` |") && card.contains("33.8 %"),
-        "{card}"
-    );
+    assert!(card.contains("| `length` |") && card.contains("33.8 %"), "{card}");
 
     let second = scratch.path().join("second");
     curate_in(&second, &file, &config).unwrap();
@@ -109,20 +94,11 @@ fn a_finished_stage_says_so_and_a_changed_one_is_refused() {
     assert_eq!((again.kept, &again.rejected), (first.kept, &first.rejected));
     assert_eq!(again.seconds.len(), 6);
     // Written out, the dialect's own values are the same settings.
-    let spelled = CurateConfig {
-        rouge_threshold: Some(0.7),
-        ..config.clone()
-    };
+    let spelled = CurateConfig { rouge_threshold: Some(0.7), ..config.clone() };
     assert!(curate_in(&root, &file, &spelled).unwrap().was_finished);
-    let other = CurateConfig {
-        min_words: Some(2),
-        ..config
-    };
+    let other = CurateConfig { min_words: Some(2), ..config };
     let error = curate_in(&root, &file, &other).unwrap_err();
-    assert!(
-        error.to_string().contains("`min_words` is 3 there, 2 now"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("`min_words` is 3 there, 2 now"), "{error}");
     assert_eq!(error.kind(), FailureKind::Configuration);
 }
 
@@ -138,25 +114,16 @@ fn bad_rows_are_listed_and_stop_the_run() {
     let root = scratch.path().join("run");
     let error = curate_in(&root, &file, &CurateConfig::default()).unwrap_err();
     assert_eq!(error.kind(), FailureKind::Data);
-    assert!(
-        error.to_string().contains("rows.jsonl:7: is not JSON"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("rows.jsonl:7: is not JSON"), "{error}");
     assert!(error.hint().unwrap().contains("max_quarantine=1"));
     let dataset = root.join("dataset");
     let listed: Vec<Quarantined> = jsonl::read(&dataset.join("quarantine.jsonl")).unwrap();
     assert_eq!(listed[0].line, 7);
     assert!(!dataset.join("manifest.json").exists() && !dataset.join("train.jsonl").exists());
 
-    let lenient = CurateConfig {
-        max_quarantine: 1,
-        ..CurateConfig::default()
-    };
+    let lenient = CurateConfig { max_quarantine: 1, ..CurateConfig::default() };
     let summary = curate_in(&root, &file, &lenient).unwrap();
-    assert_eq!(
-        (summary.read, summary.kept, summary.quarantined),
-        (41, 39, 1)
-    );
+    assert_eq!((summary.read, summary.kept, summary.quarantined), (41, 39, 1));
 }
 
 #[test]

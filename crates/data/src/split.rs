@@ -61,11 +61,7 @@ pub fn split(rows: &[Instruction], size: DevSize, seed: u64) -> Result<Split, Fr
     let mut left = questions.len();
     for positions in questions.into_values() {
         let fits = parted.dev.len() + positions.len() <= wanted;
-        let side = if fits && left > 1 {
-            &mut parted.dev
-        } else {
-            &mut parted.train
-        };
+        let side = if fits && left > 1 { &mut parted.dev } else { &mut parted.train };
         left -= usize::from(fits && left > 1);
         side.extend(positions);
     }
@@ -95,13 +91,7 @@ mod tests {
 
     fn row(question: usize, answer: usize) -> Instruction {
         let text = format!("Question {question}?");
-        Instruction::new(
-            text,
-            String::new(),
-            format!("{answer}"),
-            None,
-            Provenance::default(),
-        )
+        Instruction::new(text, String::new(), format!("{answer}"), None, Provenance::default())
     }
 
     fn ids(rows: &[Instruction], positions: &[usize]) -> BTreeSet<String> {

@@ -82,7 +82,10 @@ impl Projection {
         found.sort_unstable();
         found.dedup();
         if found.is_empty() {
-            return Err(EngineError::Setting { setting: "train.targets", reason: "is empty".to_owned() });
+            return Err(EngineError::Setting {
+                setting: "train.targets",
+                reason: "is empty".to_owned(),
+            });
         }
         Ok(found)
     }
@@ -174,10 +177,9 @@ impl Layout {
     /// Every adapted projection: block, projection, factors.
     pub fn all(&self) -> impl Iterator<Item = (usize, Projection, &Factors)> {
         self.blocks.iter().enumerate().flat_map(|(block, factors)| {
-            Projection::ALL
-                .into_iter()
-                .zip(factors)
-                .filter_map(move |(projection, factors)| Some((block, projection, factors.as_ref()?)))
+            Projection::ALL.into_iter().zip(factors).filter_map(move |(projection, factors)| {
+                Some((block, projection, factors.as_ref()?))
+            })
         })
     }
 
@@ -210,13 +212,22 @@ pub struct Adapter<B: Backend> {
 
 impl<B: Backend> Adapter<B> {
     /// An adapter with these values.
-    pub fn new(backend: &B, model: &ModelConfig, config: LoraConfig, values: &[f32]) -> Result<Self, EngineError> {
+    pub fn new(
+        backend: &B,
+        model: &ModelConfig,
+        config: LoraConfig,
+        values: &[f32],
+    ) -> Result<Self, EngineError> {
         config.check()?;
         let layout = Layout::new(model, &config);
         if values.len() != layout.length() {
             return Err(EngineError::Adapter {
                 path: String::new(),
-                reason: format!("holds {} values, the base asks for {}", values.len(), layout.length()),
+                reason: format!(
+                    "holds {} values, the base asks for {}",
+                    values.len(),
+                    layout.length()
+                ),
             });
         }
         Ok(Self { config, layout, parameters: backend.upload(values) })

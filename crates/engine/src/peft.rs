@@ -131,8 +131,13 @@ fn number(value: f64) -> Value {
 }
 
 /// Reads an adapter directory for this base.
-pub fn load<B: Backend>(backend: &B, model: &ModelConfig, directory: &Path) -> Result<LoadedAdapter<B>, EngineError> {
-    let refuse = |reason: String| EngineError::Adapter { path: directory.display().to_string(), reason };
+pub fn load<B: Backend>(
+    backend: &B,
+    model: &ModelConfig,
+    directory: &Path,
+) -> Result<LoadedAdapter<B>, EngineError> {
+    let refuse =
+        |reason: String| EngineError::Adapter { path: directory.display().to_string(), reason };
     let config_path = directory.join(CONFIG_FILE);
     if !config_path.is_file() {
         return Err(refuse(format!("there is no {CONFIG_FILE} in it")));
@@ -152,7 +157,8 @@ pub fn load<B: Backend>(backend: &B, model: &ModelConfig, directory: &Path) -> R
         text.as_bytes(),
         ContentHash::of_file(&weights)?.as_str().as_bytes(),
     ]);
-    let base = json.get("base_model_name_or_path").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let base =
+        json.get("base_model_name_or_path").and_then(Value::as_str).unwrap_or_default().to_owned();
     let adapter = Adapter::new(backend, model, config, &values)?;
     Ok(LoadedAdapter { adapter, digest, base })
 }
@@ -170,7 +176,9 @@ fn read_config(json: &Map<String, Value>) -> Result<LoraConfig, String> {
     }
     let number = |key: &str, default: f64| match json.get(key) {
         None => Ok(default),
-        Some(value) => value.as_f64().ok_or_else(|| format!("`{key}` is {value}, expected a number")),
+        Some(value) => {
+            value.as_f64().ok_or_else(|| format!("`{key}` is {value}, expected a number"))
+        }
     };
     let rank = number("r", 8.0)?;
     if rank.fract() != 0.0 || !(1.0..=4096.0).contains(&rank) {
@@ -190,12 +198,15 @@ fn read_targets(value: Option<&Value>) -> Result<Vec<Projection>, String> {
         Some(Value::String(word)) => vec![word.clone()],
         Some(Value::Array(words)) => words
             .iter()
-            .map(|word| word.as_str().map(str::to_owned).ok_or_else(|| format!("target {word} is not text")))
+            .map(|word| {
+                word.as_str().map(str::to_owned).ok_or_else(|| format!("target {word} is not text"))
+            })
             .collect::<Result<_, _>>()?,
         _ => return Err("`target_modules` is missing".to_owned()),
     };
-    Projection::parse_targets(&words)
-        .map_err(|_| format!("`target_modules` {words:?} names modules that the engine does not adapt"))
+    Projection::parse_targets(&words).map_err(|_| {
+        format!("`target_modules` {words:?} names modules that the engine does not adapt")
+    })
 }
 
 /// Every factor in its place; a missing, misshapen, unexpected or non-finite tensor is an error.
@@ -206,7 +217,11 @@ fn read_values(file: &Safetensors, layout: &Layout) -> Result<Vec<f32>, String> 
         let tensor = file.tensor(name).map_err(|error| error.to_string())?;
         let read = tensor.to_f32();
         if read.len() != range.len() {
-            return Err(format!("tensor {name} holds {} values, the base asks for {}", read.len(), range.len()));
+            return Err(format!(
+                "tensor {name} holds {} values, the base asks for {}",
+                read.len(),
+                range.len()
+            ));
         }
         if read.iter().any(|value| !value.is_finite()) {
             return Err(format!("tensor {name} holds values that are not finite"));

@@ -25,22 +25,13 @@ fn golden() -> Value {
 }
 
 fn load(path: &Path, threads: usize) -> LocalModel {
-    let options = LocalOptions {
-        precision: Precision::F32,
-        threads,
-        ..LocalOptions::default()
-    };
+    let options = LocalOptions { precision: Precision::F32, threads, ..LocalOptions::default() };
     LocalModel::load(path, options).unwrap()
 }
 
 fn tiny(threads: usize) -> LocalModel {
     let mut model = load(&repository().join("tests/fixtures/tiny-llama"), threads);
-    model
-        .add_adapter(
-            "tuned",
-            &repository().join("tests/goldens/engine/tiny_adapter"),
-        )
-        .unwrap();
+    model.add_adapter("tuned", &repository().join("tests/goldens/engine/tiny_adapter")).unwrap();
     model
 }
 
@@ -114,32 +105,18 @@ fn compare(model: &mut LocalModel, rows: &Value, tolerance: f64) {
             assert_eq!(found.token_ids, ids(&choice["continuation_ids"]), "{what}");
             cut = cut.max((context.len() + found.token_ids.len()).saturating_sub(most + 1));
             let expected = choice["loglikelihood"].as_f64().unwrap();
-            assert!(
-                (found.sum - expected).abs() < tolerance,
-                "{what}: {}, {expected}",
-                found.sum
-            );
+            assert!((found.sum - expected).abs() < tolerance, "{what}: {}, {expected}", found.sum);
             let tokens = choice["token_loglikelihoods"].as_array().unwrap();
             assert_eq!(found.token_loglikelihoods.len(), tokens.len(), "{what}");
             for (token, expected) in found.token_loglikelihoods.iter().zip(tokens) {
-                assert!(
-                    (token - expected.as_f64().unwrap()).abs() < tolerance,
-                    "{what}"
-                );
+                assert!((token - expected.as_f64().unwrap()).abs() < tolerance, "{what}");
             }
-            assert_eq!(
-                found.greedy,
-                choice["is_greedy"].as_bool().unwrap(),
-                "{what}"
-            );
+            assert_eq!(found.greedy, choice["is_greedy"].as_bool().unwrap(), "{what}");
             let sum: f64 = found.token_loglikelihoods.iter().sum();
             assert_eq!(found.sum.to_bits(), sum.to_bits());
         }
         assert_eq!(reply.truncated_tokens, cut, "{}", reply.id);
-        assert_eq!(
-            cut > 0,
-            choices.iter().any(|choice| choice["truncated"] == true)
-        );
+        assert_eq!(cut > 0, choices.iter().any(|choice| choice["truncated"] == true));
     }
 }
 
@@ -167,11 +144,7 @@ fn mixed() -> Vec<ScoreRequest> {
     requests.push(ScoreRequest {
         id: "messages".to_owned(),
         context: Prompt::Messages(vec![Message::user("Is it safe?")]),
-        continuations: vec![
-            "Yes, it is".to_owned(),
-            "Yes, it was".to_owned(),
-            "No".to_owned(),
-        ],
+        continuations: vec!["Yes, it is".to_owned(), "Yes, it was".to_owned(), "No".to_owned()],
         adapter: None,
     });
     requests.push(ScoreRequest {
@@ -188,16 +161,9 @@ fn scores_are_the_same_bits_in_any_company() {
     assert_eq!(together.len(), mixed().len());
     let mut model = tiny(1);
     for (request, expected) in mixed().into_iter().zip(&together) {
-        assert_eq!(
-            &score(&mut model, vec![request.clone()])[0],
-            expected,
-            "alone"
-        );
+        assert_eq!(&score(&mut model, vec![request.clone()])[0], expected, "alone");
         for (choice, expected) in request.continuations.iter().zip(&expected.continuations) {
-            let one = ScoreRequest {
-                continuations: vec![choice.clone()],
-                ..request.clone()
-            };
+            let one = ScoreRequest { continuations: vec![choice.clone()], ..request.clone() };
             assert_eq!(
                 &score(&mut model, vec![one])[0].continuations[0],
                 expected,
@@ -217,11 +183,7 @@ fn a_templated_context_is_followed_by_the_beginning_of_the_answer() {
     let prompt = model.encode_prompt(&model.render(&request.context).unwrap());
     let reply = score(&mut model, vec![request]).remove(0);
     assert_eq!(reply.prompt_tokens, prompt.len());
-    for (found, text) in reply
-        .continuations
-        .iter()
-        .zip(["Yes, it is", "Yes, it was", "No"])
-    {
+    for (found, text) in reply.continuations.iter().zip(["Yes, it is", "Yes, it was", "No"]) {
         assert_eq!(found.token_ids, model.tokenizer().encode_text(text));
     }
 }
@@ -231,24 +193,12 @@ fn what_cannot_be_scored_ends_the_run_after_what_came_before() {
     let mut model = tiny(1);
     let fine = mixed().remove(0);
     let wrong = [
-        ScoreRequest {
-            continuations: vec![" A".to_owned(), String::new()],
-            ..fine.clone()
-        },
-        ScoreRequest {
-            continuations: vec!["word ".repeat(300)],
-            ..fine.clone()
-        },
-        ScoreRequest {
-            adapter: Some("other".to_owned()),
-            ..fine.clone()
-        },
+        ScoreRequest { continuations: vec![" A".to_owned(), String::new()], ..fine.clone() },
+        ScoreRequest { continuations: vec!["word ".repeat(300)], ..fine.clone() },
+        ScoreRequest { adapter: Some("other".to_owned()), ..fine.clone() },
     ];
     for (number, request) in wrong.into_iter().enumerate() {
-        let request = ScoreRequest {
-            id: format!("wrong {number}"),
-            ..request
-        };
+        let request = ScoreRequest { id: format!("wrong {number}"), ..request };
         let mut replies = 0;
         let error = model
             .score(&mut [fine.clone(), request].into_iter(), &mut |_| {
@@ -270,11 +220,7 @@ fn a_break_stops_the_scoring() {
     tiny(1)
         .score(&mut mixed().into_iter(), &mut |_| {
             replies += 1;
-            if replies == 2 {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            if replies == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .unwrap();
     assert_eq!(replies, 2);

@@ -11,9 +11,7 @@ use formats_builder::{
 use proptest::prelude::*;
 
 fn gguf(builder: &GgufBuilder) -> Problem {
-    Gguf::from_bytes(builder.build())
-        .expect_err("a broken file")
-        .problem
+    Gguf::from_bytes(builder.build()).expect_err("a broken file").problem
 }
 
 fn one_tensor() -> GgufBuilder {
@@ -39,12 +37,7 @@ fn the_sound_file_is_read() {
 fn magic_and_version() {
     let mut file = one_tensor();
     file.magic = *b"GGML";
-    assert_problem!(
-        gguf(&file),
-        Problem::BadMagic {
-            found: [b'G', b'G', b'M', b'L']
-        }
-    );
+    assert_problem!(gguf(&file), Problem::BadMagic { found: [b'G', b'G', b'M', b'L'] });
     for version in [0, 1, 4, 3u32.swap_bytes()] {
         let mut file = one_tensor();
         file.version = version;
@@ -62,35 +55,17 @@ fn counts_beyond_the_file() {
     for count in [1 << 60, u64::MAX, 1 << 32, 5000] {
         let mut file = one_tensor();
         file.tensor_count = Some(count);
-        assert_problem!(
-            gguf(&file),
-            Problem::Count {
-                what: "tensors",
-                ..
-            }
-        );
+        assert_problem!(gguf(&file), Problem::Count { what: "tensors", .. });
         let mut file = one_tensor();
         file.pair_count = Some(count);
-        assert_problem!(
-            gguf(&file),
-            Problem::Count {
-                what: "metadata pairs",
-                ..
-            }
-        );
+        assert_problem!(gguf(&file), Problem::Count { what: "metadata pairs", .. });
     }
     let array = |element: u32, count: u64| {
         [&element.to_le_bytes()[..], &count.to_le_bytes(), &[0; 64]].concat()
     };
     for (element, count) in [(8, 1 << 60), (0, 1 << 60), (10, u64::MAX / 8 + 2), (4, 17)] {
         let file = GgufBuilder::new().raw("k", 9, &array(element, count));
-        assert_problem!(
-            gguf(&file),
-            Problem::Count {
-                what: "array elements",
-                ..
-            }
-        );
+        assert_problem!(gguf(&file), Problem::Count { what: "array elements", .. });
     }
 }
 
@@ -108,19 +83,10 @@ fn strings_beyond_the_file() {
 fn names_and_types_of_metadata() {
     assert_problem!(
         gguf(&GgufBuilder::new().u32("", 1)),
-        Problem::BadName {
-            what: "metadata key",
-            ..
-        }
+        Problem::BadName { what: "metadata key", .. }
     );
     let file = GgufBuilder::new().u32("k", 1).u32("k", 1);
-    assert_problem!(
-        gguf(&file),
-        Problem::Duplicate {
-            what: "metadata key",
-            ..
-        }
-    );
+    assert_problem!(gguf(&file), Problem::Duplicate { what: "metadata key", .. });
     let file = GgufBuilder::new().raw("k", 13, &[0; 8]);
     assert_problem!(gguf(&file), Problem::ValueType { number: 13, .. });
     let nested = [&9u32.to_le_bytes()[..], &1u64.to_le_bytes(), &[0; 16]].concat();
@@ -128,10 +94,7 @@ fn names_and_types_of_metadata() {
         gguf(&GgufBuilder::new().raw("k", 9, &nested)),
         Problem::ValueType { number: 9, .. }
     );
-    assert_problem!(
-        gguf(&GgufBuilder::new().raw("k", 7, &[2])),
-        Problem::Field { .. }
-    );
+    assert_problem!(gguf(&GgufBuilder::new().raw("k", 7, &[2])), Problem::Field { .. });
 }
 
 #[test]
@@ -183,14 +146,9 @@ fn shapes_of_tensors() {
 
 #[test]
 fn types_of_tensors_are_refused_by_name() {
-    for (number, expected) in [
-        (12, "Q4_K"),
-        (14, "Q6_K"),
-        (22, "IQ2_S"),
-        (24, "I8"),
-        (4, "Q4_2"),
-        (99, "ggml type 99"),
-    ] {
+    for (number, expected) in
+        [(12, "Q4_K"), (14, "Q6_K"), (22, "IQ2_S"), (24, "I8"), (4, "Q4_2"), (99, "ggml type 99")]
+    {
         let problem = gguf(&GgufBuilder::new().describe("blk.0.attn_q.weight", &[256], number, 0));
         assert_problem!(&problem, Problem::TensorType { tensor, type_name, .. }
             if tensor == "blk.0.attn_q.weight" && type_name.starts_with(expected));
@@ -202,9 +160,7 @@ fn types_of_tensors_are_refused_by_name() {
 fn places_of_tensors() {
     let two = |first: u64, second: u64| {
         let mut file =
-            GgufBuilder::new()
-                .describe("a", &[16], 0, first)
-                .describe("b", &[16], 0, second);
+            GgufBuilder::new().describe("a", &[16], 0, first).describe("b", &[16], 0, second);
         file.data = vec![0; 128];
         file
     };
@@ -212,46 +168,22 @@ fn places_of_tensors() {
     assert!(Gguf::from_bytes(two(64, 0).build()).is_ok());
     assert_problem!(gguf(&two(0, 32)), Problem::Overlap { first, second } if first == "a" && second == "b");
     assert_problem!(gguf(&two(0, 0)), Problem::Overlap { .. });
-    assert_problem!(
-        gguf(&two(0, 65)),
-        Problem::Misaligned {
-            offset: 65,
-            alignment: 32,
-            ..
-        }
-    );
+    assert_problem!(gguf(&two(0, 65)), Problem::Misaligned { offset: 65, alignment: 32, .. });
     assert_problem!(gguf(&two(0, 96)), Problem::OutsideFile { tensor, .. } if tensor == "b");
     assert_problem!(gguf(&two(0, u64::MAX - 31)), Problem::OutsideFile { .. });
     // both end past 2^64
-    assert_problem!(
-        gguf(&two(u64::MAX - 31, u64::MAX - 31)),
-        Problem::OutsideFile { .. }
-    );
+    assert_problem!(gguf(&two(u64::MAX - 31, u64::MAX - 31)), Problem::OutsideFile { .. });
     let mut file = one_tensor();
     file.data.truncate(31);
     assert_problem!(gguf(&file), Problem::OutsideFile { .. });
     file.data.clear();
     assert_problem!(gguf(&file), Problem::OutsideFile { .. });
-    let file = GgufBuilder::new()
-        .f32_tensor("a", &[1], &[0.0])
-        .f32_tensor("a", &[1], &[0.0]);
+    let file = GgufBuilder::new().f32_tensor("a", &[1], &[0.0]).f32_tensor("a", &[1], &[0.0]);
     assert_problem!(gguf(&file), Problem::Duplicate { what: "tensor", .. });
     let file = GgufBuilder::new().f32_tensor("", &[1], &[0.0]);
-    assert_problem!(
-        gguf(&file),
-        Problem::BadName {
-            what: "tensor name",
-            ..
-        }
-    );
+    assert_problem!(gguf(&file), Problem::BadName { what: "tensor name", .. });
     let file = GgufBuilder::new().f32_tensor(&"n".repeat(300), &[1], &[0.0]);
-    assert_problem!(
-        gguf(&file),
-        Problem::BadName {
-            what: "tensor name",
-            ..
-        }
-    );
+    assert_problem!(gguf(&file), Problem::BadName { what: "tensor name", .. });
 }
 
 #[test]
@@ -261,13 +193,7 @@ fn headers_that_outgrow_the_limit() {
     let mut value = length.to_le_bytes().to_vec();
     value.resize(8 + length as usize, b'x');
     let problem = gguf(&GgufBuilder::new().raw("k", 8, &value));
-    assert_problem!(
-        problem,
-        Problem::Count {
-            what: "bytes of header",
-            ..
-        }
-    );
+    assert_problem!(problem, Problem::Count { what: "bytes of header", .. });
 }
 
 fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) {
@@ -281,34 +207,16 @@ fn problem(result: Result<ModelFile, FormatError>) -> Problem {
 #[test]
 fn pickles_are_never_opened() {
     let folder = tempfile::tempdir().expect("a folder");
-    for name in [
-        "pytorch_model.bin",
-        "model.pt",
-        "model.pth",
-        "model.ckpt",
-        "MODEL.PKL",
-    ] {
+    for name in ["pytorch_model.bin", "model.pt", "model.pth", "model.ckpt", "MODEL.PKL"] {
         write(folder.path(), name, b"\x80\x04");
         let found = problem(ModelFile::open(&folder.path().join(name)));
-        assert!(
-            found.to_string().contains("safetensors"),
-            "names the way out: {found}"
-        );
+        assert!(found.to_string().contains("safetensors"), "names the way out: {found}");
         assert_problem!(found, Problem::Pickle { .. });
     }
-    assert_problem!(
-        problem(ModelFile::open(folder.path())),
-        Problem::Pickle { .. }
-    );
+    assert_problem!(problem(ModelFile::open(folder.path())), Problem::Pickle { .. });
     let empty = tempfile::tempdir().expect("a folder");
-    assert_problem!(
-        problem(ModelFile::open(empty.path())),
-        Problem::NoModel { .. }
-    );
-    assert_problem!(
-        problem(ModelFile::open(&empty.path().join("x.gguf"))),
-        Problem::Io(_)
-    );
+    assert_problem!(problem(ModelFile::open(empty.path())), Problem::NoModel { .. });
+    assert_problem!(problem(ModelFile::open(&empty.path().join("x.gguf"))), Problem::Io(_));
 }
 
 /// A model must be whole, and nothing else.
@@ -323,9 +231,7 @@ fn models_are_complete() {
     assert!(open(with_tiny_tensors(tiny_metadata())).is_ok());
 
     let mut missing = tiny_metadata();
-    for (name, _, shape) in tiny_tensors()
-        .into_iter()
-        .filter(|(name, ..)| !name.contains("ffn_up"))
+    for (name, _, shape) in tiny_tensors().into_iter().filter(|(name, ..)| !name.contains("ffn_up"))
     {
         missing = missing.f32_tensor(&name, &shape, &values(shape.iter().product(), 1));
     }

@@ -17,9 +17,7 @@ macro_rules! assert_problem {
 }
 
 fn safetensors(header: &str, data: usize) -> Problem {
-    Safetensors::from_bytes(safetensors_file(header, data))
-        .expect_err("broken")
-        .problem
+    Safetensors::from_bytes(safetensors_file(header, data)).expect_err("broken").problem
 }
 
 fn entry(dtype: &str, shape: &str, start: u64, end: u64) -> String {
@@ -30,38 +28,20 @@ fn entry(dtype: &str, shape: &str, start: u64, end: u64) -> String {
 fn safetensors_headers() {
     let sound = safetensors_file(&format!(r#"{{"a":{}}}"#, entry("F32", "[2]", 0, 8)), 8);
     assert!(Safetensors::from_bytes(sound).is_ok());
-    let cut = |bytes: &[u8]| {
-        Safetensors::from_bytes(bytes.to_vec())
-            .expect_err("broken")
-            .problem
-    };
+    let cut = |bytes: &[u8]| Safetensors::from_bytes(bytes.to_vec()).expect_err("broken").problem;
     assert_problem!(cut(&[1, 2, 3]), Problem::Truncated { .. });
     for length in [u64::MAX, 1 << 63, 100_000_000, (32 << 20) + 1] {
         let problem = cut(&[&length.to_le_bytes()[..], b"{}"].concat());
-        assert_problem!(
-            problem,
-            Problem::Count {
-                what: "bytes of header",
-                ..
-            }
-        );
+        assert_problem!(problem, Problem::Count { what: "bytes of header", .. });
     }
-    assert_problem!(
-        cut(&[&100u64.to_le_bytes()[..], b"{}"].concat()),
-        Problem::Truncated { .. }
-    );
+    assert_problem!(cut(&[&100u64.to_le_bytes()[..], b"{}"].concat()), Problem::Truncated { .. });
     assert_problem!(
         cut(&[&2u64.to_le_bytes()[..], &[0xff, 0xfe]].concat()),
         Problem::NotUtf8 { .. }
     );
-    for header in [
-        "",
-        "[]",
-        "{",
-        r#"{"a":1}"#,
-        r#"{"a":{"dtype":"F32"}}"#,
-        r#"{"__metadata__":{"a":1}}"#,
-    ] {
+    for header in
+        ["", "[]", "{", r#"{"a":1}"#, r#"{"a":{"dtype":"F32"}}"#, r#"{"__metadata__":{"a":1}}"#]
+    {
         assert_problem!(safetensors(header, 0), Problem::Json { .. });
     }
     assert_problem!(safetensors(&"[".repeat(1000), 0), Problem::Json { .. });
@@ -72,43 +52,14 @@ fn safetensors_headers() {
 #[test]
 fn safetensors_tensors() {
     let one = |dtype: &str, shape: &str, start: u64, end: u64, data: usize| {
-        safetensors(
-            &format!(r#"{{"a":{}}}"#, entry(dtype, shape, start, end)),
-            data,
-        )
+        safetensors(&format!(r#"{{"a":{}}}"#, entry(dtype, shape, start, end)), data)
     };
-    assert_problem!(
-        one("F32", "[2]", 0, 4, 4),
-        Problem::ByteRange {
-            expected: 8,
-            got: 4,
-            ..
-        }
-    );
-    assert_problem!(
-        one("F16", "[2]", 0, 8, 8),
-        Problem::ByteRange {
-            expected: 4,
-            got: 8,
-            ..
-        }
-    );
+    assert_problem!(one("F32", "[2]", 0, 4, 4), Problem::ByteRange { expected: 8, got: 4, .. });
+    assert_problem!(one("F16", "[2]", 0, 8, 8), Problem::ByteRange { expected: 4, got: 8, .. });
     assert_problem!(one("F32", "[2]", 8, 0, 8), Problem::ByteRange { .. });
     assert_problem!(one("F32", "[2]", 0, 8, 4), Problem::OutsideFile { .. });
-    assert_problem!(
-        one("F32", "[2]", 4, 12, 12),
-        Problem::Unclaimed {
-            offset: 0,
-            count: 4
-        }
-    );
-    assert_problem!(
-        one("F32", "[2]", 0, 8, 12),
-        Problem::Unclaimed {
-            offset: 8,
-            count: 4
-        }
-    );
+    assert_problem!(one("F32", "[2]", 4, 12, 12), Problem::Unclaimed { offset: 0, count: 4 });
+    assert_problem!(one("F32", "[2]", 0, 8, 12), Problem::Unclaimed { offset: 8, count: 4 });
     assert_problem!(one("Q8", "[2]", 0, 8, 8), Problem::TensorType { type_name, .. } if type_name == "Q8");
     assert_problem!(one("F4", "[3]", 0, 1, 1), Problem::TensorShape { .. });
     for shape in [
@@ -125,18 +76,9 @@ fn safetensors_tensors() {
     let f32 = |start, end| entry("F32", "[2]", start, end);
     assert_problem!(two(f32(0, 8), f32(4, 12), 12), Problem::Overlap { .. });
     assert_problem!(two(f32(0, 8), f32(0, 8), 8), Problem::Overlap { .. });
-    assert_problem!(
-        two(f32(0, 8), f32(12, 20), 20),
-        Problem::Unclaimed {
-            offset: 8,
-            count: 4
-        }
-    );
+    assert_problem!(two(f32(0, 8), f32(12, 20), 20), Problem::Unclaimed { offset: 8, count: 4 });
     let twice = format!(r#"{{"a":{},"a":{}}}"#, f32(0, 8), f32(8, 16));
-    assert_problem!(
-        safetensors(&twice, 16),
-        Problem::Duplicate { what: "tensor", .. }
-    );
+    assert_problem!(safetensors(&twice, 16), Problem::Duplicate { what: "tensor", .. });
     let twice = r#"{"__metadata__":{},"__metadata__":{}}"#;
     assert_problem!(safetensors(twice, 0), Problem::Json { .. });
     // known to the format, but not to the engine: refused when asked for
@@ -158,11 +100,7 @@ fn problem(result: Result<ModelFile, FormatError>) -> Problem {
 fn shards_stay_in_their_folder() {
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), "config.json", "{}");
-    write(
-        folder.path(),
-        "outside.safetensors",
-        safetensors_file("{}", 0),
-    );
+    write(folder.path(), "outside.safetensors", safetensors_file("{}", 0));
     let model = folder.path().join("model");
     fs_err::create_dir(&model).expect("made");
     write(&model, "config.json", "{}");
@@ -171,11 +109,7 @@ fn shards_stay_in_their_folder() {
         write(&model, "model.safetensors.index.json", index);
         problem(ModelFile::open(&model))
     };
-    let absolute = folder
-        .path()
-        .join("outside.safetensors")
-        .display()
-        .to_string();
+    let absolute = folder.path().join("outside.safetensors").display().to_string();
     for shard in [
         "../outside.safetensors",
         absolute.as_str(),

@@ -43,10 +43,8 @@ fn expected() -> BTreeMap<String, Vec<f32>> {
 
 fn write_folder(folder: &Path, shards: usize) {
     let expected = expected();
-    let shapes: BTreeMap<String, Vec<usize>> = tiny_tensors()
-        .into_iter()
-        .map(|(_, name, shape)| (name, shape))
-        .collect();
+    let shapes: BTreeMap<String, Vec<usize>> =
+        tiny_tensors().into_iter().map(|(_, name, shape)| (name, shape)).collect();
     let mut map = serde_json::Map::new();
     for shard in 0..shards {
         let file = match shards {
@@ -59,11 +57,7 @@ fn write_folder(folder: &Path, shards: usize) {
             .filter(|(number, _)| number % shards == shard)
             .map(|(_, (name, values))| {
                 map.insert(name.clone(), file.clone().into());
-                NamedTensor {
-                    name: name.clone(),
-                    shape: shapes[name].clone(),
-                    values,
-                }
+                NamedTensor { name: name.clone(), shape: shapes[name].clone(), values }
             })
             .collect();
         write_safetensors(&folder.join(file), &tensors, &BTreeMap::new()).expect("written");
@@ -98,31 +92,19 @@ fn gguf_folder_and_shards_are_one_model() {
     let expected = expected();
     for model in &models {
         assert_eq!(model.config(), models[0].config());
-        assert_eq!(
-            model.weights_hash().expect("read"),
-            models[0].weights_hash().expect("read")
-        );
+        assert_eq!(model.weights_hash().expect("read"), models[0].weights_hash().expect("read"));
         let names: Vec<&str> = expected.keys().map(String::as_str).collect();
         assert_eq!(model.tensor_names(), names);
         for (name, values) in &expected {
-            assert_eq!(
-                &model.tensor(name).expect("there").to_f32(),
-                values,
-                "{name}"
-            );
+            assert_eq!(&model.tensor(name).expect("there").to_f32(), values, "{name}");
         }
-        let problem = model
-            .tensor("model.layers.9.mlp.up_proj.weight")
-            .expect_err("absent")
-            .problem;
+        let problem =
+            model.tensor("model.layers.9.mlp.up_proj.weight").expect_err("absent").problem;
         assert!(matches!(problem, Problem::MissingTensor { .. }));
     }
     let config = models[0].config();
     assert_eq!((config.family, config.head_size), (Family::Llama, HEAD));
-    assert_eq!(
-        (config.bos_token, config.eos_tokens.as_slice()),
-        (Some(1), &[2][..])
-    );
+    assert_eq!((config.bos_token, config.eos_tokens.as_slice()), (Some(1), &[2][..]));
 }
 
 #[test]
@@ -134,10 +116,7 @@ fn rotary_divisors_of_a_gguf_are_read() {
     let builder = with_tiny_tensors(builder).f32_tensor("rope_freqs.weight", &[4], &divisors);
     fs_err::write(&path, builder.build()).expect("written");
     let model = ModelFile::open(&path).expect("sound");
-    assert_eq!(
-        model.config().rope_scaling,
-        RopeScaling::Divisors(divisors.to_vec())
-    );
+    assert_eq!(model.config().rope_scaling, RopeScaling::Divisors(divisors.to_vec()));
     assert!((model.config().rope_theta - 500_000.0).abs() < 1.0);
 }
 
@@ -150,26 +129,16 @@ fn written_files_depend_on_their_arguments_only() {
         shape: shape.to_vec(),
         values,
     };
-    let metadata: BTreeMap<String, String> = (0..20)
-        .map(|number| (format!("key{number}"), number.to_string()))
-        .collect();
+    let metadata: BTreeMap<String, String> =
+        (0..20).map(|number| (format!("key{number}"), number.to_string())).collect();
     let forward = [tensor("a", &[2, 3], &a[..]), tensor("b", &[4], &b[..])];
     let backward = [forward[1].clone(), forward[0].clone()];
-    let (first, second) = (
-        folder.path().join("1.safetensors"),
-        folder.path().join("2.safetensors"),
-    );
+    let (first, second) =
+        (folder.path().join("1.safetensors"), folder.path().join("2.safetensors"));
     write_safetensors(&first, &forward, &metadata).expect("written");
     write_safetensors(&second, &backward, &metadata).expect("written");
-    assert_eq!(
-        fs_err::read(&first).expect("read"),
-        fs_err::read(&second).expect("read")
-    );
-    assert_eq!(
-        fs_err::read_dir(folder.path()).expect("read").count(),
-        2,
-        "nothing is left over"
-    );
+    assert_eq!(fs_err::read(&first).expect("read"), fs_err::read(&second).expect("read"));
+    assert_eq!(fs_err::read_dir(folder.path()).expect("read").count(), 2, "nothing is left over");
 
     let file = Safetensors::open(&first).expect("sound");
     assert_eq!(file.metadata(), &metadata);
@@ -182,27 +151,15 @@ fn written_files_depend_on_their_arguments_only() {
     view.row_to_f32(1, &mut row);
     assert_eq!(
         row.map(f32::to_bits)[..],
-        a[3..]
-            .iter()
-            .map(|value| value.to_bits())
-            .collect::<Vec<_>>()
+        a[3..].iter().map(|value| value.to_bits()).collect::<Vec<_>>()
     );
 
     let wrong = write_safetensors(&second, &[tensor("a", &[7], &a[..])], &metadata);
-    assert!(matches!(
-        wrong.expect_err("6 values").problem,
-        Problem::ByteRange { .. }
-    ));
+    assert!(matches!(wrong.expect_err("6 values").problem, Problem::ByteRange { .. }));
     let twice = [forward[0].clone(), forward[0].clone()];
     let twice = write_safetensors(&second, &twice, &metadata);
-    assert!(matches!(
-        twice.expect_err("two a").problem,
-        Problem::Duplicate { .. }
-    ));
-    assert!(
-        Safetensors::open(&second).is_ok(),
-        "the old file is still there"
-    );
+    assert!(matches!(twice.expect_err("two a").problem, Problem::Duplicate { .. }));
+    assert!(Safetensors::open(&second).is_ok(), "the old file is still there");
 }
 
 /// Weights dequantised and reordered by transformers, when `SMOLLM2_HF` names that folder.
@@ -217,10 +174,8 @@ fn smollm2_equals_transformers_dequantised_weights() {
     let theirs = ModelFile::open(Path::new(&folder)).expect("sound");
     assert_eq!(ours.config(), theirs.config());
     for (name, _) in ours.config().tensors() {
-        let (left, right) = (
-            ours.tensor(&name).expect("there"),
-            theirs.tensor(&name).expect("there"),
-        );
+        let (left, right) =
+            (ours.tensor(&name).expect("there"), theirs.tensor(&name).expect("there"));
         assert_eq!(left.to_f32(), right.to_f32(), "{name}");
     }
 }

@@ -77,10 +77,7 @@ fn greedy_replies_equal_transformers() {
     let rows = golden["rows"].as_array().unwrap();
     let max_tokens = usize::try_from(golden["max_new_tokens"].as_u64().unwrap()).unwrap();
 
-    let options = LocalOptions {
-        precision: Precision::F32,
-        ..LocalOptions::default()
-    };
+    let options = LocalOptions { precision: Precision::F32, ..LocalOptions::default() };
     let mut model = LocalModel::load(&path, options).unwrap();
     let requests: Vec<ChatRequest> = rows
         .iter()
@@ -88,10 +85,7 @@ fn greedy_replies_equal_transformers() {
         .map(|(number, row)| ChatRequest {
             id: number.to_string(),
             prompt: prompt(row),
-            sampling: Sampling {
-                max_tokens,
-                ..Sampling::default()
-            },
+            sampling: Sampling { max_tokens, ..Sampling::default() },
             stop: Vec::new(),
             schema: None,
             adapter: None,
@@ -106,32 +100,17 @@ fn greedy_replies_equal_transformers() {
             request.id
         );
     }
-    let mut all = All {
-        requests: requests.into_iter(),
-        replies: Vec::new(),
-    };
+    let mut all = All { requests: requests.into_iter(), replies: Vec::new() };
     model.run(&mut all).unwrap();
     assert_eq!(all.replies.len(), rows.len());
     for reply in &all.replies {
         let row = &rows[reply.id.parse::<usize>().unwrap()];
         let expected = ids(&row["continuation_ids"]);
-        assert_eq!(
-            reply.text,
-            row["text"].as_str().unwrap(),
-            "prompt {}",
-            reply.id
-        );
+        assert_eq!(reply.text, row["text"].as_str().unwrap(), "prompt {}", reply.id);
         assert_eq!(reply.text, model.tokenizer().decode(&expected, true));
         assert_eq!(reply.usage.completion_tokens, expected.len() as u64);
-        assert_eq!(
-            reply.usage.prompt_tokens,
-            ids(&row["prompt_ids"]).len() as u64
-        );
-        let finish = if row["ended"] == true {
-            Finish::Stop
-        } else {
-            Finish::Length
-        };
+        assert_eq!(reply.usage.prompt_tokens, ids(&row["prompt_ids"]).len() as u64);
+        let finish = if row["ended"] == true { Finish::Stop } else { Finish::Length };
         assert_eq!(reply.finish, finish);
     }
 }

@@ -20,20 +20,11 @@ fn repository() -> PathBuf {
 }
 
 fn model(slots: usize, threads: usize) -> LocalModel {
-    let options = LocalOptions {
-        precision: Precision::F32,
-        threads,
-        slots,
-        ..LocalOptions::default()
-    };
+    let options =
+        LocalOptions { precision: Precision::F32, threads, slots, ..LocalOptions::default() };
     let mut model =
         LocalModel::load(&repository().join("tests/fixtures/tiny-llama"), options).unwrap();
-    model
-        .add_adapter(
-            "tuned",
-            &repository().join("tests/goldens/engine/tiny_adapter"),
-        )
-        .unwrap();
+    model.add_adapter("tuned", &repository().join("tests/goldens/engine/tiny_adapter")).unwrap();
     model
 }
 
@@ -53,12 +44,7 @@ fn text(text: &str) -> Prompt {
 }
 
 fn warm(seed: u64, max_tokens: usize) -> Sampling {
-    Sampling {
-        max_tokens,
-        temperature: 1.0,
-        seed,
-        ..Sampling::default()
-    }
+    Sampling { max_tokens, temperature: 1.0, seed, ..Sampling::default() }
 }
 
 /// Hands out requests and writes down what comes back.
@@ -75,10 +61,7 @@ struct Script {
 
 impl Script {
     fn new(requests: impl IntoIterator<Item = ChatRequest>) -> Self {
-        Self {
-            requests: requests.into_iter().collect(),
-            ..Self::default()
-        }
+        Self { requests: requests.into_iter().collect(), ..Self::default() }
     }
 
     fn reply(&self, id: &str) -> &ChatReply {
@@ -108,11 +91,9 @@ impl Script {
         self.events
             .iter()
             .find_map(|event| match event {
-                ChatEvent::Failure {
-                    id: own,
-                    error,
-                    in_doubt: false,
-                } if own == id => Some(error.as_str()),
+                ChatEvent::Failure { id: own, error, in_doubt: false } if own == id => {
+                    Some(error.as_str())
+                }
                 _ => None,
             })
             .unwrap_or_else(|| panic!("no failure of {id}: {:?}", self.events))
@@ -153,21 +134,13 @@ fn varied_requests() -> Vec<ChatRequest> {
         request(
             "greedy",
             text(&note.repeat(3)),
-            Sampling {
-                max_tokens: 30,
-                ..Sampling::default()
-            },
+            Sampling { max_tokens: 30, ..Sampling::default() },
         ),
         request("warm", text("The heart"), warm(7, 40)),
         request(
             "messages",
             Prompt::Messages(vec![Message::user(note.repeat(2))]),
-            Sampling {
-                top_k: 20,
-                top_p: 0.9,
-                repetition_penalty: 1.3,
-                ..warm(3, 25)
-            },
+            Sampling { top_k: 20, top_p: 0.9, repetition_penalty: 1.3, ..warm(3, 25) },
         ),
         request("adapter", text(&note.repeat(3)), warm(7, 30)),
         request("schema", text("List the drugs."), warm(11, 60)),
@@ -229,10 +202,7 @@ fn a_run_reports_its_speed() {
     let mut model = model(2, 1);
     let script = run(&mut model, varied_requests());
     let timing = model.timing();
-    let prompts: u64 = script
-        .replies()
-        .map(|reply| reply.usage.prompt_tokens)
-        .sum();
+    let prompts: u64 = script.replies().map(|reply| reply.usage.prompt_tokens).sum();
     assert_eq!(timing.prefill_tokens, prompts);
     assert!(timing.decode_tokens > 0);
     assert!(timing.prefill_tokens_per_second() > 0.0 && timing.decode_tokens_per_second() > 0.0);
@@ -241,11 +211,7 @@ fn a_run_reports_its_speed() {
 #[test]
 fn free_slots_are_filled_as_replies_finish() {
     let requests = (0..7).map(|number| {
-        request(
-            &number.to_string(),
-            text("The heart"),
-            warm(number, 4 + number as usize * 3),
-        )
+        request(&number.to_string(), text("The heart"), warm(number, 4 + number as usize * 3))
     });
     let script = run(&mut model(3, 1), requests);
     assert_eq!(script.replies().count(), 7);
@@ -269,10 +235,7 @@ fn a_stop_string_ends_the_reply_before_itself() {
     };
     let script = run(&mut model, [stopped]);
     let reply = script.reply("stopped");
-    assert_eq!(
-        (reply.text.as_str(), reply.finish),
-        (&whole[..cut], Finish::StopString)
-    );
+    assert_eq!((reply.text.as_str(), reply.finish), (&whole[..cut], Finish::StopString));
     assert_eq!(script.deltas("stopped").concat(), reply.text);
 }
 
@@ -283,10 +246,7 @@ fn the_context_is_the_limit() {
     let long = "metformin ".repeat(300);
     let tokens = model.tokenizer().encode_text(&long);
     let fitting = model.tokenizer().decode(&tokens[..context - 10], false);
-    let greedy = Sampling {
-        max_tokens: 1000,
-        ..Sampling::default()
-    };
+    let greedy = Sampling { max_tokens: 1000, ..Sampling::default() };
     let script = run(
         &mut model,
         [
@@ -296,9 +256,7 @@ fn the_context_is_the_limit() {
         ],
     );
     assert!(
-        script
-            .failure("long")
-            .contains(&format!("context of {context}")),
+        script.failure("long").contains(&format!("context of {context}")),
         "{}",
         script.failure("long")
     );
@@ -312,10 +270,7 @@ fn the_context_is_the_limit() {
 
 #[test]
 fn a_break_stops_everything() {
-    let mut script = Script {
-        breaks_at: Some(3),
-        ..Script::new(varied_requests())
-    };
+    let mut script = Script { breaks_at: Some(3), ..Script::new(varied_requests()) };
     model(5, 1).run(&mut script).unwrap();
     assert_eq!(script.events.len(), 3);
 }
@@ -325,21 +280,9 @@ fn wrong_settings_end_the_run_with_their_request() {
     let mut model = model(2, 1);
     let plain = |id: &str| request(id, text("The heart"), warm(1, 5));
     let wrong = [
-        ChatRequest {
-            schema: Some(json!({"type": "vector"})),
-            ..plain("schema")
-        },
-        ChatRequest {
-            adapter: Some("other".to_owned()),
-            ..plain("adapter")
-        },
-        ChatRequest {
-            sampling: Sampling {
-                top_p: 0.0,
-                ..warm(1, 5)
-            },
-            ..plain("sampling")
-        },
+        ChatRequest { schema: Some(json!({"type": "vector"})), ..plain("schema") },
+        ChatRequest { adapter: Some("other".to_owned()), ..plain("adapter") },
+        ChatRequest { sampling: Sampling { top_p: 0.0, ..warm(1, 5) }, ..plain("sampling") },
         ChatRequest {
             prompt: Prompt::Instruction {
                 instruction: "a".to_owned(),
@@ -352,10 +295,7 @@ fn wrong_settings_end_the_run_with_their_request() {
     for request in wrong {
         let expected = request.id.clone();
         let error = model.run(&mut Script::new([request])).unwrap_err();
-        assert!(
-            matches!(&error, ModelError::Request { id, .. } if *id == expected),
-            "{error}"
-        );
+        assert!(matches!(&error, ModelError::Request { id, .. } if *id == expected), "{error}");
     }
     assert_eq!(
         run(&mut model, [plain("fine")]).replies().count(),
@@ -378,11 +318,7 @@ fn user_text_holds_no_control_tokens() {
         honest.iter().filter(is_control).count()
     );
     let names = model.tokenizer().control_tokens();
-    let start = names
-        .iter()
-        .find(|(name, _)| name == "<|im_start|>")
-        .unwrap()
-        .1;
+    let start = names.iter().find(|(name, _)| name == "<|im_start|>").unwrap().1;
     assert_eq!(honest[0], start);
     assert_eq!(honest.iter().filter(|id| **id == start).count(), 2);
 }
@@ -397,21 +333,10 @@ fn identities_tell_apart_what_computes_differently() {
     assert_ne!(base.digest, tuned.digest);
     assert_eq!(base.digest, model.identity(None).digest);
     let path = repository().join("tests/fixtures/tiny-llama");
-    let bf16 = LocalModel::load(&path, LocalOptions::default())
-        .unwrap()
-        .with_name("demo");
+    let bf16 = LocalModel::load(&path, LocalOptions::default()).unwrap().with_name("demo");
     assert_eq!(bf16.identity(None).name, "demo");
     assert_ne!(bf16.identity(None).digest, base.digest);
-    assert!(
-        LocalModel::load(
-            &path,
-            LocalOptions {
-                slots: 0,
-                ..LocalOptions::default()
-            }
-        )
-        .is_err()
-    );
+    assert!(LocalModel::load(&path, LocalOptions { slots: 0, ..LocalOptions::default() }).is_err());
 }
 
 /// What the schema of the next test allows.
@@ -460,11 +385,7 @@ fn warm_replies_under_a_schema_are_valid_or_cut_off() {
     for reply in script.replies() {
         match (serde_json::from_str::<Task>(&reply.text), reply.finish) {
             (Ok(task), Finish::Stop) => {
-                assert!(
-                    (1..=30).contains(&task.instruction.chars().count()),
-                    "{}",
-                    reply.text
-                );
+                assert!((1..=30).contains(&task.instruction.chars().count()), "{}", reply.text);
                 assert!(
                     task.input.is_none_or(|input| input.chars().count() <= 10),
                     "{}",
@@ -475,11 +396,7 @@ fn warm_replies_under_a_schema_are_valid_or_cut_off() {
                     task.category,
                     Category::Qa | Category::Ie | Category::Generation
                 ));
-                assert!(
-                    reply.text.starts_with(r#"{"instruction":""#),
-                    "compact: {}",
-                    reply.text
-                );
+                assert!(reply.text.starts_with(r#"{"instruction":""#), "compact: {}", reply.text);
                 valid += 1;
             }
             (Err(_), Finish::Length) => cut += 1,
@@ -487,8 +404,5 @@ fn warm_replies_under_a_schema_are_valid_or_cut_off() {
         }
         assert_eq!(script.deltas(&reply.id).concat(), reply.text);
     }
-    assert!(
-        valid >= 18 && cut >= 4 && valid + cut == 24,
-        "{valid} valid, {cut} cut off"
-    );
+    assert!(valid >= 18 && cut >= 4 && valid + cut == 24, "{valid} valid, {cut} cut off");
 }

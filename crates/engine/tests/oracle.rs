@@ -2,17 +2,19 @@
 //!
 //! The goldens and the scripts that made them are in `tests/goldens/engine`.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::path::{Path, PathBuf};
 
 use bioinstruct_engine::backend::{AdamW, Backend, Cpu};
-use bioinstruct_engine::format::{ModelFile, Safetensors};
+use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::kernels::KernelPath;
 use bioinstruct_engine::kernels::panels::Precision;
+use bioinstruct_engine::lora::Adapter;
 use bioinstruct_engine::model::inference::{Extension, Workspace};
 use bioinstruct_engine::model::training::{Batch, Step};
 use bioinstruct_engine::model::{Llama, LoadOptions};
 use bioinstruct_engine::peft;
-use bioinstruct_engine::lora::Adapter;
 use serde_json::Value;
 
 fn repository() -> PathBuf {
@@ -31,10 +33,6 @@ fn model(name: &str, path: KernelPath, threads: usize) -> Llama<Cpu> {
 
 fn paths() -> impl Iterator<Item = KernelPath> {
     KernelPath::ALL.into_iter().filter(|path| path.available())
-}
-
-fn floats(file: &Safetensors, name: &str) -> Vec<f32> {
-    file.tensor(name).unwrap().to_f32()
 }
 
 fn integers(file: &Path, name: &str) -> Vec<i64> {
@@ -72,7 +70,10 @@ fn all_logits(model: &Llama<Cpu>, adapter: Option<&Adapter<Cpu>>, ids: &[u32]) -
 }
 
 fn example(file: &Path, sequence: usize) -> (Vec<u32>, Vec<bool>) {
-    let learned = integers(file, &format!("seq{sequence}.labels")).iter().map(|label| *label != -100).collect();
+    let learned = integers(file, &format!("seq{sequence}.labels"))
+        .iter()
+        .map(|label| *label != -100)
+        .collect();
     (ids(file, &format!("seq{sequence}.ids")), learned)
 }
 
@@ -80,7 +81,9 @@ fn example(file: &Path, sequence: usize) -> (Vec<u32>, Vec<bool>) {
 fn logits_equal_transformers() {
     let file = golden("tiny_logits.safetensors");
     for path in paths() {
-        for (name, keys) in [("tiny-llama", &["seq0", "seq1", "seq2"][..]), ("tiny-llama-tied", &["tied"])] {
+        for (name, keys) in
+            [("tiny-llama", &["seq0", "seq1", "seq2"][..]), ("tiny-llama-tied", &["tied"])]
+        {
             let model = model(name, path, 2);
             for key in keys {
                 let found = all_logits(&model, None, &ids(&file, &format!("{key}.ids")));
@@ -96,7 +99,8 @@ fn adapter_logits_loss_and_gradients_equal_peft() {
     let file = golden("tiny_lora.safetensors");
     for path in paths() {
         let model = model("tiny-llama", path, 2);
-        let adapter = peft::load(model.backend(), model.config(), &golden("tiny_adapter")).unwrap().adapter;
+        let adapter =
+            peft::load(model.backend(), model.config(), &golden("tiny_adapter")).unwrap().adapter;
         let mut batch = Batch::default();
         for sequence in 0..3 {
             let (ids, learned) = example(&file, sequence);
@@ -124,17 +128,20 @@ fn adapter_logits_loss_and_gradients_equal_peft() {
 #[test]
 fn adamw_steps_equal_torch() {
     let file = golden("tiny_lora.safetensors");
-    let record: Value = serde_json::from_str(&fs_err::read_to_string(golden("tiny_lora.json")).unwrap()).unwrap();
+    let record: Value =
+        serde_json::from_str(&fs_err::read_to_string(golden("tiny_lora.json")).unwrap()).unwrap();
     let model = model("tiny-llama", KernelPath::Portable, 2);
     for (variant, settings) in record["variants"].as_object().unwrap() {
-        let mut adapter = peft::load(model.backend(), model.config(), &golden("tiny_adapter")).unwrap().adapter;
+        let mut adapter =
+            peft::load(model.backend(), model.config(), &golden("tiny_adapter")).unwrap().adapter;
         let length = adapter.layout.length();
         let (mut mean, mut square) = (vec![0.0; length], vec![0.0; length]);
         let mut tape = model.new_tape();
         for step in 0..3 {
             let mut batch = Batch::default();
             for sequence in settings["batches"][step].as_array().unwrap() {
-                let (ids, learned) = example(&file, usize::try_from(sequence.as_u64().unwrap()).unwrap());
+                let (ids, learned) =
+                    example(&file, usize::try_from(sequence.as_u64().unwrap()).unwrap());
                 batch.push(&ids, &learned);
             }
             let mut gradient = model.backend().zeros(length);
@@ -148,10 +155,16 @@ fn adamw_steps_equal_torch() {
             );
             let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() * f64::from(scale);
             let expected = settings["loss"][step].as_f64().unwrap();
-            assert!((loss - expected).abs() < 1e-4 * expected, "{variant} loss of step {step}: {loss}, {expected}");
+            assert!(
+                (loss - expected).abs() < 1e-4 * expected,
+                "{variant} loss of step {step}: {loss}, {expected}"
+            );
             let norm = model.backend().norm(&gradient);
             let expected = settings["grad_norm"][step].as_f64().unwrap();
-            assert!((norm - expected).abs() < 1e-3 * expected, "{variant} norm of step {step}: {norm}, {expected}");
+            assert!(
+                (norm - expected).abs() < 1e-3 * expected,
+                "{variant} norm of step {step}: {norm}, {expected}"
+            );
             let limit = settings["max_norm"].as_f64().unwrap();
             let optimizer = AdamW {
                 learning_rate: settings["lr_used"][step].as_f64().unwrap(),
@@ -162,15 +175,26 @@ fn adamw_steps_equal_torch() {
                 step: step as u64 + 1,
                 gradient_scale: (limit / (norm + 1e-6)).min(1.0) as f32,
             };
-            model.backend().adamw(optimizer, &mut adapter.parameters, &gradient, &mut mean, &mut square);
+            model.backend().adamw(
+                optimizer,
+                &mut adapter.parameters,
+                &gradient,
+                &mut mean,
+                &mut square,
+            );
             for (name, range) in peft::tensor_names(&adapter.layout) {
                 let expected = values(&file, &format!("{variant}.step{}.{name}", step + 1));
-                let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+                let largest =
+                    expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
                 let difference = adapter.parameters[range]
                     .iter()
                     .zip(&expected)
                     .fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
-                assert!(difference < 1e-4 * largest, "{variant} {name} after step {}: {difference}", step + 1);
+                assert!(
+                    difference < 1e-4 * largest,
+                    "{variant} {name} after step {}: {difference}",
+                    step + 1
+                );
             }
         }
     }
@@ -196,15 +220,29 @@ fn a_sequence_has_the_same_bits_alone_in_a_batch_in_pieces_and_on_any_number_of_
                 .collect();
             model.extend(&mut work, &mut batch);
             let rows: Vec<usize> = (0..sequences.iter().map(Vec::len).sum()).collect();
-            assert_eq!(model.logits(&work, &rows), alone.concat(), "{path:?}, {threads} threads, one batch");
+            assert_eq!(
+                model.logits(&work, &rows),
+                alone.concat(),
+                "{path:?}, {threads} threads, one batch"
+            );
 
             let (first, second) = sequences[2].split_at(20);
             let mut prefix = model.new_cache();
-            model.extend(&mut work, &mut [Extension { ids: first, cache: &mut prefix, adapter: None }]);
+            model.extend(
+                &mut work,
+                &mut [Extension { ids: first, cache: &mut prefix, adapter: None }],
+            );
             let mut rest = model.fork_cache(&prefix);
-            model.extend(&mut work, &mut [Extension { ids: second, cache: &mut rest, adapter: None }]);
+            model.extend(
+                &mut work,
+                &mut [Extension { ids: second, cache: &mut rest, adapter: None }],
+            );
             let found = model.logits(&work, &[second.len() - 1]);
-            assert_eq!(found, alone[2][32 * 512..], "{path:?}, {threads} threads, after a shared prefix");
+            assert_eq!(
+                found,
+                alone[2][32 * 512..],
+                "{path:?}, {threads} threads, after a shared prefix"
+            );
         }
     }
 }
@@ -214,7 +252,8 @@ fn gradients_have_the_same_bits_on_any_number_of_threads() {
     let file = golden("tiny_lora.safetensors");
     let run = |path: KernelPath, threads: usize| {
         let model = model("tiny-llama", path, threads);
-        let adapter = peft::load(model.backend(), model.config(), &golden("tiny_adapter")).unwrap().adapter;
+        let adapter =
+            peft::load(model.backend(), model.config(), &golden("tiny_adapter")).unwrap().adapter;
         let mut batch = Batch::default();
         for sequence in 0..3 {
             let (ids, learned) = example(&file, sequence);
@@ -223,7 +262,8 @@ fn gradients_have_the_same_bits_on_any_number_of_threads() {
         let streams = [7, 8, 9].map(|seed| bioinstruct_core::random::Stream::new(seed, "dropout"));
         let step = Step { scale: 0.1, dropout: Some((0.1, &streams)) };
         let mut gradient = model.backend().zeros(adapter.layout.length());
-        let losses = model.losses_and_gradient(&mut model.new_tape(), &adapter, &batch, step, &mut gradient);
+        let losses =
+            model.losses_and_gradient(&mut model.new_tape(), &adapter, &batch, step, &mut gradient);
         (losses, gradient)
     };
     for path in paths() {

@@ -24,15 +24,12 @@ fn golden(name: &str) -> Value {
 
 fn ids(value: &Value) -> Vec<u32> {
     let ids = value.as_array().expect("a list of ids");
-    ids.iter()
-        .map(|id| id.as_u64().expect("an id") as u32)
-        .collect()
+    ids.iter().map(|id| id.as_u64().expect("an id") as u32).collect()
 }
 
 fn rows(golden: &Value) -> impl Iterator<Item = (&str, &Value)> {
     let rows = golden.as_array().expect("a list of rows");
-    rows.iter()
-        .map(|row| (row["text"].as_str().expect("a text"), row))
+    rows.iter().map(|row| (row["text"].as_str().expect("a text"), row))
 }
 
 /// The demo model, or why it is not here.
@@ -45,26 +42,14 @@ fn smollm2() -> Result<PathBuf, SourceError> {
 fn check_rows(tokenizer: &Tokenizer, rows_of: &Value, lossless: bool) {
     let mut count = 0;
     for (text, row) in rows(rows_of) {
-        let (plain, control) = (
-            tokenizer.encode_text(text),
-            tokenizer.encode_with_control(text),
-        );
+        let (plain, control) = (tokenizer.encode_text(text), tokenizer.encode_with_control(text));
         assert_eq!(plain, ids(&row["plain"]), "{text:?} as plain text");
-        assert_eq!(
-            control,
-            ids(&row["control"]),
-            "{text:?} with control tokens"
-        );
-        assert!(
-            plain.iter().all(|id| !tokenizer.is_control(*id)),
-            "{text:?} gave a control token"
-        );
+        assert_eq!(control, ids(&row["control"]), "{text:?} with control tokens");
+        assert!(plain.iter().all(|id| !tokenizer.is_control(*id)), "{text:?} gave a control token");
         if lossless {
             assert_eq!(tokenizer.decode(&plain, false), text);
-            let bytes: Vec<u8> = plain
-                .iter()
-                .flat_map(|id| tokenizer.token_bytes(*id).to_vec())
-                .collect();
+            let bytes: Vec<u8> =
+                plain.iter().flat_map(|id| tokenizer.token_bytes(*id).to_vec()).collect();
             assert_eq!(bytes, text.as_bytes());
         }
         count += 1;
@@ -78,15 +63,7 @@ fn without_lost_bytes(golden: &Value) -> Value {
         let text = row["text"].as_str().expect("a text");
         !text.contains(['\u{4}', '\u{6}', '\u{13}', '\u{14}', '\u{16}', '\u{1d}'])
     };
-    Value::Array(
-        golden
-            .as_array()
-            .expect("rows")
-            .iter()
-            .filter(keep)
-            .cloned()
-            .collect(),
-    )
+    Value::Array(golden.as_array().expect("rows").iter().filter(keep).cloned().collect())
 }
 
 #[test]
@@ -101,10 +78,7 @@ fn smollm2_ids_equal_the_references() {
     let model = ModelFile::open(&path).expect("sound");
     let tokenizer = Tokenizer::for_model(&model).expect("known");
     let golden = golden("smollm2.json");
-    assert_eq!(
-        golden["disagreements"], 0,
-        "the references agree with one another"
-    );
+    assert_eq!(golden["disagreements"], 0, "the references agree with one another");
     check_rows(&tokenizer, &golden["rows"], false);
     for (text, row) in rows(&without_lost_bytes(&golden["rows"])) {
         assert_eq!(tokenizer.decode(&ids(&row["plain"]), false), text);
@@ -118,11 +92,7 @@ fn smollm2_ids_equal_the_references() {
     assert!(!tokenizer.adds_bos());
     assert_eq!(tokenizer.control_tokens().len(), 17);
     assert_eq!(tokenizer.control_tokens()[2], ("<|im_end|>".to_string(), 2));
-    assert!(
-        tokenizer
-            .chat_template()
-            .is_some_and(|template| template.contains("<|im_start|>"))
-    );
+    assert!(tokenizer.chat_template().is_some_and(|template| template.contains("<|im_start|>")));
     assert_eq!(tokenizer.decode(&[1, 2], true), "");
     assert_eq!(tokenizer.decode(&[u32::MAX], false), "");
     other_pre_tokenizers(model.gguf().expect("a GGUF"));
@@ -156,35 +126,22 @@ fn other_pre_tokenizers(gguf: &Gguf) {
         let tokenizer = Tokenizer::from_gguf(&with_pre(gguf, pre)).expect("known");
         assert_eq!(rows(expected).count(), 200);
         for (text, row) in rows(expected) {
-            assert_eq!(
-                tokenizer.encode_text(text),
-                ids(&row["ids"]),
-                "{text:?} under {pre}"
-            );
+            assert_eq!(tokenizer.encode_text(text), ids(&row["ids"]), "{text:?} under {pre}");
         }
         assert_eq!(tokenizer.adds_bos(), pre == "llama-bpe");
         identities.push(tokenizer.identity());
     }
     identities.sort_unstable();
     identities.dedup();
-    assert_eq!(
-        identities.len(),
-        4,
-        "each pre-tokenizer has its own identity"
-    );
-    let problem = Tokenizer::from_gguf(&with_pre(gguf, "tekken"))
-        .expect_err("unknown")
-        .problem;
+    assert_eq!(identities.len(), 4, "each pre-tokenizer has its own identity");
+    let problem = Tokenizer::from_gguf(&with_pre(gguf, "tekken")).expect_err("unknown").problem;
     assert!(matches!(problem, TokenizerProblem::UnknownPre { name, .. } if name == "tekken"));
 }
 
 #[test]
 fn sentence_piece_ids_equal_the_references() {
     let golden = golden("spm.json");
-    assert_eq!(
-        golden["disagreements"], 0,
-        "the references agree with one another"
-    );
+    assert_eq!(golden["disagreements"], 0, "the references agree with one another");
     let gguf = Gguf::open(&goldens().join("spm.gguf")).expect("sound");
     let scored = Tokenizer::from_gguf(&gguf).expect("known");
     check_rows(&scored, &golden["rows"], false);
@@ -220,8 +177,5 @@ fn both_forms_have_one_identity() {
     check_rows(&folder, &golden("smollm2.json")["rows"], false);
     let gguf = Tokenizer::from_gguf(&Gguf::open(&path).expect("sound")).expect("known");
     assert_eq!(folder.identity(), gguf.identity());
-    assert_eq!(
-        folder.chat_template().map(str::trim_end),
-        gguf.chat_template().map(str::trim_end)
-    );
+    assert_eq!(folder.chat_template().map(str::trim_end), gguf.chat_template().map(str::trim_end));
 }

@@ -50,11 +50,7 @@ fn shared<T: Send + Sync>(_: &T) {}
 #[test]
 fn the_sound_one_is_read() {
     let tokenizer = load(&sound().u32("tokenizer.ggml.eos_token_id", 0)).expect("sound");
-    assert_eq!(
-        tokenizer.encode_text("ab<s>"),
-        [3],
-        "the letters of <s> have no tokens"
-    );
+    assert_eq!(tokenizer.encode_text("ab<s>"), [3], "the letters of <s> have no tokens");
     assert_eq!(tokenizer.encode_with_control("ab<s>"), [3, 0]);
     assert_eq!(tokenizer.decode(&[3, 0, 1], true), "aba");
     assert_eq!((tokenizer.eos(), tokenizer.bos()), (Some(0), None));
@@ -70,56 +66,25 @@ fn gguf_metadata_is_checked() {
     let missing = metadata("gpt2", &TOKENS, &KINDS, &["a b"]);
     assert_problem!(problem(&missing), TokenizerProblem::Missing { field } if field == "tokenizer.ggml.pre");
     let short = pre(metadata("gpt2", &TOKENS, &KINDS[1..], &["a b"]));
-    assert_problem!(
-        problem(&short),
-        TokenizerProblem::Lengths {
-            expected: 4,
-            got: 3,
-            ..
-        }
-    );
+    assert_problem!(problem(&short), TokenizerProblem::Lengths { expected: 4, got: 3, .. });
     let kind = pre(metadata("gpt2", &TOKENS, &[3, 1, 1, 7], &["a b"]));
-    assert_problem!(
-        problem(&kind),
-        TokenizerProblem::TokenField {
-            id: 3,
-            what: "type",
-            ..
-        }
-    );
+    assert_problem!(problem(&kind), TokenizerProblem::TokenField { id: 3, what: "type", .. });
     let twice = pre(metadata("gpt2", &["<s>", "a", "a", "ab"], &KINDS, &[]));
-    assert_problem!(
-        problem(&twice),
-        TokenizerProblem::TokenTwice {
-            first: 1,
-            second: 2,
-            ..
-        }
-    );
+    assert_problem!(problem(&twice), TokenizerProblem::TokenTwice { first: 1, second: 2, .. });
     let empty = pre(metadata("gpt2", &["<s>", "a", "b", ""], &KINDS, &[]));
     assert_problem!(problem(&empty), TokenizerProblem::EmptyToken { id: 3 });
     for merge in ["ab", "", "a", "a "] {
         let merges = pre(metadata("gpt2", &TOKENS, &KINDS, &[merge]));
-        assert_problem!(
-            problem(&merges),
-            TokenizerProblem::MergeSyntax { number: 0, .. }
-        );
+        assert_problem!(problem(&merges), TokenizerProblem::MergeSyntax { number: 0, .. });
     }
     let long = pre(metadata("gpt2", &TOKENS, &KINDS, &["a b", "ab ab"]));
     assert_problem!(
         problem(&long),
-        TokenizerProblem::MergeTooLong {
-            number: 1,
-            length: 4,
-            longest: 3
-        }
+        TokenizerProblem::MergeTooLong { number: 1, length: 4, longest: 3 }
     );
     for key in ["bos", "eos", "eot"] {
         let outside = sound().u32(&format!("tokenizer.ggml.{key}_token_id"), 4);
-        assert_problem!(
-            problem(&outside),
-            TokenizerProblem::TokenId { id: 4, size: 4, .. }
-        );
+        assert_problem!(problem(&outside), TokenizerProblem::TokenId { id: 4, size: 4, .. });
     }
     let appended = sound().flag("tokenizer.ggml.add_eos_token", true);
     assert_problem!(problem(&appended), TokenizerProblem::Unsupported { .. });
@@ -129,14 +94,7 @@ fn gguf_metadata_is_checked() {
     assert_problem!(problem(&bytes), TokenizerProblem::ByteToken { byte: 0 });
     let infinite = metadata("llama", &TOKENS, &[3, 2, 1, 1], &[]);
     let infinite = infinite.floats("tokenizer.ggml.scores", &[0.0, 0.0, f32::INFINITY, 0.0]);
-    assert_problem!(
-        problem(&infinite),
-        TokenizerProblem::TokenField {
-            id: 2,
-            what: "score",
-            ..
-        }
-    );
+    assert_problem!(problem(&infinite), TokenizerProblem::TokenField { id: 2, what: "score", .. });
     // llama.cpp once wrote out of bounds for such a token
     let byte = metadata("llama", &["<unk>", "<0x-1>"], &[2, 6], &[])
         .floats("tokenizer.ggml.scores", &[0.0; 2]);
@@ -174,14 +132,8 @@ fn changed(pointer: &str, value: Value) -> TokenizerProblem {
 #[test]
 fn json_files_are_checked() {
     let tokenizer = from_json(&json_tokenizer()).expect("sound");
-    assert_eq!(
-        (tokenizer.encode_text("ab"), tokenizer.vocabulary_size()),
-        (vec![2], 5)
-    );
-    assert!(
-        tokenizer.token_bytes(3).is_empty(),
-        "an id that the file leaves out"
-    );
+    assert_eq!((tokenizer.encode_text("ab"), tokenizer.vocabulary_size()), (vec![2], 5));
+    assert!(tokenizer.token_bytes(3).is_empty(), "an id that the file leaves out");
     assert_problem!(
         changed("/model/type", json!("Unigram")),
         TokenizerProblem::UnknownModel { .. }
@@ -190,10 +142,7 @@ fn json_files_are_checked() {
         changed("/model/merges", json!(["ab ab"])),
         TokenizerProblem::MergeTooLong { .. }
     );
-    assert_problem!(
-        changed("/model/merges", json!([["a"]])),
-        TokenizerProblem::MergeSyntax { .. }
-    );
+    assert_problem!(changed("/model/merges", json!([["a"]])), TokenizerProblem::MergeSyntax { .. });
     assert_problem!(
         changed("/model/merges", json!([["b", "a"]])),
         TokenizerProblem::MergePiece { .. }
@@ -206,14 +155,8 @@ fn json_files_are_checked() {
         changed("/model/vocab", json!({"a": 0, "b": 0})),
         TokenizerProblem::TokenTwice { .. }
     );
-    assert_problem!(
-        changed("/model/vocab", json!({"a": -1})),
-        TokenizerProblem::Missing { .. }
-    );
-    assert_problem!(
-        changed("/model/dropout", json!(0.1)),
-        TokenizerProblem::Unsupported { .. }
-    );
+    assert_problem!(changed("/model/vocab", json!({"a": -1})), TokenizerProblem::Missing { .. });
+    assert_problem!(changed("/model/dropout", json!(0.1)), TokenizerProblem::Unsupported { .. });
     assert_problem!(
         changed("/model/byte_fallback", json!(true)),
         TokenizerProblem::Unsupported { .. }
@@ -222,10 +165,7 @@ fn json_files_are_checked() {
         changed("/model/continuing_subword_prefix", json!("##")),
         TokenizerProblem::Unsupported { .. }
     );
-    assert_problem!(
-        changed("/model/unk_token", json!("<none>")),
-        TokenizerProblem::Missing { .. }
-    );
+    assert_problem!(changed("/model/unk_token", json!("<none>")), TokenizerProblem::Missing { .. });
 }
 
 #[test]
@@ -239,10 +179,7 @@ fn added_tokens_and_stages_of_json_files_are_checked() {
         TokenizerProblem::EmptyToken { .. }
     );
     let word = json!({"id": 4, "content": "x", "single_word": true});
-    assert_problem!(
-        changed("/added_tokens/0", word),
-        TokenizerProblem::Unsupported { .. }
-    );
+    assert_problem!(changed("/added_tokens/0", word), TokenizerProblem::Unsupported { .. });
     assert_problem!(
         changed("/decoder", json!({"type": "WordPiece"})),
         TokenizerProblem::Unsupported { .. }

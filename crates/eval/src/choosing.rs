@@ -38,9 +38,7 @@ pub(crate) fn choose(
     let mut session = Session::open(input, candidate, asked, ledger, "score", keys, progress)?;
     let pending = session.pending();
     let mut expected = pending.iter().copied();
-    let mut requests = pending
-        .iter()
-        .map(|&position| request(input, candidate, asked, position));
+    let mut requests = pending.iter().map(|&position| request(input, candidate, asked, position));
     let ended = if pending.is_empty() {
         Ok(())
     } else {
@@ -84,22 +82,13 @@ fn keep(session: &mut Session<'_, '_>, position: usize, reply: &ScoreReply) -> C
         Some(format!("{} scores for {wanted} choices", sums.len()))
     } else {
         let bad = sums.iter().position(|sum| !sum.is_finite());
-        bad.map(|choice| {
-            format!(
-                "the log-likelihood of choice {} is {}",
-                choice + 1,
-                sums[choice]
-            )
-        })
+        bad.map(|choice| format!("the log-likelihood of choice {} is {}", choice + 1, sums[choice]))
     };
     if let Some(reason) = reason {
         let error = session.bad_reply(position, reason);
         return session.fail(error);
     }
-    session.record(
-        position,
-        json!({"sums": sums, "truncated_tokens": reply.truncated_tokens}),
-    )
+    session.record(position, json!({"sums": sums, "truncated_tokens": reply.truncated_tokens}))
 }
 
 fn predict(
@@ -117,11 +106,7 @@ fn predict(
     };
     let kept: Kept = serde_json::from_value(answer).map_err(|error| bad(error.to_string()))?;
     let best = argmax(&kept.sums).ok_or_else(|| bad("a log-likelihood is no number".to_owned()))?;
-    let label = |position: usize| {
-        item.choices
-            .get(position)
-            .map(|choice| choice.label.clone())
-    };
+    let label = |position: usize| item.choices.get(position).map(|choice| choice.label.clone());
     let choice = label(best.position).ok_or_else(|| bad("more scores than choices".to_owned()))?;
     let correct = item.answer == Answer::Choice(best.position);
     Ok(Prediction {

@@ -91,21 +91,15 @@ fn pair(
         return Ok(None);
     }
     let info = &a.info;
-    let interval = bootstrap_mean(
-        &differences,
-        info.resamples,
-        stream(info, "bootstrap", metric.name()),
-    );
+    let interval =
+        bootstrap_mean(&differences, info.resamples, stream(info, "bootstrap", metric.name()));
     let a_better = differences.iter().filter(|value| **value < 0.0).count();
     let b_better = differences.iter().filter(|value| **value > 0.0).count();
     let (p, test) = if metric == Metric::Accuracy {
         (mcnemar(a_better, b_better), Test::McnemarExact)
     } else {
         let signs = stream(info, "sign-flip", metric.name());
-        (
-            sign_flip(&differences, info.resamples, signs),
-            Test::SignFlip,
-        )
+        (sign_flip(&differences, info.resamples, signs), Test::SignFlip)
     };
     Ok(Some(Comparison {
         task: info.task.clone(),
@@ -132,11 +126,8 @@ fn differences(
     b: &PredictionFile,
     metric: &str,
 ) -> Result<Vec<f64>, EvaluationError> {
-    let others: BTreeMap<&str, _> = b
-        .predictions
-        .iter()
-        .map(|prediction| (prediction.id.as_str(), prediction))
-        .collect();
+    let others: BTreeMap<&str, _> =
+        b.predictions.iter().map(|prediction| (prediction.id.as_str(), prediction)).collect();
     let mut differences = Vec::new();
     for first in &a.predictions {
         let Some(second) = others.get(first.id.as_str()) else {

@@ -58,10 +58,7 @@ pub struct EvaluationConfig {
 
 impl Default for EvaluationConfig {
     fn default() -> Self {
-        Self {
-            seed: 42,
-            resamples: 2_000,
-        }
+        Self { seed: 42, resamples: 2_000 }
     }
 }
 
@@ -103,9 +100,7 @@ pub fn evaluate(
                 continue;
             }
             let asked = prompts(input, &candidate.template)?;
-            run(
-                stage, model, input, candidate, &asked, &ledger, config, progress,
-            )?;
+            run(stage, model, input, candidate, &asked, &ledger, config, progress)?;
         }
     }
     let scores = rebuild(stage.directory())?;
@@ -171,11 +166,7 @@ fn check(
         }
     }
     let mut names = BTreeSet::new();
-    match tasks
-        .iter()
-        .map(TaskInput::name)
-        .find(|name| !names.insert(name.clone()))
-    {
+    match tasks.iter().map(TaskInput::name).find(|name| !names.insert(name.clone())) {
         Some(name) => Err(EvaluationError::Repeated { name }),
         None => Ok(()),
     }

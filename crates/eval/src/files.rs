@@ -73,10 +73,8 @@ impl EvaluationInfo {
     ) -> Self {
         let task = &input.task;
         let items = &input.items;
-        let signatures = task
-            .metrics
-            .iter()
-            .map(|&metric| (metric.name().to_owned(), signature(metric)));
+        let signatures =
+            task.metrics.iter().map(|&metric| (metric.name().to_owned(), signature(metric)));
         Self {
             candidate: candidate.id.clone(),
             model: base.name.clone(),
@@ -162,10 +160,7 @@ pub fn read_predictions(
             continue;
         }
         for path in sorted_entries(&folder)? {
-            if path
-                .extension()
-                .is_none_or(|extension| extension != "jsonl")
-            {
+            if path.extension().is_none_or(|extension| extension != "jsonl") {
                 continue;
             }
             match read_one(&path)? {
@@ -184,9 +179,7 @@ fn sorted_entries(directory: &Path) -> Result<Vec<PathBuf>, EvaluationError> {
     let mut paths = Vec::new();
     for entry in fs_err::read_dir(directory)? {
         let path = entry?.path();
-        let hidden = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if !hidden {
             paths.push(path);
         }
@@ -211,9 +204,5 @@ fn read_one(path: &Path) -> Result<Option<PredictionFile>, EvaluationError> {
         return Ok(None);
     }
     let predictions = jsonl::parse(&text, path)?;
-    Ok(Some(PredictionFile {
-        path: path.to_owned(),
-        info,
-        predictions,
-    }))
+    Ok(Some(PredictionFile { path: path.to_owned(), info, predictions }))
 }

@@ -131,11 +131,7 @@ impl<'a, 'p> Session<'a, 'p> {
                 reason: reason(first).unwrap_or_else(|| "the model gave no reply".to_owned()),
             });
         }
-        Ok(self
-            .keys
-            .iter()
-            .map(|key| self.answers[key].clone())
-            .collect())
+        Ok(self.keys.iter().map(|key| self.answers[key].clone()).collect())
     }
 
     /// An error about the reply to one item.

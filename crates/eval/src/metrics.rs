@@ -20,11 +20,7 @@ pub struct SpanCounts {
 
 impl From<SpanCounts> for Counts {
     fn from(counts: SpanCounts) -> Self {
-        Self {
-            hits: counts.hits,
-            predicted: counts.predicted,
-            gold: counts.gold,
-        }
+        Self { hits: counts.hits, predicted: counts.predicted, gold: counts.gold }
     }
 }
 
@@ -37,16 +33,8 @@ pub fn spans(gold: &[String], predicted: &[String]) -> (SpanCounts, BTreeMap<Str
     let counts = count_text_spans(gold, predicted, Repeats::Ignored);
     let score = per_item_mean([counts], BothEmpty::Perfect);
     let values = [score.precision, score.recall, score.f1];
-    let metrics = SPAN_METRICS
-        .map(str::to_owned)
-        .into_iter()
-        .zip(values)
-        .collect();
-    let counts = SpanCounts {
-        hits: counts.hits,
-        predicted: counts.predicted,
-        gold: counts.gold,
-    };
+    let metrics = SPAN_METRICS.map(str::to_owned).into_iter().zip(values).collect();
+    let counts = SpanCounts { hits: counts.hits, predicted: counts.predicted, gold: counts.gold };
     (counts, metrics)
 }
 
@@ -80,10 +68,7 @@ pub fn signature(metric: Metric) -> String {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::float_cmp,
-    reason = "these values are exact in doubles, or must be the same bits"
-)]
+#[expect(clippy::float_cmp, reason = "these values are exact in doubles, or must be the same bits")]
 mod tests {
     use super::*;
 
@@ -93,10 +78,8 @@ mod tests {
 
     #[test]
     fn spans_of_one_item() {
-        let (counts, metrics) = spans(
-            &texts(&["Aspirin", "folic acid"]),
-            &texts(&["folic  ACID", "iron", "iron"]),
-        );
+        let (counts, metrics) =
+            spans(&texts(&["Aspirin", "folic acid"]), &texts(&["folic  ACID", "iron", "iron"]));
         assert_eq!((counts.hits, counts.predicted, counts.gold), (1, 2, 2));
         assert_eq!(metrics["span_f1"], 0.5);
         let (_, nothing) = spans(&[], &[]);
@@ -107,11 +90,7 @@ mod tests {
 
     #[test]
     fn only_the_asked_rouges_are_computed() {
-        let found = rouges(
-            &[Metric::Rouge1, Metric::RougeL],
-            "no fever at all",
-            "at all no fever",
-        );
+        let found = rouges(&[Metric::Rouge1, Metric::RougeL], "no fever at all", "at all no fever");
         assert_eq!(found.len(), 2);
         assert_eq!((found["rouge1"], found["rougeL"]), (1.0, 0.5));
     }

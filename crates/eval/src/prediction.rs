@@ -96,19 +96,13 @@ pub(crate) struct Argmax {
 
 /// The first of the largest values; none when a value is no finite number.
 pub(crate) fn argmax(values: &[f64]) -> Option<Argmax> {
-    let mut best = Argmax {
-        position: 0,
-        tie: false,
-    };
+    let mut best = Argmax { position: 0, tie: false };
     if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
         return None;
     }
     for (position, value) in values.iter().enumerate().skip(1) {
         if *value > values[best.position] {
-            best = Argmax {
-                position,
-                tie: false,
-            };
+            best = Argmax { position, tie: false };
         } else if *value >= values[best.position] {
             best.tie = true;
         }

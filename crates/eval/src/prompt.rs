@@ -71,11 +71,7 @@ pub(crate) fn prompts(input: &TaskInput, template: &str) -> Result<Vec<Asked>, E
                 (prompt, shown)
             }
         };
-        Ok(Asked {
-            prompt,
-            continuations,
-            shown,
-        })
+        Ok(Asked { prompt, continuations, shown })
     };
     input.items.items.iter().map(ask).collect()
 }
@@ -90,10 +86,7 @@ fn shown_shot(input: &TaskInput, shot: &TaskItem) -> Result<Shot, EvaluationErro
         TaskPrompt::Text(text) => text,
         TaskPrompt::Instruction { input, .. } => input,
     };
-    Ok(Shot {
-        question,
-        answer: shot.answer_text(),
-    })
+    Ok(Shot { question, answer: shot.answer_text() })
 }
 
 /// As lm-evaluation-harness puts examples: each followed by its answer and a blank line.

@@ -29,16 +29,9 @@ pub fn read_list(text: &str, spec: &ReadSpec) -> Option<Vec<String>> {
     }
     let mut pieces = vec![text];
     for &separator in &spec.separators {
-        pieces = pieces
-            .into_iter()
-            .flat_map(|piece| cut(piece, separator))
-            .collect();
+        pieces = pieces.into_iter().flat_map(|piece| cut(piece, separator)).collect();
     }
-    let answers: Vec<String> = pieces
-        .into_iter()
-        .filter_map(clean)
-        .map(str::to_owned)
-        .collect();
+    let answers: Vec<String> = pieces.into_iter().filter_map(clean).map(str::to_owned).collect();
     (!answers.is_empty()).then_some(answers)
 }
 
@@ -119,11 +112,7 @@ mod tests {
 
     #[test]
     fn lists_are_read_however_they_are_written() {
-        let expected = Some(
-            ["aspirin", "vitamin B12", "heparin"]
-                .map(str::to_owned)
-                .to_vec(),
-        );
+        let expected = Some(["aspirin", "vitamin B12", "heparin"].map(str::to_owned).to_vec());
         for text in [
             "aspirin\nvitamin B12\nheparin",
             "- aspirin\n- vitamin B12\n- heparin\n",
@@ -140,10 +129,7 @@ mod tests {
     #[test]
     fn only_the_separators_of_the_task_cut() {
         let lines = |text| read_list(text, &spec(&[Separator::Line]));
-        assert_eq!(
-            lines("nausea and vomiting, mild").unwrap(),
-            ["nausea and vomiting, mild"]
-        );
+        assert_eq!(lines("nausea and vomiting, mild").unwrap(), ["nausea and vomiting, mild"]);
         assert_eq!(
             all("Anderson syndrome\nRand AND b").unwrap(),
             ["Anderson syndrome", "Rand", "b"]

@@ -117,10 +117,7 @@ pub fn rebuild(directory: &Path) -> Result<Scores, EvaluationError> {
 
 /// The stream of one metric's resamples: candidates that answered the same items are resampled alike.
 pub(crate) fn stream(info: &EvaluationInfo, purpose: &str, metric: &str) -> Stream {
-    Stream::new(
-        info.seed,
-        &format!("eval/{purpose}/{}/{metric}", info.run_name()),
-    )
+    Stream::new(info.seed, &format!("eval/{purpose}/{}/{metric}", info.run_name()))
 }
 
 /// Every metric of one file.
@@ -132,11 +129,8 @@ fn score(file: &PredictionFile) -> Vec<Score> {
             _ => vec![metric.name()],
         };
         for name in names {
-            let values: Vec<f64> = file
-                .predictions
-                .iter()
-                .filter_map(|prediction| prediction.value(name))
-                .collect();
+            let values: Vec<f64> =
+                file.predictions.iter().filter_map(|prediction| prediction.value(name)).collect();
             let stream = stream(&file.info, "bootstrap", name);
             let interval = bootstrap_mean(&values, file.info.resamples, stream);
             let stderr = standard_error(&values);
@@ -159,11 +153,8 @@ fn micro_rows(file: &PredictionFile) -> Vec<Score> {
             Outcome::Chosen(_) => None,
         })
         .collect();
-    let parts: [fn(SpanScore) -> f64; 3] = [
-        |score| score.precision,
-        |score| score.recall,
-        |score| score.f1,
-    ];
+    let parts: [fn(SpanScore) -> f64; 3] =
+        [|score| score.precision, |score| score.recall, |score| score.f1];
     SPAN_METRICS
         .into_iter()
         .zip(parts)
@@ -211,33 +202,21 @@ fn row(
         ci_low: interval.low,
         ci_high: interval.high,
         stderr,
-        truncated: choices
-            .iter()
-            .filter(|choice| choice.truncated_tokens > 0)
-            .count(),
-        cut_off: texts
-            .iter()
-            .filter(|text| text.finish == Finish::Length)
-            .count(),
+        truncated: choices.iter().filter(|choice| choice.truncated_tokens > 0).count(),
+        cut_off: texts.iter().filter(|text| text.finish == Finish::Length).count(),
         unparsed: texts.iter().filter(|text| text.unparsed).count(),
         excluded: info.excluded.len(),
         credentialed: info.credentialed,
-        signature: info
-            .signatures
-            .get(metric.name())
-            .cloned()
-            .unwrap_or_default(),
+        signature: info.signatures.get(metric.name()).cloned().unwrap_or_default(),
         choices: choice_statistics(file),
     }
 }
 
 fn chosen(file: &PredictionFile) -> impl Iterator<Item = (Option<&Answered>, &Chosen)> {
-    file.predictions
-        .iter()
-        .filter_map(|prediction| match &prediction.outcome {
-            Outcome::Chosen(chosen) => Some((prediction.target.as_ref(), chosen)),
-            Outcome::Written(_) => None,
-        })
+    file.predictions.iter().filter_map(|prediction| match &prediction.outcome {
+        Outcome::Chosen(chosen) => Some((prediction.target.as_ref(), chosen)),
+        Outcome::Written(_) => None,
+    })
 }
 
 fn choice_statistics(file: &PredictionFile) -> Option<ChoiceStatistics> {
@@ -257,10 +236,7 @@ fn choice_statistics(file: &PredictionFile) -> Option<ChoiceStatistics> {
     let commonest = right.iter().rev().max_by_key(|(_, count)| **count)?;
     let (majority_choice, majority) = (commonest.0.clone(), *commonest.1 as f64 * share);
     let shares = |counts: BTreeMap<String, usize>| {
-        counts
-            .into_iter()
-            .map(|(label, count)| (label, count as f64 * share))
-            .collect()
+        counts.into_iter().map(|(label, count)| (label, count as f64 * share)).collect()
     };
     Some(ChoiceStatistics {
         chance,

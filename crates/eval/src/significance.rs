@@ -52,10 +52,7 @@ pub fn bootstrap(
     mut statistic: impl FnMut(&[usize]) -> f64,
 ) -> Interval {
     if count == 0 {
-        return Interval {
-            low: 0.0,
-            high: 0.0,
-        };
+        return Interval { low: 0.0, high: 0.0 };
     }
     let mut drawn = vec![0; count];
     let mut values: Vec<f64> = (0..resamples.max(1))
@@ -66,10 +63,7 @@ pub fn bootstrap(
         })
         .collect();
     values.sort_by(f64::total_cmp);
-    Interval {
-        low: quantile(&values, 0.025),
-        high: quantile(&values, 0.975),
-    }
+    Interval { low: quantile(&values, 0.025), high: quantile(&values, 0.975) }
 }
 
 /// [`bootstrap`] of the mean.
@@ -87,9 +81,7 @@ pub fn mcnemar(only_first: usize, only_second: usize) -> f64 {
         return 1.0;
     }
     // The logarithm of C(count, fewer) / 2^count, then the smaller terms by their ratios.
-    let choose: f64 = (0..fewer)
-        .map(|k| ((count - k) as f64 / (k + 1) as f64).ln())
-        .sum();
+    let choose: f64 = (0..fewer).map(|k| ((count - k) as f64 / (k + 1) as f64).ln()).sum();
     let largest = (choose - count as f64 * std::f64::consts::LN_2).exp();
     let mut ratio = 1.0;
     let mut sum = 1.0;
@@ -104,11 +96,7 @@ pub fn mcnemar(only_first: usize, only_second: usize) -> f64 {
 /// the other sign. Exact for at most 16 differences that are not zero; otherwise `resamples` sign patterns are
 /// drawn, and the observed one counts among them (Phipson and Smyth 2010).
 pub fn sign_flip(differences: &[f64], resamples: usize, stream: Stream) -> f64 {
-    let nonzero: Vec<f64> = differences
-        .iter()
-        .copied()
-        .filter(|value| *value != 0.0)
-        .collect();
+    let nonzero: Vec<f64> = differences.iter().copied().filter(|value| *value != 0.0).collect();
     if nonzero.is_empty() {
         return 1.0;
     }
@@ -140,28 +128,17 @@ pub fn sign_flip(differences: &[f64], resamples: usize, stream: Stream) -> f64 {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::float_cmp,
-    reason = "these values are exact in doubles, or must be the same bits"
-)]
+#[expect(clippy::float_cmp, reason = "these values are exact in doubles, or must be the same bits")]
 mod tests {
     use super::*;
     use serde_json::Value;
 
     fn golden() -> Value {
-        serde_json::from_str(include_str!(
-            "../../../tests/goldens/eval/significance.json"
-        ))
-        .unwrap()
+        serde_json::from_str(include_str!("../../../tests/goldens/eval/significance.json")).unwrap()
     }
 
     fn numbers(value: &Value) -> Vec<f64> {
-        value
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|item| item.as_f64().unwrap())
-            .collect()
+        value.as_array().unwrap().iter().map(|item| item.as_f64().unwrap()).collect()
     }
 
     fn close(found: f64, expected: f64, relative: f64) {
@@ -194,9 +171,7 @@ mod tests {
 
     #[test]
     fn drawn_signs_approach_the_exact_test() {
-        let differences: Vec<f64> = (0..EXACT_LIMIT)
-            .map(|at| 0.1 * (at as f64) - 0.45)
-            .collect();
+        let differences: Vec<f64> = (0..EXACT_LIMIT).map(|at| 0.1 * (at as f64) - 0.45).collect();
         let exact = sign_flip(&differences, 0, Stream::new(1, "x"));
         // Adding a pair that cancels in the observed sum takes the test beyond the exact limit.
         let mut longer = differences.clone();
@@ -205,11 +180,7 @@ mod tests {
         assert_eq!(drawn(1), drawn(1));
         for seed in 0..5 {
             let error = (exact * (1.0 - exact) / 10_000.0).sqrt();
-            assert!(
-                (drawn(seed) - exact).abs() < 5.0 * error,
-                "{} {exact}",
-                drawn(seed)
-            );
+            assert!((drawn(seed) - exact).abs() < 5.0 * error, "{} {exact}", drawn(seed));
         }
     }
 
@@ -223,14 +194,8 @@ mod tests {
             let interval = bootstrap_mean(&values, 10_000, Stream::new(3, "bootstrap"));
             assert!((interval.low - case["low"].as_f64().unwrap()).abs() < 0.1 * error);
             assert!((interval.high - case["high"].as_f64().unwrap()).abs() < 0.1 * error);
-            assert_eq!(
-                interval,
-                bootstrap_mean(&values, 10_000, Stream::new(3, "bootstrap"))
-            );
-            assert_ne!(
-                interval,
-                bootstrap_mean(&values, 1_000, Stream::new(4, "bootstrap"))
-            );
+            assert_eq!(interval, bootstrap_mean(&values, 10_000, Stream::new(3, "bootstrap")));
+            assert_ne!(interval, bootstrap_mean(&values, 1_000, Stream::new(4, "bootstrap")));
         }
     }
 
@@ -239,16 +204,8 @@ mod tests {
         for case in golden()["quantiles"].as_array().unwrap() {
             let mut values = numbers(&case["values"]);
             values.sort_by(f64::total_cmp);
-            close(
-                quantile(&values, 0.025),
-                case["low"].as_f64().unwrap(),
-                1e-13,
-            );
-            close(
-                quantile(&values, 0.975),
-                case["high"].as_f64().unwrap(),
-                1e-13,
-            );
+            close(quantile(&values, 0.025), case["low"].as_f64().unwrap(), 1e-13);
+            close(quantile(&values, 0.975), case["high"].as_f64().unwrap(), 1e-13);
         }
         assert_eq!(quantile(&[], 0.5), 0.0);
     }

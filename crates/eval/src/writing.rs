@@ -37,11 +37,7 @@ pub(crate) fn write(
     let digest = model.identity(candidate.adapter.as_deref()).digest;
     let sampling = sampling(input);
     let keys = keys(input, asked, &digest, &sampling);
-    let kind = if input.task.credentialed {
-        "scored"
-    } else {
-        "text"
-    };
+    let kind = if input.task.credentialed { "scored" } else { "text" };
     let session = Session::open(input, candidate, asked, ledger, kind, keys, progress)?;
     let mut conversation = Conversation {
         pending: session.pending().into(),
@@ -50,15 +46,10 @@ pub(crate) fn write(
         sampling,
         session,
     };
-    let ended = if conversation.pending.is_empty() {
-        Ok(())
-    } else {
-        model.run(&mut conversation)
-    };
+    let ended = if conversation.pending.is_empty() { Ok(()) } else { model.run(&mut conversation) };
     let failures = conversation.failures;
-    let answers = conversation
-        .session
-        .finish(ended, |position| failures.get(&position).cloned())?;
+    let answers =
+        conversation.session.finish(ended, |position| failures.get(&position).cloned())?;
     input
         .items
         .items
@@ -85,10 +76,7 @@ fn keys(input: &TaskInput, asked: &[Asked], digest: &str, sampling: &Sampling) -
 
 /// Greedy: a score must not depend on a draw.
 fn sampling(input: &TaskInput) -> Sampling {
-    Sampling {
-        max_tokens: input.task.max_tokens,
-        ..Sampling::default()
-    }
+    Sampling { max_tokens: input.task.max_tokens, ..Sampling::default() }
 }
 
 /// What was read, the metrics, and the spans behind them.
@@ -132,16 +120,9 @@ impl Exchange for Conversation<'_, '_> {
                     return ControlFlow::Continue(());
                 };
                 let input = self.session.input;
-                let kept = Kept {
-                    text: reply.text,
-                    finish: reply.finish,
-                };
+                let kept = Kept { text: reply.text, finish: reply.finish };
                 let answer = if input.task.credentialed {
-                    json!(without_text(grade(
-                        input,
-                        &input.items.items[position],
-                        kept
-                    )))
+                    json!(without_text(grade(input, &input.items.items[position], kept)))
                 } else {
                     json!(kept)
                 };
@@ -216,9 +197,5 @@ fn grade_list(gold: &[String], text: &str, spec: &ReadSpec) -> Grade {
 }
 
 fn without_text(written: Written) -> Written {
-    Written {
-        text: None,
-        parsed: None,
-        ..written
-    }
+    Written { text: None, parsed: None, ..written }
 }

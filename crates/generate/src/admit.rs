@@ -177,11 +177,7 @@ impl<'a> Admitter<'a> {
             self.tally.drafts += 1;
             match piece {
                 Piece::Draft(draft) => self.judge(planned, reply, position, draft),
-                Piece::Bad {
-                    fault,
-                    reason,
-                    text,
-                } => self.reject(RejectedDraft {
+                Piece::Bad { fault, reason, text } => self.reject(RejectedDraft {
                     request_id: planned.request.id.clone(),
                     position,
                     filter: fault.name().to_owned(),
@@ -192,11 +188,7 @@ impl<'a> Admitter<'a> {
                 }),
             }
         }
-        self.barren = if self.accepted.len() > before {
-            0
-        } else {
-            self.barren + 1
-        };
+        self.barren = if self.accepted.len() > before { 0 } else { self.barren + 1 };
     }
 
     fn judge(
@@ -238,11 +230,7 @@ impl<'a> Admitter<'a> {
     }
 
     fn reject(&mut self, rejected: RejectedDraft) {
-        *self
-            .tally
-            .rejected
-            .entry(rejected.filter.clone())
-            .or_default() += 1;
+        *self.tally.rejected.entry(rejected.filter.clone()).or_default() += 1;
         self.rejected.push(rejected);
     }
 
@@ -250,10 +238,7 @@ impl<'a> Admitter<'a> {
         const MOST_IN_A_ROW: usize = 5;
         self.failed += 1;
         if self.failed == MOST_IN_A_ROW {
-            return Err(GenerateError::Failing {
-                count: self.failed,
-                error,
-            });
+            return Err(GenerateError::Failing { count: self.failed, error });
         }
         self.reject(RejectedDraft {
             request_id: planned.request.id.clone(),
@@ -274,17 +259,13 @@ impl<'a> Admitter<'a> {
         let (accepted, wanted) = (self.accepted.len(), self.config.count);
         let so_far = format!("{accepted} of {wanted} rows are accepted");
         if self.barren >= self.config.max_barren_requests {
-            self.stopped = Some(format!(
-                "{so_far}: {} requests in a row gave no new one",
-                self.barren
-            ));
+            self.stopped =
+                Some(format!("{so_far}: {} requests in a row gave no new one", self.barren));
         } else if self.config.max_requests > 0
             && self.tally.requests >= self.config.max_requests as u64
         {
-            self.stopped = Some(format!(
-                "{so_far}: `max_requests` {} is reached",
-                self.config.max_requests
-            ));
+            self.stopped =
+                Some(format!("{so_far}: `max_requests` {} is reached", self.config.max_requests));
         }
     }
 }

@@ -90,17 +90,13 @@ impl GenerateConfig {
             return refuse("exemplars_per_request", "must be at least 1".to_owned());
         }
         if self.exemplars_per_request > seed_count {
-            let reason = format!(
-                "{} seeds are wanted, {seed_count} are there",
-                self.exemplars_per_request
-            );
+            let reason =
+                format!("{} seeds are wanted, {seed_count} are there", self.exemplars_per_request);
             return refuse("exemplars_per_request", reason);
         }
         if self.form == Form::Paper && self.tasks_per_request <= self.exemplars_per_request {
-            let reason = format!(
-                "leaves no task to write behind {} exemplars",
-                self.exemplars_per_request
-            );
+            let reason =
+                format!("leaves no task to write behind {} exemplars", self.exemplars_per_request);
             return refuse("tasks_per_request", reason);
         }
         if self.form == Form::Json && self.tasks_per_request_json == 0 {
@@ -110,17 +106,13 @@ impl GenerateConfig {
             return refuse("max_barren_requests", "must be at least 1".to_owned());
         }
         let sampling = self.sampling(0);
-        sampling
-            .check()
-            .or_else(|(key, reason)| refuse(key, reason))
+        sampling.check().or_else(|(key, reason)| refuse(key, reason))
     }
 
     /// New tasks that a reply can hold.
     pub fn tasks_per_reply(&self) -> usize {
         match self.form {
-            Form::Paper => self
-                .tasks_per_request
-                .saturating_sub(self.exemplars_per_request),
+            Form::Paper => self.tasks_per_request.saturating_sub(self.exemplars_per_request),
             Form::Json => self.tasks_per_request_json,
         }
     }
@@ -132,11 +124,7 @@ impl GenerateConfig {
             Form::Json => prompt::JSON_TOKENS_PER_TASK * self.tasks_per_request_json,
         };
         Sampling {
-            max_tokens: if self.max_tokens == 0 {
-                own_bound
-            } else {
-                self.max_tokens
-            },
+            max_tokens: if self.max_tokens == 0 { own_bound } else { self.max_tokens },
             temperature: self.temperature,
             top_p: self.top_p,
             top_k: self.top_k,

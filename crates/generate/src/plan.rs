@@ -52,11 +52,7 @@ impl<'a> Plan<'a> {
         seed: u64,
     ) -> Result<Self, GenerateError> {
         config.check(seeds.len())?;
-        Ok(Self {
-            seeds,
-            config,
-            stream: Stream::new(seed, "generate"),
-        })
+        Ok(Self { seeds, config, stream: Stream::new(seed, "generate") })
     }
 
     /// The request at place `index`.
@@ -99,11 +95,8 @@ impl<'a> Plan<'a> {
     fn json(&self, draws: &mut Draws) -> Result<Drawn<'a>, TemplateError> {
         let category = draw_category(draws);
         let wanted = self.config.exemplars_per_request;
-        let mut pool: Vec<&SeedTask> = self
-            .seeds
-            .iter()
-            .filter(|seed| seed.category == category)
-            .collect();
+        let mut pool: Vec<&SeedTask> =
+            self.seeds.iter().filter(|seed| seed.category == category).collect();
         if pool.len() < wanted {
             pool = self.seeds.iter().collect();
         }
@@ -124,10 +117,7 @@ fn choose<'a>(draws: &mut Draws, count: usize, pool: &[&'a SeedTask]) -> Vec<&'a
 }
 
 fn draw_category(draws: &mut Draws) -> Category {
-    let total: f64 = Category::ALL
-        .iter()
-        .map(|category| category.paper_share())
-        .sum();
+    let total: f64 = Category::ALL.iter().map(|category| category.paper_share()).sum();
     let mut left = draws.unit() * total;
     for category in Category::ALL {
         left -= category.paper_share();
@@ -158,10 +148,7 @@ mod tests {
     }
 
     fn config(form: Form) -> GenerateConfig {
-        GenerateConfig {
-            form,
-            ..GenerateConfig::default()
-        }
+        GenerateConfig { form, ..GenerateConfig::default() }
     }
 
     #[test]
@@ -170,33 +157,21 @@ mod tests {
         for form in [Form::Paper, Form::Json] {
             let config = config(form);
             let plan = Plan::new(&seeds, &config, 5).unwrap();
-            let backwards: Vec<PlannedRequest> = (0..50)
-                .rev()
-                .map(|index| plan.request(index).unwrap())
-                .collect();
+            let backwards: Vec<PlannedRequest> =
+                (0..50).rev().map(|index| plan.request(index).unwrap()).collect();
             for planned in &backwards {
                 assert_eq!(
-                    Plan::new(&seeds, &config, 5)
-                        .unwrap()
-                        .request(planned.index)
-                        .unwrap(),
+                    Plan::new(&seeds, &config, 5).unwrap().request(planned.index).unwrap(),
                     *planned
                 );
             }
-            let ids: BTreeSet<&str> = backwards
-                .iter()
-                .map(|planned| planned.request.id.as_str())
-                .collect();
-            let streams: BTreeSet<u64> = backwards
-                .iter()
-                .map(|planned| planned.request.sampling.seed)
-                .collect();
+            let ids: BTreeSet<&str> =
+                backwards.iter().map(|planned| planned.request.id.as_str()).collect();
+            let streams: BTreeSet<u64> =
+                backwards.iter().map(|planned| planned.request.sampling.seed).collect();
             assert_eq!((ids.len(), streams.len()), (50, 50));
             let other = Plan::new(&seeds, &config, 6).unwrap();
-            assert_ne!(
-                other.request(3).unwrap().request,
-                plan.request(3).unwrap().request
-            );
+            assert_ne!(other.request(3).unwrap().request, plan.request(3).unwrap().request);
         }
     }
 
@@ -210,19 +185,13 @@ mod tests {
             let planned = plan.request(index).unwrap();
             let different: BTreeSet<&String> = planned.exemplar_ids.iter().collect();
             assert_eq!(different.len(), 3);
-            assert_eq!(
-                planned.restricted,
-                planned.exemplar_ids.contains(&"s7".to_owned())
-            );
+            assert_eq!(planned.restricted, planned.exemplar_ids.contains(&"s7".to_owned()));
             for id in planned.exemplar_ids {
                 *shown.entry(id).or_default() += 1;
             }
         }
         assert_eq!(shown.len(), 20);
-        assert!(
-            shown.values().all(|&count| (15..50).contains(&count)),
-            "{shown:?}"
-        );
+        assert!(shown.values().all(|&count| (15..50).contains(&count)), "{shown:?}");
     }
 
     #[test]
@@ -238,10 +207,7 @@ mod tests {
         }
         for (category, count) in counts {
             let expected = 1000.0 * category.paper_share();
-            assert!(
-                (count as f64 - expected).abs() < 50.0,
-                "{category:?} {count}"
-            );
+            assert!((count as f64 - expected).abs() < 50.0, "{category:?} {count}");
         }
     }
 }

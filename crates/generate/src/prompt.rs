@@ -15,11 +15,7 @@ const JSON: &str = include_str!("../../../seeds/prompts/json.jinja");
 const TOPICS: &str = include_str!("../../../seeds/prompts/topics.txt");
 
 /// Most characters of the fields of a task in the JSON form; a text that reaches its bound was cut off.
-pub const JSON_LIMITS: FieldLimits = FieldLimits {
-    instruction: 240,
-    input: 400,
-    output: 400,
-};
+pub const JSON_LIMITS: FieldLimits = FieldLimits { instruction: 240, input: 400, output: 400 };
 
 /// Tokens that a task of [`JSON_LIMITS`] takes at most, at three characters a token and with its JSON around it.
 pub(crate) const JSON_TOKENS_PER_TASK: usize = 400;
@@ -64,16 +60,10 @@ pub fn json_prompt(
         template::render("json.jinja", JSON, context, false).map(|text| text.trim().to_owned())
     };
     let system = template::render("json.jinja", JSON, json!({"turn": "system"}), false)?;
-    let mut messages = vec![Message {
-        role: Role::System,
-        content: system.trim().to_owned(),
-    }];
+    let mut messages = vec![Message { role: Role::System, content: system.trim().to_owned() }];
     for exemplar in exemplars {
         messages.push(Message::user(ask(exemplar.category, &exemplar.topic, 1)?));
-        messages.push(Message {
-            role: Role::Assistant,
-            content: json_answer(exemplar),
-        });
+        messages.push(Message { role: Role::Assistant, content: json_answer(exemplar) });
     }
     messages.push(Message::user(ask(category, topic, count)?));
     Ok(Prompt::Messages(messages))
@@ -135,14 +125,8 @@ mod tests {
             panic!("not a conversation");
         };
         let text = &messages[0].content;
-        assert!(
-            text.starts_with("Please write a set of 20 diverse task instructions"),
-            "{text}"
-        );
-        assert!(
-            text.contains("\n8. Give the output") && !text.contains("\n9. "),
-            "{text}"
-        );
+        assert!(text.starts_with("Please write a set of 20 diverse task instructions"), "{text}");
+        assert!(text.contains("\n8. Give the output") && !text.contains("\n9. "), "{text}");
         let list = "\nList of 20 tasks:\n\
              1. Instruction: Do \"1\".\n1. Input: {{ braces }}\n1. Output: line one\nline two\n\
              2. Instruction: Do \"2\".\n2. Input: \n2. Output: line one\nline two\n\

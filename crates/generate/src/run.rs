@@ -173,11 +173,9 @@ fn bind(ledger: &Ledger, job: &Job<'_>, manifest: &Manifest) -> Result<(), Gener
 }
 
 fn earlier_summary(stage: &Stage, found: &Manifest) -> Result<Summary, GenerateError> {
-    let mut summary: Summary =
-        serde_json::from_value(found.summary.clone()).map_err(|error| RunError::Manifest {
-            path: stage.path("manifest.json"),
-            reason: error.to_string(),
-        })?;
+    let mut summary: Summary = serde_json::from_value(found.summary.clone()).map_err(|error| {
+        RunError::Manifest { path: stage.path("manifest.json"), reason: error.to_string() }
+    })?;
     summary.was_finished = true;
     Ok(summary)
 }
@@ -225,8 +223,7 @@ impl Desk<'_> {
         for entry in self.ledger.entries()? {
             let planned = self.plan.request(entry.plan_index)?;
             // Refuses a ledger whose requests are not those of this plan.
-            self.ledger
-                .plan(planned.index, &planned.request, &planned.extra())?;
+            self.ledger.plan(planned.index, &planned.request, &planned.extra())?;
             self.next = self.next.max(planned.index + 1);
             match entry.state {
                 EntryState::Replied(reply) => {
@@ -276,8 +273,7 @@ impl Desk<'_> {
         }
         let planned = self.plan.request(self.next)?;
         self.next += 1;
-        self.ledger
-            .plan(planned.index, &planned.request, &planned.extra())?;
+        self.ledger.plan(planned.index, &planned.request, &planned.extra())?;
         Ok(Some(planned))
     }
 
@@ -316,9 +312,7 @@ impl Desk<'_> {
     }
 
     fn take_under_way(&mut self, id: &str) -> Result<PlannedRequest, GenerateError> {
-        self.under_way
-            .remove(id)
-            .ok_or_else(|| GenerateError::Unasked { id: id.to_owned() })
+        self.under_way.remove(id).ok_or_else(|| GenerateError::Unasked { id: id.to_owned() })
     }
 }
 
@@ -365,11 +359,7 @@ impl Exchange for Desk<'_> {
         let taken = match event {
             ChatEvent::Delta { .. } => return ControlFlow::Continue(()),
             ChatEvent::Reply(reply) => self.take_reply(reply),
-            ChatEvent::Failure {
-                id,
-                error,
-                in_doubt,
-            } => self.take_failure(&id, error, in_doubt),
+            ChatEvent::Failure { id, error, in_doubt } => self.take_failure(&id, error, in_doubt),
         };
         self.report();
         self.go_on_after(taken)

@@ -16,14 +16,10 @@ impl Ledger {
             .connection
             .prepare_cached("SELECT value, seal FROM answers WHERE kind = ?1 AND key = ?2")
             .and_then(|mut query| {
-                query
-                    .query_row([kind, key], |row| Ok((row.get(0)?, row.get(1)?)))
-                    .optional()
+                query.query_row([kind, key], |row| Ok((row.get(0)?, row.get(1)?))).optional()
             })
             .map_err(|error| self.sqlite(error))?;
-        found
-            .map(|(value, sealed)| self.read_answer(kind, key, &value, &sealed))
-            .transpose()
+        found.map(|(value, sealed)| self.read_answer(kind, key, &value, &sealed)).transpose()
     }
 
     /// All answers of one kind, by key.
@@ -83,10 +79,7 @@ impl Ledger {
         if inserted == 1 || self.answer(kind, key)?.as_ref() == Some(value) {
             return Ok(());
         }
-        Err(LedgerError::AlreadyAnswered {
-            kind: kind.to_owned(),
-            key: key.to_owned(),
-        })
+        Err(LedgerError::AlreadyAnswered { kind: kind.to_owned(), key: key.to_owned() })
     }
 
     fn read_answer(

@@ -135,14 +135,12 @@ impl LedgerError {
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path },
             // Without a code: a column holds what this program never writes there.
-            Some(ErrorCode::DatabaseCorrupt) | None => Self::Damaged {
-                path,
-                reason: source.to_string(),
-            },
-            Some(ErrorCode::NotADatabase) => Self::NotALedger {
-                path,
-                reason: "it is not an SQLite database".to_owned(),
-            },
+            Some(ErrorCode::DatabaseCorrupt) | None => {
+                Self::Damaged { path, reason: source.to_string() }
+            }
+            Some(ErrorCode::NotADatabase) => {
+                Self::NotALedger { path, reason: "it is not an SQLite database".to_owned() }
+            }
             Some(_) => Self::Storage { path, source },
         }
     }

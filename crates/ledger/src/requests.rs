@@ -215,9 +215,7 @@ impl Ledger {
         connection
             .prepare_cached("SELECT id, body FROM requests WHERE plan_index = ?1")
             .and_then(|mut query| {
-                query
-                    .query_row([place], |row| Ok((row.get(0)?, row.get(1)?)))
-                    .optional()
+                query.query_row([place], |row| Ok((row.get(0)?, row.get(1)?))).optional()
             })
             .map_err(|error| self.sqlite(error))
     }
@@ -253,21 +251,17 @@ impl Ledger {
         let found: Option<(String, String)> = connection
             .prepare_cached("SELECT body, seal FROM replies WHERE request_id = ?1")
             .and_then(|mut query| {
-                query
-                    .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
-                    .optional()
+                query.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()
             })
             .map_err(|error| self.sqlite(error))?;
-        found
-            .map(|(body, sealed)| self.read_reply(id, &body, &sealed))
-            .transpose()
+        found.map(|(body, sealed)| self.read_reply(id, &body, &sealed)).transpose()
     }
 
     fn read_reply(&self, id: &str, body: &str, sealed: &str) -> Result<ChatReply, LedgerError> {
         if sealed != seal(&[id, body]) {
-            return Err(self.damaged(format!(
-                "the reply to request {id} does not match its checksum"
-            )));
+            return Err(
+                self.damaged(format!("the reply to request {id} does not match its checksum"))
+            );
         }
         serde_json::from_str(body)
             .map_err(|error| self.damaged(format!("the reply to request {id}: {error}")))

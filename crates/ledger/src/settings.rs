@@ -46,11 +46,7 @@ impl Ledger {
     pub fn setting(&self, name: &str) -> Result<Option<Value>, LedgerError> {
         let text: Option<String> = self
             .connection
-            .query_row(
-                "SELECT value FROM settings WHERE name = ?1",
-                [name],
-                |row| row.get(0),
-            )
+            .query_row("SELECT value FROM settings WHERE name = ?1", [name], |row| row.get(0))
             .optional()
             .map_err(|error| self.sqlite(error))?;
         text.map(|text| {

@@ -84,9 +84,7 @@ impl Ledger {
     /// Refuses a file that another process has open, that a newer version wrote, that is no ledger, or that is damaged.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         if rusqlite::version_number() < OLDEST_SQLITE {
-            return Err(LedgerError::OldSqlite {
-                found: rusqlite::version(),
-            });
+            return Err(LedgerError::OldSqlite { found: rusqlite::version() });
         }
         prepare_file(path)?;
         let opened = Connection::open_with_flags(
@@ -94,10 +92,7 @@ impl Ledger {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         );
         let connection = opened.map_err(|error| LedgerError::sqlite(path, error))?;
-        let ledger = Self {
-            connection,
-            path: path.to_owned(),
-        };
+        let ledger = Self { connection, path: path.to_owned() };
         ledger.configure().map_err(|error| ledger.sqlite(error))?;
         ledger.check_format()?;
         ledger.check_pages()?;
@@ -179,10 +174,8 @@ impl Ledger {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let transaction = self
-            .connection
-            .unchecked_transaction()
-            .map_err(|error| self.sqlite(error))?;
+        let transaction =
+            self.connection.unchecked_transaction().map_err(|error| self.sqlite(error))?;
         let result = work(&transaction)?;
         transaction.commit().map_err(|error| self.sqlite(error))?;
         Ok(result)
@@ -193,18 +186,13 @@ impl Ledger {
     }
 
     pub(crate) fn damaged(&self, reason: impl Into<String>) -> LedgerError {
-        LedgerError::Damaged {
-            path: self.path.clone(),
-            reason: reason.into(),
-        }
+        LedgerError::Damaged { path: self.path.clone(), reason: reason.into() }
     }
 }
 
 /// `SQLite` has no checksums of content, so each row carries one: a flipped bit in a paid answer must not pass as an answer.
 pub(crate) fn seal(parts: &[&str]) -> String {
-    ContentHash::of_parts(parts.iter().map(|part| part.as_bytes()))
-        .short()
-        .to_owned()
+    ContentHash::of_parts(parts.iter().map(|part| part.as_bytes())).short().to_owned()
 }
 
 /// Milliseconds since 1970, UTC; zero on a machine whose clock stands before that.
@@ -227,9 +215,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// followed, and a file shorter than any page as new.
 fn check_length(path: &Path, length: u64) -> Result<(), LedgerError> {
     let mut header = Vec::with_capacity(HEADER_BYTES);
-    fs_err::File::open(path)?
-        .take(HEADER_BYTES as u64)
-        .read_to_end(&mut header)?;
+    fs_err::File::open(path)?.take(HEADER_BYTES as u64).read_to_end(&mut header)?;
     if !header.starts_with(&MAGIC[..header.len().min(MAGIC.len())]) {
         return Err(LedgerError::NotALedger {
             path: path.to_owned(),

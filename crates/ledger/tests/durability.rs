@@ -37,9 +37,7 @@ fn reply(place: u64) -> ChatReply {
 }
 
 fn write_exchange(ledger: &Ledger, place: u64) {
-    ledger
-        .plan(place, &request(place), &json!({"place": place}))
-        .unwrap();
+    ledger.plan(place, &request(place), &json!({"place": place})).unwrap();
     ledger.attempt(&request(place).id).unwrap();
     ledger.reply(&reply(place)).unwrap();
 }
@@ -61,9 +59,7 @@ fn child_that_writes_until_it_is_killed() {
 
 /// Like [`write_exchange`], for a place that a killed process may have left half done.
 fn write_exchange_again(ledger: &Ledger, place: u64) {
-    ledger
-        .plan(place, &request(place), &json!({"place": place}))
-        .unwrap();
+    ledger.plan(place, &request(place), &json!({"place": place})).unwrap();
     match ledger.attempt(&request(place).id) {
         Ok(_) | Err(LedgerError::AlreadyReplied { .. }) => ledger.reply(&reply(place)).unwrap(),
         Err(error) => panic!("{error}"),
@@ -77,12 +73,7 @@ fn a_killed_writer_loses_nothing_it_was_told_is_stored() {
     let mut acknowledged = 0;
     for round in 0..6 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "child_that_writes_until_it_is_killed",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["--exact", "child_that_writes_until_it_is_killed", "--ignored", "--nocapture"])
             .env(CHILD, &path)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -181,17 +172,7 @@ fn newer_and_foreign_files_are_refused_and_left_alone() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     let error = Ledger::open(&newer).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            LedgerError::Newer {
-                found: 99,
-                supported: 1,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, LedgerError::Newer { found: 99, supported: 1, .. }), "{error}");
 
     let foreign = directory.path().join("foreign.sqlite");
     let connection = rusqlite::Connection::open(&foreign).unwrap();
@@ -227,10 +208,7 @@ fn a_cut_file_is_never_taken_for_a_whole_one() {
         fs_err::write(&cut_path, &whole[..length]).unwrap();
         let error = Ledger::open(&cut_path).expect_err(&format!("{length} bytes were accepted"));
         assert!(
-            matches!(
-                error,
-                LedgerError::Damaged { .. } | LedgerError::NotALedger { .. }
-            ),
+            matches!(error, LedgerError::Damaged { .. } | LedgerError::NotALedger { .. }),
             "{length}: {error:?}"
         );
     }

@@ -28,10 +28,7 @@ fn reply(id: &str, text: &str) -> ChatReply {
         id: id.to_owned(),
         text: text.to_owned(),
         finish: Finish::Length,
-        usage: Usage {
-            prompt_tokens: 3,
-            completion_tokens: 5,
-        },
+        usage: Usage { prompt_tokens: 3, completion_tokens: 5 },
         model: "m".to_owned(),
     }
 }
@@ -46,9 +43,7 @@ fn scratch() -> (tempfile::TempDir, Ledger) {
 fn entries_come_back_in_plan_order_with_their_fate() {
     let (_directory, ledger) = scratch();
     for (place, id) in [(2, "c"), (0, "a"), (1, "b"), (7, "d")] {
-        ledger
-            .plan(place, &request(id, "β\0\n"), &json!({"seeds": [id]}))
-            .unwrap();
+        ledger.plan(place, &request(id, "β\0\n"), &json!({"seeds": [id]})).unwrap();
     }
     assert_eq!(ledger.attempt("a").unwrap(), 1);
     assert_eq!(ledger.retry("a", "timeout", true).unwrap(), 2);
@@ -58,42 +53,21 @@ fn entries_come_back_in_plan_order_with_their_fate() {
     ledger.attempt("c").unwrap();
 
     let entries = ledger.entries().unwrap();
-    let ids: Vec<&str> = entries
-        .iter()
-        .map(|entry| entry.request.id.as_str())
-        .collect();
+    let ids: Vec<&str> = entries.iter().map(|entry| entry.request.id.as_str()).collect();
     assert_eq!(ids, ["a", "b", "c", "d"]);
     assert_eq!(entries[0].request, request("a", "β\0\n"));
     assert_eq!(entries[0].extra, json!({"seeds": ["a"]}));
     assert_eq!((entries[0].attempts, entries[0].doubtful_attempts), (2, 1));
-    assert_eq!(
-        entries[0].state,
-        EntryState::Replied(reply("a", "Answer\u{2028}"))
-    );
+    assert_eq!(entries[0].state, EntryState::Replied(reply("a", "Answer\u{2028}")));
     assert_eq!(
         entries[1].state,
-        EntryState::Failed {
-            error: "400: too long".to_owned(),
-            in_doubt: false
-        }
+        EntryState::Failed { error: "400: too long".to_owned(), in_doubt: false }
     );
-    assert_eq!(
-        (&entries[2].state, entries[2].attempts),
-        (&EntryState::Planned, 1)
-    );
-    assert_eq!(
-        (&entries[3].state, entries[3].attempts),
-        (&EntryState::Planned, 0)
-    );
+    assert_eq!((&entries[2].state, entries[2].attempts), (&EntryState::Planned, 1));
+    assert_eq!((&entries[3].state, entries[3].attempts), (&EntryState::Planned, 0));
     assert_eq!(
         ledger.counts().unwrap(),
-        Counts {
-            planned: 2,
-            replied: 1,
-            failed: 1,
-            attempts: 4,
-            doubtful_attempts: 1
-        }
+        Counts { planned: 2, replied: 1, failed: 1, attempts: 4, doubtful_attempts: 1 }
     );
 }
 
@@ -113,31 +87,14 @@ fn planning_again_changes_nothing_and_another_body_is_refused() {
     assert_eq!(error.kind(), FailureKind::Configuration);
 
     let same_id = ledger.plan(4, &request("a", "two"), &json!(1)).unwrap_err();
-    let LedgerError::PlanConflict {
-        standing_body,
-        offered_body,
-        ..
-    } = same_id
-    else {
+    let LedgerError::PlanConflict { standing_body, offered_body, .. } = same_id else {
         panic!("{same_id}")
     };
     assert_ne!(standing_body, offered_body);
 
     let moved = ledger.plan(5, &request("a", "one"), &json!(1)).unwrap_err();
-    assert!(
-        matches!(
-            moved,
-            LedgerError::IdConflict {
-                standing: 4,
-                offered: 5,
-                ..
-            }
-        ),
-        "{moved}"
-    );
-    let beyond = ledger
-        .plan(u64::MAX, &request("z", "one"), &json!(1))
-        .unwrap_err();
+    assert!(matches!(moved, LedgerError::IdConflict { standing: 4, offered: 5, .. }), "{moved}");
+    let beyond = ledger.plan(u64::MAX, &request("z", "one"), &json!(1)).unwrap_err();
     assert!(matches!(beyond, LedgerError::PlanIndex { .. }), "{beyond}");
     assert_eq!(ledger.entries().unwrap().len(), 1);
 }
@@ -145,23 +102,13 @@ fn planning_again_changes_nothing_and_another_body_is_refused() {
 #[test]
 fn a_reply_stands_once_and_for_all() {
     let (_directory, ledger) = scratch();
-    assert!(matches!(
-        ledger.attempt("a"),
-        Err(LedgerError::UnknownRequest { .. })
-    ));
-    assert!(matches!(
-        ledger.reply(&reply("a", "x")),
-        Err(LedgerError::UnknownRequest { .. })
-    ));
+    assert!(matches!(ledger.attempt("a"), Err(LedgerError::UnknownRequest { .. })));
+    assert!(matches!(ledger.reply(&reply("a", "x")), Err(LedgerError::UnknownRequest { .. })));
     ledger.plan(0, &request("a", "one"), &Value::Null).unwrap();
     ledger.failure("a", "500", false).unwrap();
     ledger.reply(&reply("a", "x")).unwrap();
     ledger.reply(&reply("a", "x")).unwrap();
-    assert_eq!(
-        ledger.counts().unwrap().failed,
-        0,
-        "the reply replaces the failure"
-    );
+    assert_eq!(ledger.counts().unwrap().failed, 0, "the reply replaces the failure");
 
     let refusals = [
         ledger.reply(&reply("a", "y")).unwrap_err(),
@@ -170,20 +117,10 @@ fn a_reply_stands_once_and_for_all() {
         ledger.retry("a", "late", true).unwrap_err(),
     ];
     for error in refusals {
-        assert!(
-            matches!(error, LedgerError::AlreadyReplied { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, LedgerError::AlreadyReplied { .. }), "{error}");
     }
-    assert_eq!(
-        ledger.entries().unwrap()[0].state,
-        EntryState::Replied(reply("a", "x"))
-    );
-    assert_eq!(
-        ledger.counts().unwrap().attempts,
-        0,
-        "a refused retry leaves nothing behind"
-    );
+    assert_eq!(ledger.entries().unwrap()[0].state, EntryState::Replied(reply("a", "x")));
+    assert_eq!(ledger.counts().unwrap().attempts, 0, "a refused retry leaves nothing behind");
 }
 
 #[test]
@@ -216,11 +153,7 @@ fn answers_keep_every_bit_of_their_numbers() {
         let read = found["z"][position].as_f64().unwrap();
         assert_eq!(read.to_bits(), number.to_bits(), "{number:e}");
     }
-    assert_eq!(
-        found.to_string(),
-        value.to_string(),
-        "the order of keys is kept"
-    );
+    assert_eq!(found.to_string(), value.to_string(), "the order of keys is kept");
     assert_eq!(ledger.answer("judgement", "k1").unwrap(), None);
     assert_eq!(ledger.answer("prediction", "k2").unwrap(), None);
 }
@@ -229,13 +162,9 @@ fn answers_keep_every_bit_of_their_numbers() {
 fn a_batch_of_answers_is_all_or_nothing() {
     let (_directory, ledger) = scratch();
     let (one, two) = (json!(1), json!(2));
-    ledger
-        .record_answers("j", [("b", &two), ("a", &one)])
-        .unwrap();
+    ledger.record_answers("j", [("b", &two), ("a", &one)]).unwrap();
     ledger.record_answers("j", [("a", &one)]).unwrap();
-    let error = ledger
-        .record_answers("j", [("c", &one), ("a", &two), ("d", &one)])
-        .unwrap_err();
+    let error = ledger.record_answers("j", [("c", &one), ("a", &two), ("d", &one)]).unwrap_err();
     assert_eq!(error.to_string(), "`j` a already has another answer");
     let standing: Vec<(String, Value)> = ledger.answers("j").unwrap().into_iter().collect();
     assert_eq!(standing, [("a".to_owned(), one), ("b".to_owned(), two)]);
@@ -246,35 +175,20 @@ fn settings_are_bound_at_first_use() {
     let (directory, ledger) = scratch();
     assert_eq!(ledger.setting("seed").unwrap(), None);
     ledger.bind("seed", &json!(7)).unwrap();
-    ledger
-        .bind("config", &json!({"model": {"name": "m", "t": 0.1}, "n": 3}))
-        .unwrap();
+    ledger.bind("config", &json!({"model": {"name": "m", "t": 0.1}, "n": 3})).unwrap();
     drop(ledger);
     let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).unwrap();
     ledger.bind("seed", &json!(7)).unwrap();
-    ledger
-        .bind("config", &json!({"n": 3, "model": {"t": 0.1, "name": "m"}}))
-        .unwrap();
+    ledger.bind("config", &json!({"n": 3, "model": {"t": 0.1, "name": "m"}})).unwrap();
     assert_eq!(ledger.setting("seed").unwrap(), Some(json!(7)));
 
     let error = ledger.bind("seed", &json!(8)).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("with another `seed`: 7 there, 8 now"),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with("with another `seed`: 7 there, 8 now"), "{error}");
     assert_eq!(error.kind(), FailureKind::Configuration);
-    let error = ledger
-        .bind(
-            "config",
-            &json!({"n": 3, "model": {"t": 0.1, "name": "other"}}),
-        )
-        .unwrap_err();
+    let error =
+        ledger.bind("config", &json!({"n": 3, "model": {"t": 0.1, "name": "other"}})).unwrap_err();
     assert!(
-        error
-            .to_string()
-            .contains("`config.model.name`: \"m\" there, \"other\" now"),
+        error.to_string().contains("`config.model.name`: \"m\" there, \"other\" now"),
         "{error}"
     );
 }

@@ -19,11 +19,7 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            base: Duration::from_secs(1),
-            cap: Duration::from_mins(1),
-            seed: 0,
-        }
+        Self { base: Duration::from_secs(1), cap: Duration::from_mins(1), seed: 0 }
     }
 }
 
@@ -31,9 +27,7 @@ impl Backoff {
     /// The wait after attempt number `attempt` (from one) of the request `id` failed. What the server asked for is
     /// honoured up to the cap, and a little jitter is added so that waiting requests do not return all at once.
     pub(crate) fn delay(&self, id: &str, attempt: u32, asked: Option<Duration>) -> Duration {
-        let share = Stream::new(self.seed, &format!("backoff/{id}"))
-            .at(u64::from(attempt))
-            .unit();
+        let share = Stream::new(self.seed, &format!("backoff/{id}")).at(u64::from(attempt)).unit();
         if let Some(asked) = asked {
             return asked.min(self.cap) + self.base.mul_f64(share);
         }

@@ -56,10 +56,7 @@ impl Rules {
             }
             hosts.push(address.to_owned());
         }
-        Ok(Self {
-            allowed: hosts,
-            offline,
-        })
+        Ok(Self { allowed: hosts, offline })
     }
 
     /// Whether bytes may go to this address.
@@ -136,9 +133,7 @@ impl Egress {
 
     /// Sends one request and waits for the head of its answer.
     pub(crate) async fn send(&self, request: Request) -> Result<Response, SendError> {
-        self.rules
-            .check(request.url())
-            .map_err(SendError::Forbidden)?;
+        self.rules.check(request.url()).map_err(SendError::Forbidden)?;
         self.client.execute(request).await.map_err(|error| {
             if error.is_connect() || error.is_builder() {
                 SendError::Unsent(describe(error))
@@ -166,25 +161,15 @@ pub(crate) fn describe(error: reqwest::Error) -> String {
 
 /// The host without the brackets of an IPv6 address; empty when there is none.
 pub(crate) fn bare_host(url: &Url) -> String {
-    url.host_str()
-        .unwrap_or_default()
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_owned()
+    url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned()
 }
 
 pub(crate) fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn forbidden(reason: String, hint: &str) -> ModelError {
-    ModelError::Forbidden {
-        reason,
-        hint: hint.to_owned(),
-    }
+    ModelError::Forbidden { reason, hint: hint.to_owned() }
 }
 
 #[cfg(test)]
@@ -197,11 +182,9 @@ mod tests {
 
     #[test]
     fn only_this_machine_and_listed_hosts_over_tls_are_allowed() {
-        let rules = Rules::new(
-            &[" API.example.org ".to_owned(), "[2001:db8::7]".to_owned()],
-            false,
-        )
-        .unwrap();
+        let rules =
+            Rules::new(&[" API.example.org ".to_owned(), "[2001:db8::7]".to_owned()], false)
+                .unwrap();
         for url in [
             "http://localhost:8000/v1",
             "http://127.0.0.1/",
@@ -249,13 +232,7 @@ mod tests {
 
     #[test]
     fn a_list_entry_must_be_a_host_alone() {
-        for entry in [
-            "https://api.example.org",
-            "api.example.org:443",
-            "*",
-            "",
-            "a b",
-        ] {
+        for entry in ["https://api.example.org", "api.example.org:443", "*", "", "a b"] {
             assert!(Rules::new(&[entry.to_owned()], false).is_err(), "{entry}");
         }
     }
@@ -278,13 +255,7 @@ mod tests {
                     continue;
                 }
                 let text = fs_err::read_to_string(&path).unwrap();
-                for word in [
-                    "Client::",
-                    "TcpStream",
-                    "UdpSocket",
-                    "TcpSocket",
-                    "reqwest::get",
-                ] {
+                for word in ["Client::", "TcpStream", "UdpSocket", "TcpSocket", "reqwest::get"] {
                     let sockets =
                         text.matches(word).count() - text.matches(&format!("OpenAi{word}")).count();
                     assert_eq!(sockets, 0, "{} says {word}", path.display());

@@ -24,10 +24,8 @@ pub struct Replay {
 impl Replay {
     /// Answers each request with the reply that was recorded for its id; a request without one fails, and is not in doubt.
     pub fn from_replies(name: &str, replies: impl IntoIterator<Item = ChatReply>) -> Self {
-        let recorded: BTreeMap<String, ChatReply> = replies
-            .into_iter()
-            .map(|reply| (reply.id.clone(), reply))
-            .collect();
+        let recorded: BTreeMap<String, ChatReply> =
+            replies.into_iter().map(|reply| (reply.id.clone(), reply)).collect();
         let parts: Vec<String> = recorded
             .values()
             .flat_map(|reply| {
@@ -82,10 +80,7 @@ impl Replay {
 
     fn with_answer(name: &str, digest: &ContentHash, answer: Answer) -> Self {
         Self {
-            identity: ModelIdentity {
-                name: name.to_owned(),
-                digest: digest.to_string(),
-            },
+            identity: ModelIdentity { name: name.to_owned(), digest: digest.to_string() },
             answer,
             concurrency: 1,
             order: Stream::new(0, "replay"),

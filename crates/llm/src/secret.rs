@@ -65,10 +65,7 @@ impl fmt::Debug for Secret {
 }
 
 fn common_prefix(left: &[char], right: &[char]) -> usize {
-    left.iter()
-        .zip(right)
-        .take_while(|(first, second)| first == second)
-        .count()
+    left.iter().zip(right).take_while(|(first, second)| first == second).count()
 }
 
 #[cfg(test)]

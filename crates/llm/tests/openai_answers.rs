@@ -24,21 +24,13 @@ struct Served {
 
 impl Served {
     fn answers(answers: Vec<ResponseTemplate>) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let server = runtime.block_on(MockServer::start());
         let last = answers.len() - 1;
         for (position, answer) in answers.into_iter().enumerate() {
-            let mock = Mock::given(method("POST"))
-                .and(path("/v1/chat/completions"))
-                .respond_with(answer);
-            let mock = if position == last {
-                mock
-            } else {
-                mock.up_to_n_times(1)
-            };
+            let mock =
+                Mock::given(method("POST")).and(path("/v1/chat/completions")).respond_with(answer);
+            let mock = if position == last { mock } else { mock.up_to_n_times(1) };
             runtime.block_on(mock.mount(&server));
         }
         Self { runtime, server }
@@ -49,9 +41,7 @@ impl Served {
     }
 
     fn received(&self) -> Vec<Request> {
-        self.runtime
-            .block_on(self.server.received_requests())
-            .unwrap()
+        self.runtime.block_on(self.server.received_requests()).unwrap()
     }
 }
 
@@ -84,25 +74,13 @@ fn a_reply_comes_back_whole() {
     let mut script = Script::of(1);
     run(config, &mut script).unwrap();
     let reply = script.reply();
-    assert_eq!(
-        (reply.id.as_str(), reply.text.as_str()),
-        ("r0", "Answer β\n")
-    );
-    assert_eq!(
-        (reply.finish, reply.model.as_str()),
-        (Finish::Stop, "served-model")
-    );
-    assert_eq!(
-        (reply.usage.prompt_tokens, reply.usage.completion_tokens),
-        (11, 2)
-    );
+    assert_eq!((reply.id.as_str(), reply.text.as_str()), ("r0", "Answer β\n"));
+    assert_eq!((reply.finish, reply.model.as_str()), (Finish::Stop, "served-model"));
+    assert_eq!((reply.usage.prompt_tokens, reply.usage.completion_tokens), (11, 2));
     let received = served.received();
     assert_eq!(received[0].headers["authorization"], "Bearer sk-test-key");
     let body: Value = received[0].body_json().unwrap();
-    assert_eq!(
-        body["messages"],
-        json!([{"role": "user", "content": "question 0"}])
-    );
+    assert_eq!(body["messages"], json!([{"role": "user", "content": "question 0"}]));
 }
 
 #[test]
@@ -111,10 +89,7 @@ fn retry_after_is_waited_for() {
     let (script, result, received) = ask(vec![limited, ok("later")]);
     result.unwrap();
     assert_eq!((script.reply().text.as_str(), received), ("later", 2));
-    assert_eq!(
-        script.retries,
-        [("r0".to_owned(), "HTTP 429: slow down".to_owned(), false)]
-    );
+    assert_eq!(script.retries, [("r0".to_owned(), "HTTP 429: slow down".to_owned(), false)]);
 
     // A thousand million seconds are cut to the cap of the settings, 0.3 s; nonsense is ignored.
     for wait in ["1000000000", "-5", "Wed, 21 Oct 2026 07:28:00 GMT"] {
@@ -136,11 +111,7 @@ fn a_server_error_is_retried() {
     for code in [500, 502, 503, 529, 408, 409] {
         let (script, result, received) = ask(vec![status(code), ok("then")]);
         result.unwrap();
-        assert_eq!(
-            (script.reply().text.as_str(), received),
-            ("then", 2),
-            "{code}"
-        );
+        assert_eq!((script.reply().text.as_str(), received), ("then", 2), "{code}");
         assert!(!script.retries[0].2, "{code}");
     }
 }
@@ -168,10 +139,7 @@ fn a_refused_request_fails_at_once() {
     for code in [400, 413, 422] {
         let (script, result, received) = ask(vec![error(code, "context length", "x")]);
         result.unwrap();
-        assert_eq!(
-            script.failure(),
-            (format!("HTTP {code}: context length").as_str(), false)
-        );
+        assert_eq!(script.failure(), (format!("HTTP {code}: context length").as_str(), false));
         assert_eq!(received, 1);
     }
 }
@@ -179,34 +147,19 @@ fn a_refused_request_fails_at_once() {
 #[test]
 fn what_the_user_must_mend_ends_the_run_at_once() {
     let cases = [
-        (
-            error(401, "Incorrect API key provided", "invalid_api_key"),
-            "OPENAI_API_KEY",
-        ),
+        (error(401, "Incorrect API key provided", "invalid_api_key"), "OPENAI_API_KEY"),
         (status(403), "OPENAI_API_KEY"),
-        (
-            error(429, "You exceeded your quota", "insufficient_quota"),
-            "credit",
-        ),
+        (error(429, "You exceeded your quota", "insufficient_quota"), "credit"),
         (status(402), "credit"),
-        (
-            error(404, "model `x` not found", "model_not_found"),
-            "--model-name",
-        ),
-        (
-            status(301).insert_header("location", "http://127.0.0.1:1/"),
-            "--base-url",
-        ),
+        (error(404, "model `x` not found", "model_not_found"), "--model-name"),
+        (status(301).insert_header("location", "http://127.0.0.1:1/"), "--base-url"),
     ];
     for (answer, hint) in cases {
         let (script, result, received) = ask(vec![answer]);
         let error = result.unwrap_err();
         assert_eq!(error.kind(), FailureKind::Unavailable, "{error}");
         assert!(error.hint().unwrap().contains(hint), "{error}");
-        assert!(
-            script.events.is_empty() && script.retries.is_empty(),
-            "{error}"
-        );
+        assert!(script.events.is_empty() && script.retries.is_empty(), "{error}");
         assert_eq!(received, 1, "{error}");
     }
 }
@@ -243,11 +196,7 @@ fn a_useless_answer_that_was_paid_for_is_not_bought_again() {
     let mut unended = completion("text");
     unended["choices"][0]["finish_reason"] = Value::Null;
     let huge = status(200).set_body_bytes(vec![b' '; (16 << 20) + 1]);
-    for answer in [
-        status(200).set_body_json(null),
-        status(200).set_body_json(unended),
-        huge,
-    ] {
+    for answer in [status(200).set_body_json(null), status(200).set_body_json(unended), huge] {
         let (script, result, received) = ask(vec![answer]);
         result.unwrap();
         assert!(script.failure().1, "{:?}", script.events);
@@ -262,10 +211,7 @@ fn a_cut_reply_is_a_reply() {
     cut.as_object_mut().unwrap().remove("usage");
     let (script, result, _) = ask(vec![status(200).set_body_json(cut)]);
     result.unwrap();
-    assert_eq!(
-        (script.reply().finish, script.reply().usage.prompt_tokens),
-        (Finish::Length, 0)
-    );
+    assert_eq!((script.reply().finish, script.reply().usage.prompt_tokens), (Finish::Length, 0));
 }
 
 #[test]
@@ -276,10 +222,7 @@ fn an_answer_that_comes_too_late_is_in_doubt() {
     let mut script = Script::of(1);
     let begun = Instant::now();
     run(config, &mut script).unwrap();
-    assert_eq!(
-        script.failure(),
-        ("no full answer within 0.2 s (2 attempts)", true)
-    );
+    assert_eq!(script.failure(), ("no full answer within 0.2 s (2 attempts)", true));
     assert_eq!(served.received().len(), 2);
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
@@ -294,10 +237,7 @@ fn an_invalid_request_ends_the_run_after_what_is_under_way() {
         let mut script = Script::of(4);
         script.waiting[2].sampling.top_k = 40;
         let error = run(config, &mut script).unwrap_err();
-        assert!(
-            matches!(&error, ModelError::Request { id, .. } if id == "r2"),
-            "{error}"
-        );
+        assert!(matches!(&error, ModelError::Request { id, .. } if id == "r2"), "{error}");
         assert_eq!(script.waiting.len(), 1, "nothing more was asked");
         // What was sent is answered; what was not sent yet has no event, and is asked by the next run.
         let sent = served.received().len() - sent_before;
@@ -308,10 +248,7 @@ fn an_invalid_request_ends_the_run_after_what_is_under_way() {
     let mut twice = Script::of(1);
     twice.waiting.push_back(request(0));
     let error = run(served.config(), &mut twice).unwrap_err();
-    assert!(
-        matches!(&error, ModelError::Request { id, .. } if id == "r0"),
-        "{error}"
-    );
+    assert!(matches!(&error, ModelError::Request { id, .. } if id == "r0"), "{error}");
 }
 
 #[test]
@@ -322,14 +259,8 @@ fn many_failures_in_a_row_end_the_run() {
     config.give_up_after = 4;
     let mut script = Script::of(50);
     let error = run(config, &mut script).unwrap_err();
-    assert!(
-        error.to_string().contains("4 requests failed in a row"),
-        "{error}"
-    );
-    assert!(
-        error.to_string().contains("Unsupported parameter"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("4 requests failed in a row"), "{error}");
+    assert!(error.to_string().contains("Unsupported parameter"), "{error}");
     assert_eq!((script.events.len(), served.received().len()), (4, 4));
 }
 
@@ -343,10 +274,7 @@ fn a_fatal_answer_leaves_waiting_requests_unsent_and_reports_doubts() {
     let mut script = Script::of(2);
     let error = run(config, &mut script).unwrap_err();
     assert_eq!(error.kind(), FailureKind::Unavailable);
-    assert_eq!(
-        script.failure(),
-        ("the server refuses the key (HTTP 401) (3 attempts)", true)
-    );
+    assert_eq!(script.failure(), ("the server refuses the key (HTTP 401) (3 attempts)", true));
     assert_eq!(script.waiting.len(), 1);
 }
 

@@ -70,11 +70,7 @@ fn full_answer(text: &str) -> Vec<u8> {
 
 #[test]
 fn a_refused_connection_is_retried_and_then_ends_the_run() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut script = Script::of(2);
     let error = run(quick(&format!("http://localhost:{port}/v1")), &mut script).unwrap_err();
     assert_eq!(error.kind(), FailureKind::Unavailable);
@@ -87,10 +83,8 @@ fn a_refused_connection_is_retried_and_then_ends_the_run() {
 #[test]
 fn a_server_without_tls_is_unavailable_over_https() {
     let (config, _) = serve(|_, stream| stream.write_all(b"what?\r\n").unwrap_or_default());
-    let mut config = OpenAiConfig {
-        base_url: config.base_url.replace("http://", "https://"),
-        ..config
-    };
+    let mut config =
+        OpenAiConfig { base_url: config.base_url.replace("http://", "https://"), ..config };
     config.timeouts.connect = Duration::from_millis(200);
     let mut script = Script::of(1);
     match run(config, &mut script).unwrap_err() {
@@ -98,10 +92,7 @@ fn a_server_without_tls_is_unavailable_over_https() {
         ModelError::Unavailable { reason, .. } if reason.contains("CA certificates") => {}
         error => {
             assert_eq!(error.kind(), FailureKind::Unavailable);
-            assert!(
-                script.retries.iter().all(|(_, _, in_doubt)| !in_doubt),
-                "{error}"
-            );
+            assert!(script.retries.iter().all(|(_, _, in_doubt)| !in_doubt), "{error}");
         }
     }
 }
@@ -138,9 +129,7 @@ fn a_connection_that_always_breaks_is_asked_twice_and_no_more() {
 #[test]
 fn a_server_that_falls_silent_is_left() {
     let (mut config, _) = serve(|_, stream| {
-        stream
-            .write_all(&full_answer("whole")[..100])
-            .unwrap_or_default();
+        stream.write_all(&full_answer("whole")[..100]).unwrap_or_default();
         std::thread::sleep(Duration::from_secs(2));
     });
     config.timeouts.idle = Duration::from_millis(100);
@@ -155,9 +144,7 @@ fn a_server_that_falls_silent_is_left() {
 #[test]
 fn a_server_that_trickles_is_left_at_the_total_limit() {
     let (mut config, _) = serve(|_, stream| {
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\n\r\n")
-            .unwrap_or_default();
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap_or_default();
         while stream.write_all(b" ").is_ok() {
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -208,13 +195,7 @@ fn child_that_asks_under_proxy_variables() {
         serve(|_, stream| stream.write_all(&full_answer("direct")).unwrap_or_default());
     let mut script = Script::of(1);
     run(config, &mut script).unwrap();
-    assert_eq!(
-        (
-            script.reply().text.as_str(),
-            connections.load(Ordering::SeqCst)
-        ),
-        ("direct", 1)
-    );
+    assert_eq!((script.reply().text.as_str(), connections.load(Ordering::SeqCst)), ("direct", 1));
     println!("asked directly");
 }
 
@@ -224,27 +205,13 @@ fn proxies_of_the_environment_are_ignored() {
     proxy.set_nonblocking(true).unwrap();
     let address = format!("http://{}", proxy.local_addr().unwrap());
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([
-        "--exact",
-        "child_that_asks_under_proxy_variables",
-        "--ignored",
-        "--nocapture",
-    ]);
-    for name in [
-        "HTTP_PROXY",
-        "http_proxy",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "all_proxy",
-    ] {
+    command.args(["--exact", "child_that_asks_under_proxy_variables", "--ignored", "--nocapture"]);
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"] {
         command.env(name, &address);
     }
     command.env_remove("NO_PROXY").env_remove("no_proxy");
     let output = command.output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && printed.contains("asked directly"),
-        "{printed}"
-    );
+    assert!(output.status.success() && printed.contains("asked directly"), "{printed}");
     assert!(proxy.accept().is_err(), "something went to the proxy");
 }

@@ -36,11 +36,7 @@ impl Write for Log {
 
 /// Answers that repeat what they were sent, as debugging proxies and key checks do.
 fn echoes() -> Vec<ResponseTemplate> {
-    let said = format!(
-        "you sent `Bearer {CANARY}`, that is {}…{}",
-        &CANARY[..12],
-        &CANARY[10..]
-    );
+    let said = format!("you sent `Bearer {CANARY}`, that is {}…{}", &CANARY[..12], &CANARY[10..]);
     let wrapped =
         json!({"error": {"message": said, "code": said, "type": "invalid_request_error"}});
     let mut answers: Vec<ResponseTemplate> = [400, 401, 403, 404, 418, 429, 500, 504]
@@ -72,10 +68,7 @@ fn the_key_appears_nowhere() {
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
         .with_writer(move || writer.clone())
         .init();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut seen = Vec::new();
     let mut received = 0;
     for answer in echoes() {
@@ -93,10 +86,7 @@ fn the_key_appears_nowhere() {
         if let Err(error) = &result {
             seen.push(format!("{error} {error:?} {:?}", error.hint()));
         }
-        seen.push(format!(
-            "{config:?} {client:?} {:?} {:?}",
-            script.events, script.retries
-        ));
+        seen.push(format!("{config:?} {client:?} {:?} {:?}", script.events, script.retries));
         received += runtime.block_on(server.received_requests()).unwrap().len();
     }
     assert!(received >= 15, "{received}");
@@ -105,12 +95,9 @@ fn the_key_appears_nowhere() {
     assert!(seen.contains("attempt failed"), "the log was not recorded");
     for start in 0..=CANARY.len() - 12 {
         let piece = &CANARY[start..start + 12];
-        let place = seen.find(piece).map(|at| {
-            seen[at.saturating_sub(200)..]
-                .chars()
-                .take(260)
-                .collect::<String>()
-        });
+        let place = seen
+            .find(piece)
+            .map(|at| seen[at.saturating_sub(200)..].chars().take(260).collect::<String>());
         assert_eq!(place, None, "{piece}");
     }
 }

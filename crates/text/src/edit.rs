@@ -25,11 +25,7 @@ pub fn edit_distance(left: &str, right: &str, unit: EditUnit) -> usize {
 /// `1 − distance / longer length`: 1 for equal texts (two empty ones too), 0 when nothing can stay.
 pub fn edit_similarity(left: &str, right: &str, unit: EditUnit) -> f64 {
     let (distance, longer) = distance_and_longer(left, right, unit);
-    if longer == 0 {
-        1.0
-    } else {
-        1.0 - distance as f64 / longer as f64
-    }
+    if longer == 0 { 1.0 } else { 1.0 - distance as f64 / longer as f64 }
 }
 
 fn distance_and_longer(left: &str, right: &str, unit: EditUnit) -> (usize, usize) {
@@ -52,16 +48,8 @@ fn distance_and_longer(left: &str, right: &str, unit: EditUnit) -> (usize, usize
 pub fn sequence_distance<T: PartialEq>(left: &[T], right: &[T]) -> usize {
     let common_start = left.iter().zip(right).take_while(|(a, b)| a == b).count();
     let (left, right) = (&left[common_start..], &right[common_start..]);
-    let common_end = left
-        .iter()
-        .rev()
-        .zip(right.iter().rev())
-        .take_while(|(a, b)| a == b)
-        .count();
-    let (left, right) = (
-        &left[..left.len() - common_end],
-        &right[..right.len() - common_end],
-    );
+    let common_end = left.iter().rev().zip(right.iter().rev()).take_while(|(a, b)| a == b).count();
+    let (left, right) = (&left[..left.len() - common_end], &right[..right.len() - common_end]);
 
     // After each item of `left`, row[j] is the distance of what has been read of it to right[..j].
     let mut row: Vec<usize> = (0..=right.len()).collect();
@@ -116,9 +104,6 @@ mod tests {
         assert_eq!(edit_similarity("", "", EditUnit::Chars), 1.0);
         assert_eq!(edit_similarity("abcd", "abcx", EditUnit::Chars), 0.75);
         assert_eq!(edit_similarity("abcd", "", EditUnit::Chars), 0.0);
-        assert_eq!(
-            edit_similarity("left knee", "right knee", EditUnit::Words),
-            0.5
-        );
+        assert_eq!(edit_similarity("left knee", "right knee", EditUnit::Words), 0.5);
     }
 }

@@ -36,13 +36,7 @@ impl LcsPattern {
         let mut prepared = Self {
             length: pattern.len(),
             words,
-            slots: vec![
-                Slot {
-                    token: 0,
-                    mask: EMPTY
-                };
-                slot_count
-            ],
+            slots: vec![Slot { token: 0, mask: EMPTY }; slot_count],
             masks: Vec::new(),
         };
         for (position, &token) in pattern.iter().enumerate() {
@@ -67,10 +61,7 @@ impl LcsPattern {
         let index = self.slot(token);
         if self.slots[index].mask == EMPTY {
             let row = self.masks.len() / self.words;
-            self.slots[index] = Slot {
-                token,
-                mask: row as u32,
-            };
+            self.slots[index] = Slot { token, mask: row as u32 };
             self.masks.resize(self.masks.len() + self.words, 0);
         }
         self.slots[index].mask as usize
@@ -224,10 +215,7 @@ mod tests {
             assert_eq!(lcs_length(&same, &same), length);
             assert_eq!(lcs_length(&rising, &rising), length);
             assert_eq!(lcs_length(&rising, &falling), length.min(1));
-            assert_eq!(
-                lcs_positions(&rising, &rising),
-                (0..length).collect::<Vec<_>>()
-            );
+            assert_eq!(lcs_positions(&rising, &rising), (0..length).collect::<Vec<_>>());
             assert_eq!(lcs_length(&rising, &[]), 0);
             assert_eq!(lcs_length(&[], &rising), 0);
         }
@@ -261,9 +249,6 @@ mod tests {
     fn positions_follow_the_reference_walk_across_words() {
         let left: Vec<u32> = (0..90).map(|i| i * i % 7).collect();
         let right: Vec<u32> = (0..90).map(|i| i * i * i % 5).collect();
-        assert_eq!(
-            lcs_positions(&left, &right),
-            positions_by_table(&left, &right)
-        );
+        assert_eq!(lcs_positions(&left, &right), positions_by_table(&left, &right));
     }
 }

@@ -72,10 +72,7 @@ impl NgramIndex {
         Self {
             vocabulary: Vocabulary::new(),
             tokens: Vec::new(),
-            by_length: lengths
-                .into_iter()
-                .map(|n| (n, Postings::default()))
-                .collect(),
+            by_length: lengths.into_iter().map(|n| (n, Postings::default())).collect(),
         }
     }
 
@@ -107,34 +104,22 @@ impl NgramIndex {
     /// # Ok::<(), bioinstruct_text::ngram::NgramError>(())
     /// ```
     pub fn hits(&self, text: &str, n: NonZeroUsize) -> Result<Vec<NgramHit>, NgramError> {
-        let postings = self
-            .by_length
-            .get(&n)
-            .ok_or_else(|| NgramError::LengthNotIndexed {
-                asked: n,
-                indexed: self.by_length.keys().copied().collect(),
-            })?;
+        let postings = self.by_length.get(&n).ok_or_else(|| NgramError::LengthNotIndexed {
+            asked: n,
+            indexed: self.by_length.keys().copied().collect(),
+        })?;
         let spaced = space_out(text);
-        let ids: Vec<u32> = spaced_tokens(&spaced)
-            .map(|token| self.vocabulary.lookup(token))
-            .collect();
+        let ids: Vec<u32> =
+            spaced_tokens(&spaced).map(|token| self.vocabulary.lookup(token)).collect();
         let ngrams = ngrams(&ids, n);
         let total = ngrams.len();
         let mut hits: BTreeMap<usize, NgramHit> = BTreeMap::new();
-        for (position, ngram) in ngrams
-            .enumerate()
-            .filter(|(_, ngram)| !ngram.contains(&UNKNOWN))
-        {
+        for (position, ngram) in ngrams.enumerate().filter(|(_, ngram)| !ngram.contains(&UNKNOWN)) {
             let mut documents: Vec<usize> = postings.find(ngram, &self.tokens).collect();
             documents.sort_unstable();
             documents.dedup();
             for document in documents {
-                let none_yet = NgramHit {
-                    document,
-                    shared: 0,
-                    total,
-                    first_token: position,
-                };
+                let none_yet = NgramHit { document, shared: 0, total, first_token: position };
                 hits.entry(document).or_insert(none_yet).shared += 1;
             }
         }
@@ -155,11 +140,7 @@ impl Postings {
             return;
         }
         let older = self.newest.insert(hash, self.entries.len());
-        self.entries.push(Posting {
-            document,
-            start,
-            older,
-        });
+        self.entries.push(Posting { document, start, older });
     }
 
     fn chain(&self, hash: u64) -> impl Iterator<Item = &Posting> {
@@ -206,12 +187,7 @@ mod tests {
                 .map(|(position, _)| position)
                 .collect();
             let first_token = *shared.first()?;
-            Some(NgramHit {
-                document,
-                shared: shared.len(),
-                total,
-                first_token,
-            })
+            Some(NgramHit { document, shared: shared.len(), total, first_token })
         };
         documents.iter().enumerate().filter_map(hit).collect()
     }
@@ -249,13 +225,7 @@ mod tests {
     fn a_length_that_is_not_indexed_is_refused() {
         let index = NgramIndex::new([n(8), n(13)]);
         let error = index.hits("any text", n(5)).unwrap_err();
-        assert_eq!(
-            error,
-            NgramError::LengthNotIndexed {
-                asked: n(5),
-                indexed: vec![n(8), n(13)]
-            }
-        );
+        assert_eq!(error, NgramError::LengthNotIndexed { asked: n(5), indexed: vec![n(8), n(13)] });
         assert!(index.hits("too short", n(8)).unwrap().is_empty());
     }
 }

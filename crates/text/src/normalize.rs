@@ -56,17 +56,9 @@ pub fn fold_case(text: &str) -> String {
 
 fn fold_character(character: char) -> impl Iterator<Item = char> {
     // The dotless i is its own folding, but its capital is the ordinary I.
-    let upper = if character == 'ı' {
-        None
-    } else {
-        Some(character.to_uppercase())
-    };
+    let upper = if character == 'ı' { None } else { Some(character.to_uppercase()) };
     let kept = upper.is_none().then_some(character);
-    upper
-        .into_iter()
-        .flatten()
-        .flat_map(char::to_lowercase)
-        .chain(kept)
+    upper.into_iter().flatten().flat_map(char::to_lowercase).chain(kept)
 }
 
 /// The form under which two answers count as the same: case folded, white space collapsed.
@@ -87,9 +79,8 @@ mod tests {
 
     #[test]
     fn white_space_is_python_white_space() {
-        let ours: Vec<u32> = (0..=0x0010_ffff)
-            .filter(|&code| char::from_u32(code).is_some_and(is_space))
-            .collect();
+        let ours: Vec<u32> =
+            (0..=0x0010_ffff).filter(|&code| char::from_u32(code).is_some_and(is_space)).collect();
         assert_eq!(ours, PYTHON_SPACES);
     }
 

@@ -162,18 +162,13 @@ impl NoveltyFilter {
     fn insert(&mut self, text: &str, origin: Winner) {
         let spaced = space_out(text);
         let vocabulary = &mut self.vocabulary;
-        self.index
-            .push(spaced_tokens(&spaced).map(|token| vocabulary.add(token)));
+        self.index.push(spaced_tokens(&spaced).map(|token| vocabulary.add(token)));
         self.origins.push(origin);
     }
 
     fn query(&self, text: &str) -> Query {
         let spaced = space_out(text);
-        Query::new(
-            spaced_tokens(&spaced)
-                .map(|token| self.vocabulary.lookup(token))
-                .collect(),
-        )
+        Query::new(spaced_tokens(&spaced).map(|token| self.vocabulary.lookup(token)).collect())
     }
 
     fn strongest_conflict(&self, query: &Query, first_row: usize) -> Option<Conflict> {
@@ -220,10 +215,7 @@ mod tests {
     fn a_rejected_text_is_not_compared_with_later_ones() {
         let mut filter = NoveltyFilter::new(NoveltyRule::PAPER).unwrap();
         assert_eq!(filter.admit("a b c d e f g h i j"), Verdict::Kept);
-        assert!(matches!(
-            filter.admit("a b c d e f g x y z"),
-            Verdict::Rejected(_)
-        ));
+        assert!(matches!(filter.admit("a b c d e f g x y z"), Verdict::Rejected(_)));
         assert_eq!(filter.admit("a b c d v w f x y z"), Verdict::Kept);
     }
 }

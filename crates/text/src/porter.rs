@@ -112,9 +112,7 @@ fn strip_past_and_progressive(word: &mut String) {
             word.pop();
         }
     } else {
-        let stem = ["ed", "ing"]
-            .iter()
-            .find_map(|suffix| word.strip_suffix(suffix));
+        let stem = ["ed", "ing"].iter().find_map(|suffix| word.strip_suffix(suffix));
         let Some(length) = stem.filter(|stem| has_vowel(stem)).map(str::len) else {
             return;
         };
@@ -125,10 +123,7 @@ fn strip_past_and_progressive(word: &mut String) {
 
 /// Gives the stem left by `-ed` or `-ing` its `e` back (`siz` → `size`) or takes one of its doubled letters (`hopp` → `hop`).
 fn repair_stem(word: &mut String) {
-    if ["at", "bl", "iz"]
-        .iter()
-        .any(|suffix| word.ends_with(suffix))
-    {
+    if ["at", "bl", "iz"].iter().any(|suffix| word.ends_with(suffix)) {
         word.push('e');
     } else if ends_in_double_consonant(word) {
         if !word.ends_with(['l', 's', 'z']) {
@@ -169,10 +164,7 @@ fn shorten_double_suffix(word: &mut String) {
 
 /// Step 4: what suffix is left goes.
 fn strip_final_suffix(word: &mut String) {
-    let Some(stem) = FINAL_SUFFIXES
-        .iter()
-        .find_map(|suffix| word.strip_suffix(suffix))
-    else {
+    let Some(stem) = FINAL_SUFFIXES.iter().find_map(|suffix| word.strip_suffix(suffix)) else {
         return;
     };
     let is_ion = word.len() - stem.len() == 3 && word.ends_with("ion");
@@ -210,8 +202,7 @@ fn replace_first(word: &mut String, rules: &[(&str, &str)]) -> bool {
 }
 
 fn is_one_letter_and(word: &str, suffix: &str) -> bool {
-    word.strip_suffix(suffix)
-        .is_some_and(|stem| stem.chars().count() == 1)
+    word.strip_suffix(suffix).is_some_and(|stem| stem.chars().count() == 1)
 }
 
 /// For each character whether it is a consonant: no vowel letter, and `y` only at the start or after a vowel.
@@ -229,10 +220,7 @@ fn consonants(word: &str) -> Vec<bool> {
 
 /// Porter's measure m: how often a vowel is followed by a consonant.
 fn measure(stem: &str) -> usize {
-    consonants(stem)
-        .windows(2)
-        .filter(|pair| !pair[0] && pair[1])
-        .count()
+    consonants(stem).windows(2).filter(|pair| !pair[0] && pair[1]).count()
 }
 
 fn has_vowel(stem: &str) -> bool {
@@ -260,15 +248,9 @@ mod tests {
 
     #[test]
     fn measure_counts_vowel_consonant_turns() {
-        for (word, expected) in [
-            ("", 0),
-            ("tree", 0),
-            ("by", 0),
-            ("oats", 1),
-            ("ivy", 1),
-            ("private", 2),
-            ("yyyy", 1),
-        ] {
+        for (word, expected) in
+            [("", 0), ("tree", 0), ("by", 0), ("oats", 1), ("ivy", 1), ("private", 2), ("yyyy", 1)]
+        {
             assert_eq!(measure(word), expected, "{word}");
         }
     }

@@ -42,16 +42,8 @@ impl RougeScore {
         let precision = hits as f64 / prediction_length.max(1) as f64;
         let recall = hits as f64 / target_length.max(1) as f64;
         let sum = precision + recall;
-        let f1 = if sum > 0.0 {
-            2.0 * precision * recall / sum
-        } else {
-            0.0
-        };
-        Self {
-            precision,
-            recall,
-            f1,
-        }
+        let f1 = if sum > 0.0 { 2.0 * precision * recall / sum } else { 0.0 };
+        Self { precision, recall, f1 }
     }
 }
 
@@ -102,9 +94,7 @@ impl FromStr for RougeKind {
             Some(n) if n.bytes().all(|byte| byte.is_ascii_digit()) => n.parse().ok().map(Self::N),
             _ => None,
         };
-        kind.ok_or_else(|| UnknownRouge {
-            name: name.to_owned(),
-        })
+        kind.ok_or_else(|| UnknownRouge { name: name.to_owned() })
     }
 }
 
@@ -123,13 +113,7 @@ pub fn tokenize(text: &str, stemmer: Stemmer) -> Vec<String> {
     match stemmer {
         Stemmer::Off => tokens.map(str::to_owned).collect(),
         Stemmer::Porter => tokens
-            .map(|token| {
-                if token.len() > 3 {
-                    porter::stem(token)
-                } else {
-                    token.to_owned()
-                }
-            })
+            .map(|token| if token.len() > 3 { porter::stem(token) } else { token.to_owned() })
             .collect(),
     }
 }
@@ -178,12 +162,8 @@ pub fn rouge_best(
     prediction: &str,
     stemmer: Stemmer,
 ) -> RougeScore {
-    let scores = targets
-        .iter()
-        .map(|target| rouge(kind, target.as_ref(), prediction, stemmer));
-    scores
-        .reduce(|best, score| if score.f1 > best.f1 { score } else { best })
-        .unwrap_or_default()
+    let scores = targets.iter().map(|target| rouge(kind, target.as_ref(), prediction, stemmer));
+    scores.reduce(|best, score| if score.f1 > best.f1 { score } else { best }).unwrap_or_default()
 }
 
 /// ROUGE-N of token lists.
@@ -210,11 +190,7 @@ pub fn rouge_n(
 /// ROUGE-L of token lists.
 pub fn rouge_l(target: &[impl AsRef<str>], prediction: &[impl AsRef<str>]) -> RougeScore {
     let (target, prediction) = number_pair(target, prediction);
-    RougeScore::from_counts(
-        lcs_length(&target, &prediction),
-        target.len(),
-        prediction.len(),
-    )
+    RougeScore::from_counts(lcs_length(&target, &prediction), target.len(), prediction.len())
 }
 
 /// ROUGE-Lsum: for each line of `target` the tokens it shares, in order, with any line of `prediction`; a token of either
@@ -240,12 +216,8 @@ pub fn rouge_lsum(target: &str, prediction: &str, stemmer: Stemmer) -> RougeScor
 }
 
 fn numbered_lines(text: &str, stemmer: Stemmer, vocabulary: &mut Vocabulary) -> Vec<Vec<u32>> {
-    let mut number = |line| {
-        tokenize(line, stemmer)
-            .iter()
-            .map(|token| vocabulary.add(token))
-            .collect()
-    };
+    let mut number =
+        |line| tokenize(line, stemmer).iter().map(|token| vocabulary.add(token)).collect();
     text.split('\n').map(&mut number).collect()
 }
 
@@ -265,10 +237,7 @@ fn shared_with_any(line: &[u32], others: &[Vec<u32>]) -> impl Iterator<Item = us
             shared[position] = true;
         }
     }
-    line.iter()
-        .zip(shared)
-        .filter(|(_, shared)| *shared)
-        .map(|(&token, _)| token as usize)
+    line.iter().zip(shared).filter(|(_, shared)| *shared).map(|(&token, _)| token as usize)
 }
 
 #[cfg(test)]
@@ -279,14 +248,8 @@ mod tests {
     #[test]
     fn tokens_of_text_outside_ascii() {
         let tokens = |text| tokenize(text, Stemmer::Off);
-        assert_eq!(
-            tokens("TNF-α, naïve; 97.7°F"),
-            ["tnf", "na", "ve", "97", "7", "f"]
-        );
-        assert_eq!(
-            tokens("5 \u{212a}elvin \u{130}stanbul"),
-            ["5", "kelvin", "i", "stanbul"]
-        );
+        assert_eq!(tokens("TNF-α, naïve; 97.7°F"), ["tnf", "na", "ve", "97", "7", "f"]);
+        assert_eq!(tokens("5 \u{212a}elvin \u{130}stanbul"), ["5", "kelvin", "i", "stanbul"]);
         assert!(tokens("αβγ — …\n").is_empty());
     }
 
@@ -294,15 +257,8 @@ mod tests {
     fn tokens_equal_those_of_full_lower_casing() {
         for code in (0..=0x0010_ffff).filter_map(char::from_u32) {
             let lowered = code.to_string().to_lowercase();
-            let expected: String = lowered
-                .chars()
-                .filter(char::is_ascii_alphanumeric)
-                .collect();
-            assert_eq!(
-                tokenize(&code.to_string(), Stemmer::Off).concat(),
-                expected,
-                "{code:?}"
-            );
+            let expected: String = lowered.chars().filter(char::is_ascii_alphanumeric).collect();
+            assert_eq!(tokenize(&code.to_string(), Stemmer::Off).concat(), expected, "{code:?}");
         }
     }
 

@@ -53,24 +53,12 @@ pub struct SpanScore {
 impl From<Counts> for SpanScore {
     fn from(counts: Counts) -> Self {
         let share = |whole: usize| {
-            if whole == 0 {
-                0.0
-            } else {
-                counts.hits as f64 / whole as f64
-            }
+            if whole == 0 { 0.0 } else { counts.hits as f64 / whole as f64 }
         };
         let (precision, recall) = (share(counts.predicted), share(counts.gold));
         let sum = precision + recall;
-        let f1 = if sum > 0.0 {
-            2.0 * precision * recall / sum
-        } else {
-            0.0
-        };
-        Self {
-            precision,
-            recall,
-            f1,
-        }
+        let f1 = if sum > 0.0 { 2.0 * precision * recall / sum } else { 0.0 };
+        Self { precision, recall, f1 }
     }
 }
 
@@ -111,11 +99,7 @@ fn tally<T: Ord>(spans: &[T], repeats: Repeats) -> BTreeMap<&T, usize> {
     let mut counts = BTreeMap::new();
     for span in spans {
         let count = counts.entry(span).or_insert(0);
-        *count = if repeats == Repeats::Counted {
-            *count + 1
-        } else {
-            1
-        };
+        *count = if repeats == Repeats::Counted { *count + 1 } else { 1 };
     }
     counts
 }
@@ -136,11 +120,7 @@ pub fn count_text_spans(
 }
 
 fn keys(spans: &[impl AsRef<str>]) -> Vec<String> {
-    spans
-        .iter()
-        .map(|span| answer_key(span.as_ref()))
-        .filter(|key| !key.is_empty())
-        .collect()
+    spans.iter().map(|span| answer_key(span.as_ref())).filter(|key| !key.is_empty()).collect()
 }
 
 /// How a short answer is cut into tokens for [`count_tokens`].
@@ -164,9 +144,7 @@ pub fn count_tokens(gold: &str, predicted: &str, tokens: AnswerTokens) -> Counts
 /// Tokens as the `SQuAD` 1.1 evaluation makes them: lower case, ASCII punctuation deleted (`beta-blocker` becomes one word),
 /// then the articles a, an, the dropped. Mind that `vitamin A` loses its letter.
 pub fn squad_tokens(text: &str) -> Vec<String> {
-    let kept = text
-        .to_lowercase()
-        .replace(|character: char| character.is_ascii_punctuation(), "");
+    let kept = text.to_lowercase().replace(|character: char| character.is_ascii_punctuation(), "");
     // Articles are whole runs of letters and digits, which signs beyond ASCII such as a dash also delimit.
     let is_joint = |character: char| !character.is_alphanumeric();
     let without_articles: String = kept
@@ -195,11 +173,7 @@ pub fn per_item_mean(items: impl IntoIterator<Item = Counts>, both_empty: BothEm
     for counts in items {
         let score = match both_empty {
             _ if counts.predicted + counts.gold > 0 => counts.into(),
-            BothEmpty::Perfect => SpanScore {
-                precision: 1.0,
-                recall: 1.0,
-                f1: 1.0,
-            },
+            BothEmpty::Perfect => SpanScore { precision: 1.0, recall: 1.0, f1: 1.0 },
             BothEmpty::Zero => SpanScore::default(),
             BothEmpty::Skipped => continue,
         };
@@ -209,11 +183,7 @@ pub fn per_item_mean(items: impl IntoIterator<Item = Counts>, both_empty: BothEm
         scored += 1;
     }
     let mean = |sum: f64| sum / scored.max(1) as f64;
-    SpanScore {
-        precision: mean(total.precision),
-        recall: mean(total.recall),
-        f1: mean(total.f1),
-    }
+    SpanScore { precision: mean(total.precision), recall: mean(total.recall), f1: mean(total.f1) }
 }
 
 #[cfg(test)]
@@ -222,11 +192,7 @@ mod tests {
     use super::*;
 
     fn counts(hits: usize, predicted: usize, gold: usize) -> Counts {
-        Counts {
-            hits,
-            predicted,
-            gold,
-        }
+        Counts { hits, predicted, gold }
     }
 
     #[test]
@@ -242,10 +208,7 @@ mod tests {
     fn typed_spans_must_agree_in_full() {
         let gold = [("drug", 0, 7), ("disease", 12, 20)];
         let predicted = [("drug", 0, 7), ("drug", 12, 20), ("disease", 12, 19)];
-        assert_eq!(
-            count_spans(&gold, &predicted, Repeats::Counted),
-            counts(1, 3, 2)
-        );
+        assert_eq!(count_spans(&gold, &predicted, Repeats::Counted), counts(1, 3, 2));
     }
 
     #[test]
@@ -272,31 +235,18 @@ mod tests {
 
     #[test]
     fn squad_tokens_follow_the_evaluation_script() {
-        assert_eq!(
-            squad_tokens("The beta-blocker, a \"Drug\"."),
-            ["betablocker", "drug"]
-        );
+        assert_eq!(squad_tokens("The beta-blocker, a \"Drug\"."), ["betablocker", "drug"]);
         assert_eq!(squad_tokens("the–an α a"), ["–", "α"]);
-        assert_eq!(
-            squad_tokens("theatre anaemia a1"),
-            ["theatre", "anaemia", "a1"]
-        );
+        assert_eq!(squad_tokens("theatre anaemia a1"), ["theatre", "anaemia", "a1"]);
         assert!(squad_tokens(" the, A an!").is_empty());
     }
 
     #[test]
     fn token_overlap_counts_repeats() {
         assert_eq!(
-            count_tokens(
-                "the left knee pain",
-                "Pain in the knee, knee",
-                AnswerTokens::Squad
-            ),
+            count_tokens("the left knee pain", "Pain in the knee, knee", AnswerTokens::Squad),
             counts(2, 4, 3)
         );
-        assert_eq!(
-            count_tokens("vitamin A", "Vitamin a", AnswerTokens::Words),
-            counts(2, 2, 2)
-        );
+        assert_eq!(count_tokens("vitamin A", "Vitamin a", AnswerTokens::Words), counts(2, 2, 2));
     }
 }

@@ -27,9 +27,7 @@ impl Vocabulary {
         if let Some(&id) = self.ids.get(word) {
             return id;
         }
-        let id = u32::try_from(self.ids.len())
-            .ok()
-            .filter(|&id| id != UNKNOWN);
+        let id = u32::try_from(self.ids.len()).ok().filter(|&id| id != UNKNOWN);
         let id = id.expect("four thousand million distinct words do not fit in memory");
         self.ids.insert(word.into(), id);
         id
@@ -57,14 +55,8 @@ pub(crate) fn number_pair(
     right: &[impl AsRef<str>],
 ) -> (Vec<u32>, Vec<u32>) {
     let mut vocabulary = Vocabulary::new();
-    let left = left
-        .iter()
-        .map(|token| vocabulary.add(token.as_ref()))
-        .collect();
-    let right = right
-        .iter()
-        .map(|token| vocabulary.add(token.as_ref()))
-        .collect();
+    let left = left.iter().map(|token| vocabulary.add(token.as_ref())).collect();
+    let right = right.iter().map(|token| vocabulary.add(token.as_ref())).collect();
     (left, right)
 }
 
@@ -84,9 +76,8 @@ mod tests {
     #[test]
     fn ids_count_up_in_order_of_first_appearance() {
         let mut vocabulary = Vocabulary::new();
-        let ids: Vec<u32> = ["pain", "fever", "pain", "rash"]
-            .map(|word| vocabulary.add(word))
-            .to_vec();
+        let ids: Vec<u32> =
+            ["pain", "fever", "pain", "rash"].map(|word| vocabulary.add(word)).to_vec();
         assert_eq!(ids, [0, 1, 0, 2]);
         assert_eq!(vocabulary.lookup("rash"), 2);
         assert_eq!(vocabulary.lookup("cough"), UNKNOWN);

@@ -37,11 +37,7 @@ pub(super) fn data(runs: &[RunFiles], series: &[Series]) -> Data {
             data.predictions.push(group.json);
             data.cuts.extend(group.cut);
         }
-        let shown = if runs.len() > 1 {
-            run.label.as_str()
-        } else {
-            ""
-        };
+        let shown = if runs.len() > 1 { run.label.as_str() } else { "" };
         // Drafts do not say what examples they were shown: where any row is restricted, none of their text is shown.
         let hidden = [&run.instructions, &run.train, &run.dev]
             .into_iter()
@@ -50,12 +46,7 @@ pub(super) fn data(runs: &[RunFiles], series: &[Series]) -> Data {
             .any(|row| row.provenance.restricted);
         data.add_rows(run.train.as_deref(), "train", shown);
         data.add_rows(run.dev.as_deref(), "dev", shown);
-        data.add_rejects(
-            run.generate_rejected.as_deref(),
-            "generation",
-            shown,
-            hidden,
-        );
+        data.add_rejects(run.generate_rejected.as_deref(), "generation", shown, hidden);
         data.add_rejects(run.dataset_rejected.as_deref(), "curation", shown, false);
         data.add_rejects(run.quarantined.as_deref(), "quarantine", shown, false);
     }
@@ -75,30 +66,21 @@ pub(super) fn embeddable(data: &Data) -> anyhow::Result<String> {
 impl Data {
     fn add_rows(&mut self, rows: Option<&[Instruction]>, split: &str, run: &str) {
         let given = rows.unwrap_or_default();
-        self.rows.extend(
-            given
-                .iter()
-                .take(MOST_ROWS)
-                .map(|row| rows::dataset_row(row, split, run)),
-        );
+        self.rows
+            .extend(given.iter().take(MOST_ROWS).map(|row| rows::dataset_row(row, split, run)));
         self.note_cut(&format!("{split} rows"), given.len());
     }
 
     fn add_rejects(&mut self, rows: Option<&[Value]>, stage: &str, run: &str, hidden: bool) {
         let given = rows.unwrap_or_default();
-        self.rejects.extend(
-            given
-                .iter()
-                .take(MOST_ROWS)
-                .map(|row| rows::reject(row, stage, run, hidden)),
-        );
+        self.rejects
+            .extend(given.iter().take(MOST_ROWS).map(|row| rows::reject(row, stage, run, hidden)));
         self.note_cut(&format!("rejects of {stage}"), given.len());
     }
 
     fn note_cut(&mut self, what: &str, count: usize) {
         if count > MOST_ROWS {
-            self.cuts
-                .push(format!("{what}: the first {MOST_ROWS} of {count}"));
+            self.cuts.push(format!("{what}: the first {MOST_ROWS} of {count}"));
         }
     }
 }
@@ -110,10 +92,8 @@ mod tests {
 
     #[test]
     fn nothing_in_the_data_can_end_the_script() {
-        let data = Data {
-            rows: vec![json!("</script><!-- <script> & \u{2028}")],
-            ..Data::default()
-        };
+        let data =
+            Data { rows: vec![json!("</script><!-- <script> & \u{2028}")], ..Data::default() };
         let text = embeddable(&data).unwrap();
         assert!(!text.contains(['<', '>', '&', '\u{2028}']), "{text}");
         let back: Value = serde_json::from_str(&text).unwrap();

@@ -85,11 +85,7 @@ impl RunFiles {
     /// Scores and comparisons alone.
     pub(super) fn read_scores(path: &Path, label: String) -> anyhow::Result<Self> {
         fs_err::read_dir(path)?;
-        let mut run = Self {
-            label,
-            path: path.display().to_string(),
-            ..Self::default()
-        };
+        let mut run = Self { label, path: path.display().to_string(), ..Self::default() };
         run.scores = run.list(path, "eval/scores.json", "scores");
         run.comparisons = run.list(path, "eval/comparisons.json", "comparisons");
         Ok(run)
@@ -131,25 +127,14 @@ impl RunFiles {
             _ => return self.note(format!("{file}: not a list")),
         };
         let rows = rows.into_iter().enumerate();
-        Some(self.rows(
-            file,
-            "entry",
-            rows.map(|(at, row)| (at + 1, serde_json::from_value(row))),
-        ))
+        Some(self.rows(file, "entry", rows.map(|(at, row)| (at + 1, serde_json::from_value(row)))))
     }
 
     /// A file of JSON lines.
     fn lines<T: DeserializeOwned>(&mut self, path: &Path, file: &str) -> Option<Vec<T>> {
         let text = self.text(path, file)?;
-        let lines = text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| !line.trim().is_empty());
-        Some(self.rows(
-            file,
-            "line",
-            lines.map(|(at, line)| (at + 1, serde_json::from_str(line))),
-        ))
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        Some(self.rows(file, "line", lines.map(|(at, line)| (at + 1, serde_json::from_str(line)))))
     }
 
     fn rows<T>(
@@ -171,8 +156,7 @@ impl RunFiles {
             }
         }
         if let Some(first) = first_bad {
-            self.notices
-                .push(format!("{file}: {bad} not readable and left out; {first}"));
+            self.notices.push(format!("{file}: {bad} not readable and left out; {first}"));
         }
         rows
     }
@@ -207,14 +191,7 @@ impl RunFiles {
                 let rows = self.lines(path, &relative).unwrap_or_default();
                 let beside = relative.replace(".jsonl", ".info.json");
                 let info = self.json(path, &beside).unwrap_or_default();
-                files.push(PredictionFile {
-                    candidate,
-                    task,
-                    profile,
-                    shots,
-                    rows,
-                    info,
-                });
+                files.push(PredictionFile { candidate, task, profile, shots, rows, info });
             }
         }
         Ok(files)
@@ -243,8 +220,7 @@ fn sorted_entries(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn file_name(path: &Path) -> Option<String> {
-    path.file_name()
-        .map(|name| name.to_string_lossy().into_owned())
+    path.file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
 /// One short name per run: the last part of its path, the whole path where that would be ambiguous.
@@ -257,13 +233,11 @@ pub(super) fn labels(paths: &[PathBuf]) -> Vec<String> {
     short
         .iter()
         .zip(paths)
-        .map(|(label, path)| {
-            if is_unique(label) {
-                label.clone()
-            } else {
-                path.display().to_string()
-            }
-        })
+        .map(
+            |(label, path)| {
+                if is_unique(label) { label.clone() } else { path.display().to_string() }
+            },
+        )
         .collect()
 }
 

@@ -64,10 +64,7 @@ pub(super) fn category_label(name: &str) -> &str {
 
 /// Reads `dataset/stats.json`.
 pub(super) fn view(run: &RunFiles) -> DatasetView {
-    let mut view = DatasetView {
-        run: run.label.clone(),
-        ..DatasetView::default()
-    };
+    let mut view = DatasetView { run: run.label.clone(), ..DatasetView::default() };
     let Some(statistics) = &run.statistics else {
         "This run has no dataset statistics.".clone_into(&mut view.absent);
         return view;
@@ -80,11 +77,9 @@ pub(super) fn view(run: &RunFiles) -> DatasetView {
     ] {
         view.lengths.extend(lengths(statistics.get(field), label));
     }
-    for (field, label) in [
-        ("sources", "Sources"),
-        ("models", "Written by"),
-        ("licences", "Licences"),
-    ] {
+    for (field, label) in
+        [("sources", "Sources"), ("models", "Written by"), ("licences", "Licences")]
+    {
         view.facts.extend(tally(statistics.get(field), label));
     }
     let restricted = statistics.get("restricted").and_then(Value::as_u64);
@@ -113,9 +108,7 @@ fn categories(statistics: &Value) -> Vec<CategoryLine> {
     // The largest share on either side nearly fills the cell.
     let widest = 1.05
         * counted.iter().fold(0.0, |widest: f64, (_, paper, rows)| {
-            widest
-                .max(*rows as f64 / total.max(1) as f64)
-                .max(paper.unwrap_or(0.0))
+            widest.max(*rows as f64 / total.max(1) as f64).max(paper.unwrap_or(0.0))
         });
     counted
         .into_iter()
@@ -176,17 +169,11 @@ fn trimmed(mut columns: Vec<Column>) -> Vec<Column> {
 
 fn tally(value: Option<&Value>, label: &str) -> Option<(String, String)> {
     let counts = value?.as_object()?;
-    let mut named: Vec<(&str, u64)> = counts
-        .iter()
-        .filter_map(|(name, count)| Some((name.as_str(), count.as_u64()?)))
-        .collect();
+    let mut named: Vec<(&str, u64)> =
+        counts.iter().filter_map(|(name, count)| Some((name.as_str(), count.as_u64()?))).collect();
     named.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(right.0)));
     let words = |name| {
-        if name == "unknown" {
-            "not stated"
-        } else {
-            name
-        }
+        if name == "unknown" { "not stated" } else { name }
     };
     let parts: Vec<String> = named
         .iter()
@@ -217,16 +204,9 @@ mod tests {
 
     #[test]
     fn empty_ends_of_a_histogram_are_cut() {
-        let column = |rows| Column {
-            label: String::new(),
-            range: String::new(),
-            rows,
-        };
+        let column = |rows| Column { label: String::new(), range: String::new(), rows };
         let counts = |columns: Vec<Column>| -> Vec<u64> {
-            trimmed(columns)
-                .into_iter()
-                .map(|column| column.rows)
-                .collect()
+            trimmed(columns).into_iter().map(|column| column.rows).collect()
         };
         assert_eq!(counts([0, 0, 2, 0, 1, 0].map(column).to_vec()), [2, 0, 1]);
         assert_eq!(counts([0, 0].map(column).to_vec()), [0]);

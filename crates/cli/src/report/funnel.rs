@@ -41,16 +41,8 @@ pub(super) struct Funnel {
 
 /// Counts of a generation: field of its summary, label, explanation. Requests are no drafts, so they get no bar.
 const STEPS: [(&str, &str, &str); 4] = [
-    (
-        "requests",
-        "Requests",
-        "decided on, in the order of the plan",
-    ),
-    (
-        "drafts",
-        "Drafts",
-        "pieces of replies that were meant as tasks",
-    ),
+    ("requests", "Requests", "decided on, in the order of the plan"),
+    ("drafts", "Drafts", "pieces of replies that were meant as tasks"),
     ("parsed", "Readable", "with instruction, input and output"),
     ("accepted", "Accepted", "passed every filter"),
 ];
@@ -67,24 +59,14 @@ fn line(label: &str, about: &str, count: u64, whole: u64, class: &str) -> Line {
 }
 
 fn bare(label: &str, about: &str, count: u64) -> Line {
-    Line {
-        share: String::new(),
-        bar: String::new(),
-        ..line(label, about, count, 0, "base")
-    }
+    Line { share: String::new(), bar: String::new(), ..line(label, about, count, 0, "base") }
 }
 
 /// The funnel of `generate`.
 pub(super) fn generation(run: &RunFiles) -> Funnel {
-    let summary = run
-        .manifests
-        .get("generate")
-        .map(|manifest| &manifest.summary);
+    let summary = run.manifests.get("generate").map(|manifest| &manifest.summary);
     let rejects = run.generate_rejected.as_deref();
-    let mut funnel = Funnel {
-        run: run.label.clone(),
-        ..Funnel::default()
-    };
+    let mut funnel = Funnel { run: run.label.clone(), ..Funnel::default() };
     if summary.is_none() && run.instructions.is_none() && rejects.is_none() {
         "This run did not generate instructions.".clone_into(&mut funnel.absent);
         return funnel;
@@ -118,18 +100,14 @@ fn generation_counts<'f>(run: &RunFiles, summary: Option<&Value>) -> BTreeMap<&'
     if let Some(rows) = &run.instructions {
         let accepted = *counts.entry("accepted").or_insert(rows.len() as u64);
         if let Some(rejects) = &run.generate_rejected {
-            counts
-                .entry("drafts")
-                .or_insert(accepted + rejects.len() as u64);
+            counts.entry("drafts").or_insert(accepted + rejects.len() as u64);
         }
     }
     let rejected = summary.and_then(|summary| summary.get("rejected"));
     let fault = |name: &str| rejected.and_then(|rejected| rejected.get(name)?.as_u64());
     let unread = fault("malformed").unwrap_or(0) + fault("truncated").unwrap_or(0);
     if let (Some(&drafts), Some(_)) = (counts.get("drafts"), rejected) {
-        counts
-            .entry("parsed")
-            .or_insert(drafts.saturating_sub(unread));
+        counts.entry("parsed").or_insert(drafts.saturating_sub(unread));
     }
     counts
 }
@@ -153,15 +131,9 @@ fn generation_sentence(summary: Option<&Value>) -> String {
 
 /// The funnel of `curate`.
 pub(super) fn curation(run: &RunFiles) -> Funnel {
-    let mut funnel = Funnel {
-        run: run.label.clone(),
-        ..Funnel::default()
-    };
+    let mut funnel = Funnel { run: run.label.clone(), ..Funnel::default() };
     let rejects = run.dataset_rejected.as_deref().unwrap_or_default();
-    let rows = run
-        .statistics
-        .as_ref()
-        .and_then(|statistics| statistics.get("rows"));
+    let rows = run.statistics.as_ref().and_then(|statistics| statistics.get("rows"));
     let Some(rows) = rows else {
         if run.dataset_rejected.is_none() {
             "This run has no curated dataset.".clone_into(&mut funnel.absent);
@@ -174,24 +146,12 @@ pub(super) fn curation(run: &RunFiles) -> Funnel {
     let count = |field: &str| rows.get(field).and_then(Value::as_u64).unwrap_or_default();
     let read = count("read");
     for (field, label, about, class) in [
-        (
-            "read",
-            "Read",
-            "rows, and what should have been rows",
-            "base",
-        ),
-        (
-            "quarantined",
-            "Quarantined",
-            "not readable as a row",
-            "base",
-        ),
+        ("read", "Read", "rows, and what should have been rows", "base"),
+        ("quarantined", "Quarantined", "not readable as a row", "base"),
         ("rejected", "Dropped", "by a filter", "base"),
         ("kept", "Kept", "never changed", "kept"),
     ] {
-        funnel
-            .steps
-            .push(line(label, about, count(field), read, class));
+        funnel.steps.push(line(label, about, count(field), read, class));
     }
     funnel.sentence = format!(
         "{} rows to learn from, {} to measure with.",
@@ -214,10 +174,7 @@ fn filters(statistics: Option<&Value>, rejects: &[Value]) -> Vec<Line> {
     steps
         .iter()
         .map(|step| {
-            let name = step
-                .get("filter")
-                .and_then(Value::as_str)
-                .unwrap_or("unnamed");
+            let name = step.get("filter").and_then(Value::as_str).unwrap_or("unnamed");
             line(name, about(name), number(step, "rejected"), dropped, "base")
         })
         .collect()
@@ -268,9 +225,7 @@ const FAULTS: [(&str, &str); 3] = [
 
 /// What a filter drops.
 fn about(name: &str) -> &'static str {
-    let entry = bioinstruct_curate::filter::ALL
-        .iter()
-        .find(|entry| entry.name == name);
+    let entry = bioinstruct_curate::filter::ALL.iter().find(|entry| entry.name == name);
     let fault = FAULTS.iter().find(|fault| fault.0 == name);
     entry.map_or(fault.map_or("", |fault| fault.1), |entry| entry.about)
 }
@@ -291,14 +246,8 @@ mod tests {
         ];
         let lines = reasons(&rejects);
         let names: Vec<&str> = lines.iter().map(|line| line.label.as_str()).collect();
-        assert_eq!(
-            names,
-            ["rouge-l", "no output", "no reason given", "truncated"]
-        );
-        assert_eq!(
-            (lines[0].count.as_str(), lines[0].share.as_str()),
-            ("2", "40.0\u{a0}%")
-        );
+        assert_eq!(names, ["rouge-l", "no output", "no reason given", "truncated"]);
+        assert_eq!((lines[0].count.as_str(), lines[0].share.as_str()), ("2", "40.0\u{a0}%"));
         assert!(lines[0].about.contains("too like"));
     }
 

@@ -47,15 +47,9 @@ pub(super) fn warnings(runs: &[RunFiles]) -> Vec<String> {
     let of = |file: &PredictionFile| -> Vec<String> {
         let sentences = file.info.get("warnings").and_then(Value::as_array);
         let sentences = sentences.into_iter().flatten().filter_map(Value::as_str);
-        sentences
-            .map(|sentence| format!("{}: {sentence}", file.task))
-            .collect()
+        sentences.map(|sentence| format!("{}: {sentence}", file.task)).collect()
     };
-    let all: BTreeSet<String> = runs
-        .iter()
-        .flat_map(|run| &run.predictions)
-        .flat_map(of)
-        .collect();
+    let all: BTreeSet<String> = runs.iter().flat_map(|run| &run.predictions).flat_map(of).collect();
     all.into_iter().collect()
 }
 
@@ -63,9 +57,7 @@ pub(super) fn warnings(runs: &[RunFiles]) -> Vec<String> {
 pub(super) fn signatures(runs: &[RunFiles]) -> Vec<String> {
     let scores = runs.iter().flat_map(|run| run.scores.iter().flatten());
     let signatures = scores.map(|score| score.signature.clone());
-    let all: BTreeSet<String> = signatures
-        .filter(|signature| !signature.is_empty())
-        .collect();
+    let all: BTreeSet<String> = signatures.filter(|signature| !signature.is_empty()).collect();
     all.into_iter().collect()
 }
 
@@ -78,9 +70,7 @@ pub(super) fn resamples(runs: &[RunFiles]) -> Vec<u64> {
 
 fn stage(run: &RunFiles, name: &str, manifest: &Manifest) -> StageView {
     let pairs = |map: &BTreeMap<String, String>| {
-        map.iter()
-            .map(|(name, hash)| (name.clone(), hash.clone()))
-            .collect()
+        map.iter().map(|(name, hash)| (name.clone(), hash.clone())).collect()
     };
     let mut settings = Vec::new();
     flatten("", &manifest.config, &mut settings);
@@ -103,11 +93,7 @@ fn flatten(path: &str, value: &Value, out: &mut Vec<(String, String)>) {
             let mut keys: Vec<&String> = map.keys().collect();
             keys.sort();
             for key in keys {
-                let name = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
+                let name = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 flatten(&name, &map[key], out);
             }
         }
@@ -125,18 +111,9 @@ mod tests {
     #[test]
     fn settings_are_flat_and_sorted() {
         let mut settings = Vec::new();
-        flatten(
-            "",
-            &json!({"b": {"y": 1, "x": "text"}, "a": [1, 2], "c": {}}),
-            &mut settings,
-        );
-        let named: Vec<(&str, &str)> = settings
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        assert_eq!(
-            named,
-            [("a", "[1,2]"), ("b.x", "text"), ("b.y", "1"), ("c", "{}")]
-        );
+        flatten("", &json!({"b": {"y": 1, "x": "text"}, "a": [1, 2], "c": {}}), &mut settings);
+        let named: Vec<(&str, &str)> =
+            settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(named, [("a", "[1,2]"), ("b.x", "text"), ("b.y", "1"), ("c", "{}")]);
     }
 }

@@ -13,83 +13,45 @@ pub(crate) struct Metric {
 
 /// Metrics known by name: label, one sentence. The first of them that a task has is its headline.
 const KNOWN: [(&str, &str, &str); 10] = [
-    (
-        "accuracy",
-        "Accuracy",
-        "share of questions whose most likely option is the right one",
-    ),
-    (
-        "span_f1",
-        "Span F1",
-        "agreement of extracted with expected spans, mean over items",
-    ),
+    ("accuracy", "Accuracy", "share of questions whose most likely option is the right one"),
+    ("span_f1", "Span F1", "agreement of extracted with expected spans, mean over items"),
     (
         "rougeL",
         "ROUGE-L",
         "words shared with the reference in the same order; not a measure of truth",
     ),
-    (
-        "rouge1",
-        "ROUGE-1",
-        "words shared with the reference; not a measure of truth",
-    ),
-    (
-        "rouge2",
-        "ROUGE-2",
-        "word pairs shared with the reference; not a measure of truth",
-    ),
+    ("rouge1", "ROUGE-1", "words shared with the reference; not a measure of truth"),
+    ("rouge2", "ROUGE-2", "word pairs shared with the reference; not a measure of truth"),
     (
         "span_precision",
         "Span precision",
         "share of extracted spans that are expected, mean over items",
     ),
-    (
-        "span_recall",
-        "Span recall",
-        "share of expected spans that are extracted, mean over items",
-    ),
-    (
-        "span_f1_micro",
-        "Span F1, micro",
-        "agreement of all spans of all items at once",
-    ),
+    ("span_recall", "Span recall", "share of expected spans that are extracted, mean over items"),
+    ("span_f1_micro", "Span F1, micro", "agreement of all spans of all items at once"),
     (
         "span_precision_micro",
         "Span precision, micro",
         "share of all extracted spans that are expected",
     ),
-    (
-        "span_recall_micro",
-        "Span recall, micro",
-        "share of all expected spans that are extracted",
-    ),
+    ("span_recall_micro", "Span recall, micro", "share of all expected spans that are extracted"),
 ];
 
 impl Metric {
     /// The metric of this name; `largest` is the largest value that the files hold of it.
     pub(crate) fn of(name: &str, largest: f64) -> Self {
         let known = KNOWN.iter().find(|known| known.0 == name);
-        Self {
-            label: known.map_or(name, |known| known.1).to_owned(),
-            hundredfold: largest <= 1.0,
-        }
+        Self { label: known.map_or(name, |known| known.1).to_owned(), hundredfold: largest <= 1.0 }
     }
 
     /// What it means, in one sentence.
     pub(crate) fn explanation(name: &str) -> Option<&'static str> {
-        KNOWN
-            .iter()
-            .find(|known| known.0 == name)
-            .map(|known| known.2)
+        KNOWN.iter().find(|known| known.0 == name).map(|known| known.2)
     }
 
     /// As people read it.
     pub(crate) fn shown(&self, value: f64) -> f64 {
-        if self.hundredfold {
-            100.0 * value
-        } else {
-            value
-        }
+        if self.hundredfold { 100.0 * value } else { value }
     }
 
     /// As people read it, one decimal of a hundred, two of anything else.

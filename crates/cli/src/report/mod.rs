@@ -144,11 +144,7 @@ fn nonce(data: &str) -> String {
 
 fn notices(runs: &[RunFiles]) -> Vec<String> {
     let of = |run: &RunFiles| -> Vec<String> {
-        let prefix = if runs.len() > 1 {
-            format!("{}: ", run.label)
-        } else {
-            String::new()
-        };
+        let prefix = if runs.len() > 1 { format!("{}: ", run.label) } else { String::new() };
         let notices = run.notices.iter();
         notices.map(|notice| format!("{prefix}{notice}")).collect()
     };

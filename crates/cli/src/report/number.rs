@@ -99,10 +99,7 @@ mod tests {
         assert_eq!(count(1_000_000), "1,000,000");
         assert_eq!(fixed(-0.04, 1), "0.0");
         assert_eq!(fixed(-2.55, 1), "−2.5");
-        assert_eq!(
-            (signed(2.5, 1), signed(0.01, 1)),
-            ("+2.5".into(), "0.0".into())
-        );
+        assert_eq!((signed(2.5, 1), signed(0.01, 1)), ("+2.5".into(), "0.0".into()));
         assert_eq!(compact(2e-4), "2e−4");
         assert_eq!(compact(1.5), "1.500");
         assert_eq!(compact(0.0), "0");

@@ -53,22 +53,15 @@ pub(super) fn view(runs: &[RunFiles], series: &[Series], tasks: &[TaskScores<'_>
         ..Overview::default()
     };
     for run in runs {
-        let prefix = if runs.len() > 1 {
-            format!("{}: ", run.label)
-        } else {
-            String::new()
-        };
+        let prefix = if runs.len() > 1 { format!("{}: ", run.label) } else { String::new() };
         let sentences = [generated(run), tuned(run)];
         let sentences = sentences.into_iter().flatten();
-        overview
-            .story
-            .extend(sentences.map(|sentence| format!("{prefix}{sentence}")));
+        overview.story.extend(sentences.map(|sentence| format!("{prefix}{sentence}")));
     }
     let main = main_differences(tasks);
     overview.verdict = verdict(&main, series, tasks);
     let axis = score_view::difference_axis(
-        main.iter()
-            .map(|(_, metric, difference)| (*difference, &metric.metric)),
+        main.iter().map(|(_, metric, difference)| (*difference, &metric.metric)),
     );
     overview.differences = main
         .iter()
@@ -82,14 +75,8 @@ pub(super) fn view(runs: &[RunFiles], series: &[Series], tasks: &[TaskScores<'_>
 }
 
 fn run_line(run: &RunFiles) -> RunLine {
-    let manifests = || {
-        STAGES
-            .iter()
-            .filter_map(|(stage, _)| run.manifests.get(*stage))
-    };
-    let finished = STAGES
-        .iter()
-        .filter(|(stage, _)| run.manifests.contains_key(*stage));
+    let manifests = || STAGES.iter().filter_map(|(stage, _)| run.manifests.get(*stage));
+    let finished = STAGES.iter().filter(|(stage, _)| run.manifests.contains_key(*stage));
     let finished: Vec<String> = finished.map(|(_, name)| name.to_lowercase()).collect();
     let listed = |values: BTreeSet<String>| values.into_iter().collect::<Vec<_>>().join(", ");
     RunLine {
@@ -100,35 +87,22 @@ fn run_line(run: &RunFiles) -> RunLine {
         } else {
             finished.join(", ")
         },
-        seeds: listed(
-            manifests()
-                .map(|manifest| manifest.seed.to_string())
-                .collect(),
-        ),
+        seeds: listed(manifests().map(|manifest| manifest.seed.to_string()).collect()),
         kernels: listed(
             manifests()
                 .filter(|manifest| !manifest.kernels.is_empty())
                 .map(|manifest| manifest.kernels.clone())
                 .collect(),
         ),
-        versions: listed(
-            manifests()
-                .map(|manifest| manifest.version.clone())
-                .collect(),
-        ),
+        versions: listed(manifests().map(|manifest| manifest.version.clone()).collect()),
     }
 }
 
 fn models(runs: &[RunFiles], series: &[Series]) -> Vec<String> {
     let scored = series.iter().map(|series| series.model.clone());
-    let written = runs
-        .iter()
-        .flat_map(|run| run.instructions.iter().flatten());
+    let written = runs.iter().flat_map(|run| run.instructions.iter().flatten());
     let written = written.map(|row| row.provenance.model.clone());
-    let names: BTreeSet<String> = scored
-        .chain(written)
-        .filter(|name| !name.is_empty())
-        .collect();
+    let names: BTreeSet<String> = scored.chain(written).filter(|name| !name.is_empty()).collect();
     names.into_iter().collect()
 }
 
@@ -163,10 +137,7 @@ fn tuned(run: &RunFiles) -> Option<String> {
         ),
         _ => String::new(),
     };
-    Some(format!(
-        "A LoRA adapter was tuned for {} steps{fell}.",
-        number::count(last)
-    ))
+    Some(format!("A LoRA adapter was tuned for {} steps{fell}.", number::count(last)))
 }
 
 /// A difference with the task and metric that it belongs to.
@@ -176,10 +147,7 @@ pub(super) type MainDifference<'t> = (&'t TaskScores<'t>, &'t MetricScores<'t>, 
 pub(super) fn main_differences<'t>(tasks: &'t [TaskScores<'t>]) -> Vec<MainDifference<'t>> {
     let of = |task: &'t TaskScores<'t>| {
         let metric = task.headline()?;
-        let found = metric
-            .differences
-            .iter()
-            .filter(|difference| difference.main);
+        let found = metric.differences.iter().filter(|difference| difference.main);
         Some(found.map(move |difference| (task, metric, difference)))
     };
     tasks.iter().filter_map(of).flatten().collect()
@@ -245,11 +213,7 @@ const MOST_NAMED: usize = 4;
 fn name_among(found: &MainDifference<'_>, all: &[MainDifference<'_>]) -> String {
     let title = &found.0.title;
     let peers = all.iter().filter(|other| other.0.title == *title).count();
-    if peers > 1 {
-        format!("{title} ({})", found.2.b)
-    } else {
-        title.clone()
-    }
+    if peers > 1 { format!("{title} ({})", found.2.b) } else { title.clone() }
 }
 
 /// `a`, `a and b`, `a, b and c`.

@@ -66,19 +66,14 @@ fn group(run: &RunFiles, answers: &Answers<'_>, several_runs: bool) -> Option<Gr
     let headline = headline(answers);
     let by_id = |(_, file): &(&Series, &PredictionFile)| -> BTreeMap<String, Value> {
         let rows = file.rows.iter();
-        rows.filter_map(|row| Some((id(row)?.to_owned(), row.clone())))
-            .collect()
+        rows.filter_map(|row| Some((id(row)?.to_owned(), row.clone()))).collect()
     };
     let by_series: Vec<BTreeMap<String, Value>> = answers.iter().map(by_id).collect();
     let shown = ids.iter().take(MOST_ITEMS);
-    let items: Vec<Value> = shown
-        .map(|id| item(id, &by_series, &questions, hidden, headline.as_deref()))
-        .collect();
+    let items: Vec<Value> =
+        shown.map(|id| item(id, &by_series, &questions, hidden, headline.as_deref())).collect();
     let noted = first.info.get("title").and_then(Value::as_str);
-    let mut title = task.map_or_else(
-        || noted.unwrap_or(&first.task).to_owned(),
-        |task| task.title,
-    );
+    let mut title = task.map_or_else(|| noted.unwrap_or(&first.task).to_owned(), |task| task.title);
     if several_runs {
         title = format!("{title} · {}", run.label);
     }
@@ -121,10 +116,7 @@ fn id(row: &Value) -> Option<&str> {
 fn questions(file: &PredictionFile) -> Vec<TaskItem> {
     let own = definition(&file.task).filter(Task::has_own_data);
     let read = own.and_then(|task| task.items(&ItemSources::default()).ok());
-    let used = file
-        .info
-        .get("inputs")
-        .and_then(|inputs| inputs.get("data")?.as_str());
+    let used = file.info.get("inputs").and_then(|inputs| inputs.get("data")?.as_str());
     let same = |items: &Items| {
         used.is_none_or(|hash| items.inputs.get("data").map(String::as_str) == Some(hash))
     };

@@ -35,24 +35,16 @@ pub(super) fn dataset_row(row: &Instruction, split: &str, run: &str) -> Value {
 pub(super) fn reject(row: &Value, stage: &str, run: &str, hidden: bool) -> Value {
     let text = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
     let provenance = |name: &str| {
-        let inner = row
-            .get("provenance")
-            .and_then(|provenance| provenance.get(name));
+        let inner = row.get("provenance").and_then(|provenance| provenance.get(name));
         inner.or_else(|| row.get(name))
     };
-    let restricted = provenance("restricted")
-        .and_then(Value::as_bool)
-        .unwrap_or(hidden);
+    let restricted = provenance("restricted").and_then(Value::as_bool).unwrap_or(hidden);
     let place = match (text("file"), row.get("line").and_then(Value::as_u64)) {
         ("", _) => String::new(),
         (file, Some(line)) => format!("{file}:{line}"),
         (file, None) => file.to_owned(),
     };
-    let name = if stage == "quarantine" {
-        "not readable".to_owned()
-    } else {
-        reason_name(row)
-    };
+    let name = if stage == "quarantine" { "not readable".to_owned() } else { reason_name(row) };
     let mut shown = json!({
         "id": text("id"),
         "stage": stage,
@@ -88,11 +80,7 @@ fn reason_text(row: &Value) -> String {
             });
             parts.collect::<Vec<_>>().join(", ")
         }
-        _ => row
-            .get("detail")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned(),
+        _ => row.get("detail").and_then(Value::as_str).unwrap_or_default().to_owned(),
     }
 }
 
@@ -109,27 +97,13 @@ mod tests {
                 String::new(),
                 "text".to_owned(),
                 None,
-                Provenance {
-                    restricted,
-                    ..Provenance::default()
-                },
+                Provenance { restricted, ..Provenance::default() },
             )
         };
-        assert_eq!(
-            dataset_row(&row(false), "train", "")["instruction"],
-            "secret"
-        );
-        assert!(
-            !dataset_row(&row(true), "train", "")
-                .to_string()
-                .contains("secret")
-        );
+        assert_eq!(dataset_row(&row(false), "train", "")["instruction"], "secret");
+        assert!(!dataset_row(&row(true), "train", "").to_string().contains("secret"));
         let rejected = json!(row(true));
-        assert!(
-            !reject(&rejected, "curation", "", false)
-                .to_string()
-                .contains("secret")
-        );
+        assert!(!reject(&rejected, "curation", "", false).to_string().contains("secret"));
         let unmarked = json!({"filter": "exact", "instruction": "secret"});
         let text = |hidden| reject(&unmarked, "generation", "", hidden).to_string();
         assert!(text(false).contains("secret") && !text(true).contains("secret"));

@@ -92,11 +92,7 @@ pub(super) fn tasks(tasks: &[TaskScores<'_>], series: &[Series]) -> Vec<TaskView
             title: task.title.clone(),
             description: task.description.clone(),
             terms: terms(task),
-            metrics: task
-                .metrics
-                .iter()
-                .map(|metric| metric_view(metric, series))
-                .collect(),
+            metrics: task.metrics.iter().map(|metric| metric_view(metric, series)).collect(),
             notes: notes(task, series),
         })
         .collect()
@@ -118,9 +114,7 @@ pub(super) fn terms(task: &TaskScores<'_>) -> String {
 }
 
 fn notes(task: &TaskScores<'_>, series: &[Series]) -> Vec<String> {
-    let rows = task
-        .headline()
-        .map_or(&[][..], |metric| metric.rows.as_slice());
+    let rows = task.headline().map_or(&[][..], |metric| metric.rows.as_slice());
     let mut notes = Vec::new();
     for (by, score) in rows {
         let mut parts = Vec::new();
@@ -171,15 +165,9 @@ fn metric_view(metric: &MetricScores<'_>, series: &[Series]) -> MetricView {
             .flatten()
             .map(|value| shown.shown(value))
     });
-    let baselines: Vec<f64> = metric
-        .baselines
-        .iter()
-        .map(|(_, value)| shown.shown(*value))
-        .collect();
-    let ends: Vec<f64> = values
-        .chain(baselines.iter().copied())
-        .chain([0.0])
-        .collect();
+    let baselines: Vec<f64> =
+        metric.baselines.iter().map(|(_, value)| shown.shown(*value)).collect();
+    let ends: Vec<f64> = values.chain(baselines.iter().copied()).chain([0.0]).collect();
     let axis = Axis::around(ends, 4);
     let rows = metric.rows.iter().filter_map(|(by, score)| {
         let value = score.value?;
@@ -197,17 +185,10 @@ fn metric_view(metric: &MetricScores<'_>, series: &[Series]) -> MetricView {
             drawing: interval::value(&axis, shown.shown(value), drawn, mark, &baselines),
         })
     });
-    let scale = difference_axis(
-        metric
-            .differences
-            .iter()
-            .map(|difference| (difference, shown)),
-    );
+    let scale = difference_axis(metric.differences.iter().map(|difference| (difference, shown)));
     MetricView {
         label: shown.label.clone(),
-        explanation: Metric::explanation(&metric.name)
-            .unwrap_or_default()
-            .to_owned(),
+        explanation: Metric::explanation(&metric.name).unwrap_or_default().to_owned(),
         rows: rows.collect(),
         ticks: labels(&axis, false),
         baselines: baseline_words(metric),
@@ -234,9 +215,7 @@ pub(super) fn difference_axis<'a>(
     differences: impl Iterator<Item = (&'a Difference, &'a Metric)>,
 ) -> Axis {
     let values = differences.flat_map(|(difference, metric)| {
-        let (low, high) = difference
-            .ends
-            .unwrap_or((difference.delta, difference.delta));
+        let (low, high) = difference.ends.unwrap_or((difference.delta, difference.delta));
         [difference.delta, low, high].map(|value| metric.shown(value))
     });
     Axis::symmetric(values, 6)
@@ -249,9 +228,7 @@ pub(super) fn line(
     axis: &Axis,
     of: String,
 ) -> DifferenceLine {
-    let ends = difference
-        .ends
-        .map(|(low, high)| (metric.shown(low), metric.shown(high)));
+    let ends = difference.ends.map(|(low, high)| (metric.shown(low), metric.shown(high)));
     let (mark, class) = match difference.reading {
         Reading::WithinNoise => (Mark::Noise, "noise"),
         Reading::Unknown => (Mark::Noise, "untested"),
@@ -313,10 +290,7 @@ mod tests {
         let metric = Metric::of("accuracy", 0.5);
         let axis = difference_axis([(&difference, &metric)].into_iter());
         let line = line(&difference, &metric, &axis, String::new());
-        assert_eq!(
-            (line.delta.as_str(), line.interval.as_str()),
-            ("+2.5", "−7.5 to +12.5")
-        );
+        assert_eq!((line.delta.as_str(), line.interval.as_str()), ("+2.5", "−7.5 to +12.5"));
         assert_eq!((line.reading, line.class), ("within noise", "noise"));
         assert_eq!(line.label, "Tuned minus base");
     }

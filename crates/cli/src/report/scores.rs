@@ -121,8 +121,7 @@ pub(crate) fn by_task<'a>(runs: &'a [RunFiles], series: &[Series]) -> Vec<TaskSc
         for metric in &mut task.metrics {
             settle(metric, runs, series, place);
         }
-        task.metrics
-            .sort_by_key(|metric| metric::rank(&metric.name));
+        task.metrics.sort_by_key(|metric| metric::rank(&metric.name));
     }
     tasks
 }
@@ -200,9 +199,7 @@ fn settle(
             }
         }
     }
-    metric
-        .differences
-        .sort_by_key(|difference| !difference.main);
+    metric.differences.sort_by_key(|difference| !difference.main);
 }
 
 fn difference(comparison: &Comparison, run: usize, series: &[Series]) -> Option<Difference> {
@@ -235,9 +232,7 @@ fn baselines(score: &Score) -> Vec<(String, f64)> {
         "" => "always the commonest answer".to_owned(),
         choice => format!("always {choice}"),
     };
-    let chance = score
-        .chance
-        .map(|value| ("guessing at random".to_owned(), value));
+    let chance = score.chance.map(|value| ("guessing at random".to_owned(), value));
     let majority = score.majority.map(|value| (majority, value));
     chance.into_iter().chain(majority).collect()
 }
@@ -249,11 +244,7 @@ fn title(files: &RunFiles, task: &str, known: Option<&Task>) -> String {
         .iter()
         .filter(|file| file.task == task)
         .find_map(|file| file.info.get("title")?.as_str());
-    known
-        .map(|task| task.title.as_str())
-        .or(noted)
-        .unwrap_or(task)
-        .to_owned()
+    known.map(|task| task.title.as_str()).or(noted).unwrap_or(task).to_owned()
 }
 
 /// The definition of a built-in task.

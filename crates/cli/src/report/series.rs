@@ -58,11 +58,7 @@ pub(crate) struct Series {
 
 impl Series {
     fn of(run: usize, score: &Score) -> Self {
-        let role = if score.adapter().is_some() {
-            Role::Tuned
-        } else {
-            Role::Base
-        };
+        let role = if score.adapter().is_some() { Role::Tuned } else { Role::Base };
         Self {
             run,
             model: score.model.clone(),
@@ -163,10 +159,7 @@ fn find_own_chat(series: &mut [Series]) {
 fn name(series: &mut [Series], runs: &[RunFiles]) {
     for position in 0..series.len() {
         let this = &series[position];
-        let peers: Vec<&Series> = series
-            .iter()
-            .filter(|other| other.role == this.role)
-            .collect();
+        let peers: Vec<&Series> = series.iter().filter(|other| other.role == this.role).collect();
         let several = |values: BTreeSet<&str>| values.len() > 1;
         let mut parts = vec![this.role.label().to_owned()];
         if several(peers.iter().map(|peer| peer.model.as_str()).collect()) {
@@ -224,15 +217,9 @@ mod tests {
             labels(std::slice::from_ref(&run)),
             ["Base", "Base, own chat template", "Tuned"]
         );
-        let chat_only = RunFiles {
-            scores: Some(vec![score(None, "chat")]),
-            ..RunFiles::default()
-        };
+        let chat_only = RunFiles { scores: Some(vec![score(None, "chat")]), ..RunFiles::default() };
         assert_eq!(labels(&[chat_only]), ["Base"]);
-        let named = |label: &str| RunFiles {
-            label: label.to_owned(),
-            ..run.clone()
-        };
+        let named = |label: &str| RunFiles { label: label.to_owned(), ..run.clone() };
         assert_eq!(labels(&[named("x"), named("y")])[5], "Tuned · y");
     }
 

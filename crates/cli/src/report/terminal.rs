@@ -38,11 +38,7 @@ fn text(tasks: &[TaskScores<'_>], series: &[Series], width: usize) -> String {
     out.push(String::new());
     let scale = "In brackets 95 % intervals over the items; a difference is paired, item by item.";
     out.extend(wrapped(scale, width, 0));
-    out.extend(wrapped(
-        &verdict(&main_differences(tasks), series, tasks),
-        width,
-        0,
-    ));
+    out.extend(wrapped(&verdict(&main_differences(tasks), series, tasks), width, 0));
     let mut text = out.join("\n");
     text.push('\n');
     text
@@ -58,10 +54,8 @@ fn spoken<'t, 'a>(task: &'t TaskScores<'a>) -> impl Iterator<Item = &'t MetricSc
 
 /// One line per metric, one column per model and one for the main difference; none when a task has several of those.
 fn wide(tasks: &[TaskScores<'_>], series: &[Series]) -> Option<Vec<String>> {
-    let with_difference = tasks
-        .iter()
-        .flat_map(spoken)
-        .any(|metric| metric.main_difference().is_some());
+    let with_difference =
+        tasks.iter().flat_map(spoken).any(|metric| metric.main_difference().is_some());
     let mut header = vec![String::new()];
     header.extend(series.iter().map(|series| series.label.clone()));
     header.extend(with_difference.then(|| "Tuned minus base".to_owned()));
@@ -69,22 +63,12 @@ fn wide(tasks: &[TaskScores<'_>], series: &[Series]) -> Option<Vec<String>> {
     for task in tasks {
         rows.push(vec![heading(task)]);
         for metric in spoken(task) {
-            if metric
-                .differences
-                .iter()
-                .filter(|difference| difference.main)
-                .count()
-                > 1
-            {
+            if metric.differences.iter().filter(|difference| difference.main).count() > 1 {
                 return None;
             }
             let mut row = vec![format!("  {}", metric.metric.label)];
             row.extend((0..series.len()).map(|by| value(metric, by).unwrap_or_default()));
-            row.extend(
-                metric
-                    .main_difference()
-                    .map(|difference| said(difference, metric)),
-            );
+            row.extend(metric.main_difference().map(|difference| said(difference, metric)));
             rows.push(row);
         }
         rows.extend(baselines(task).map(|line| vec![line]));
@@ -96,19 +80,14 @@ fn wide(tasks: &[TaskScores<'_>], series: &[Series]) -> Option<Vec<String>> {
 fn aligned(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width_of = |column: usize| {
-        let cells = rows
-            .iter()
-            .filter(|row| row.len() > 1)
-            .filter_map(|row| row.get(column));
+        let cells = rows.iter().filter(|row| row.len() > 1).filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width_of).collect();
     rows.iter()
         .map(|row| {
             let cells = row.iter().zip(&widths);
-            let line: String = cells
-                .map(|(cell, &width)| padded(cell, width + GAP))
-                .collect();
+            let line: String = cells.map(|(cell, &width)| padded(cell, width + GAP)).collect();
             line.trim_end().to_owned()
         })
         .collect()
@@ -134,19 +113,11 @@ fn stacked(tasks: &[TaskScores<'_>], series: &[Series], width: usize) -> Vec<Str
                 .filter_map(|(by, _)| Some((series[*by].label.clone(), value(metric, *by)?)))
                 .collect();
             block.extend(
-                metric
-                    .differences
-                    .iter()
-                    .filter(|difference| difference.main)
-                    .map(|difference| {
-                        (score_view::pair_label(difference), said(difference, metric))
-                    }),
+                metric.differences.iter().filter(|difference| difference.main).map(|difference| {
+                    (score_view::pair_label(difference), said(difference, metric))
+                }),
             );
-            let widest = block
-                .iter()
-                .map(|(label, _)| label.chars().count())
-                .max()
-                .unwrap_or(0);
+            let widest = block.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
             for (label, text) in block {
                 let line = format!("    {}{text}", padded(&label, widest + GAP));
                 if line.chars().count() <= width {
@@ -157,11 +128,7 @@ fn stacked(tasks: &[TaskScores<'_>], series: &[Series], width: usize) -> Vec<Str
                 }
             }
         }
-        lines.extend(
-            baselines(task)
-                .iter()
-                .flat_map(|line| wrapped(line.trim(), width, 2)),
-        );
+        lines.extend(baselines(task).iter().flat_map(|line| wrapped(line.trim(), width, 2)));
     }
     lines
 }
@@ -231,16 +198,8 @@ mod tests {
         let text = score_table(run.path(), 160).unwrap();
         let line = text.lines().find(|line| line.contains("Accuracy")).unwrap();
         assert!(line.contains("32.5 [17.5, 47.5]"), "{text}");
-        assert!(
-            line.contains("+2.5 [−7.5, +12.5] within noise (p = 1.00)"),
-            "{text}"
-        );
-        assert!(
-            text.lines()
-                .next()
-                .unwrap()
-                .contains("Base, own chat template")
-        );
+        assert!(line.contains("+2.5 [−7.5, +12.5] within noise (p = 1.00)"), "{text}");
+        assert!(text.lines().next().unwrap().contains("Base, own chat template"));
         assert!(text.contains("guessing at random 25.0"));
         assert!(!text.contains('\u{1b}'));
     }
@@ -259,9 +218,6 @@ mod tests {
     #[test]
     fn a_run_without_scores_says_so() {
         let run = RunFixture::new("terminal-empty");
-        assert_eq!(
-            score_table(run.path(), 80).unwrap(),
-            "There are no scores yet.\n"
-        );
+        assert_eq!(score_table(run.path(), 80).unwrap(), "There are no scores yet.\n");
     }
 }

@@ -71,11 +71,7 @@ fn row(instruction: &str, restricted: bool) -> Value {
 
 fn score(candidate: &str, task: &str, metric: &str, value: f64, chance: Option<f64>) -> Value {
     let adapter = (candidate == "tuned").then_some("train/adapter");
-    let template = if candidate == "base-chat" {
-        "chat"
-    } else {
-        "bioinstruct"
-    };
+    let template = if candidate == "base-chat" { "chat" } else { "bioinstruct" };
     let mut score = json!({
         "model": "smollm2", "adapter": adapter, "candidate": candidate, "template": template, "task": task,
         "profile": "default", "shots": 0, "metric": metric, "value": value, "n": 40, "ci_low": value - 0.15,
@@ -107,20 +103,14 @@ pub(super) fn full_run(name: &str) -> RunFixture {
         "prompt_tokens": 12345, "completion_tokens": 678
     });
     run.json("generate/manifest.json", &manifest("generate", &summary));
-    run.lines(
-        "generate/instructions.jsonl",
-        &[row("plain", false), row(HOSTILE, false)],
-    );
+    run.lines("generate/instructions.jsonl", &[row("plain", false), row(HOSTILE, false)]);
     let mut reject = row("rejected-one", false);
     reject["filter"] = json!("rouge-l");
     reject["reason"] = json!(HOSTILE);
     reject["evidence"] = json!({"nearest": "seed-001", "f": 0.83, "lcs": 5, "m": 6, "n": 6});
     run.lines("generate/rejected.jsonl", &[reject.clone(), reject.clone()]);
     run.json("dataset/manifest.json", &manifest("curate", &json!({})));
-    run.lines(
-        "dataset/train.jsonl",
-        &[row(HOSTILE, false), row("secret-row", true)],
-    );
+    run.lines("dataset/train.jsonl", &[row(HOSTILE, false), row("secret-row", true)]);
     run.lines("dataset/dev.jsonl", &[row("dev-row", false)]);
     run.lines("dataset/rejected.jsonl", &[reject]);
     run.json(
@@ -137,14 +127,8 @@ pub(super) fn full_run(name: &str) -> RunFixture {
         "train/manifest.json",
         &manifest("train", &json!({"tokens": 9000, "peak_rss_bytes": 2e9})),
     );
-    run.json(
-        "train/speed.json",
-        &json!({"tokens_per_second": 900.0, "peak_rss_bytes": 2e9}),
-    );
-    run.json(
-        "train/adapter/bioinstruct.json",
-        &json!({"restricted": true}),
-    );
+    run.json("train/speed.json", &json!({"tokens_per_second": 900.0, "peak_rss_bytes": 2e9}));
+    run.json("train/adapter/bioinstruct.json", &json!({"restricted": true}));
     run.lines(
         "train/metrics.jsonl",
         &[
@@ -161,18 +145,10 @@ pub(super) fn full_run(name: &str) -> RunFixture {
 fn evaluation(run: &RunFixture) {
     run.json("eval/manifest.json", &manifest("eval", &json!({})));
     let mut scores = Vec::new();
-    for (candidate, accuracy, f1) in [
-        ("base", 0.325, 0.2),
-        ("base-chat", 0.3, 0.25),
-        ("tuned", 0.35, 0.5),
-    ] {
-        scores.push(score(
-            candidate,
-            "demo_qa",
-            "accuracy",
-            accuracy,
-            Some(0.25),
-        ));
+    for (candidate, accuracy, f1) in
+        [("base", 0.325, 0.2), ("base-chat", 0.3, 0.25), ("tuned", 0.35, 0.5)]
+    {
+        scores.push(score(candidate, "demo_qa", "accuracy", accuracy, Some(0.25)));
         scores.push(score(candidate, "demo_ie", "span_f1", f1, None));
         scores.push(score(candidate, "demo_ie", "span_recall", f1, None));
         scores.push(score(candidate, "mednli", "accuracy", accuracy, None));
@@ -251,10 +227,7 @@ fn every_section_is_there_and_filled() {
     ] {
         assert!(page.contains(text), "`{text}` is missing");
     }
-    assert!(
-        !page.contains("class=\"absent\">This run"),
-        "a section is said to be absent"
-    );
+    assert!(!page.contains("class=\"absent\">This run"), "a section is said to be absent");
     assert!(!page.contains("Not readable"));
     let data = embedded(&page);
     assert_eq!(data["predictions"].as_array().unwrap().len(), 3);
@@ -267,12 +240,7 @@ fn every_section_is_there_and_filled() {
         .map(|series| series["label"].as_str().unwrap())
         .collect();
     assert_eq!(series, ["Base", "Tuned"]);
-    assert!(
-        qa["items"][0]["fields"][0][1]
-            .as_str()
-            .unwrap()
-            .contains("high altitude")
-    );
+    assert!(qa["items"][0]["fields"][0][1].as_str().unwrap().contains("high altitude"));
     assert_eq!(qa["items"][0]["answers"][1]["score"], 1.0);
     assert_eq!(data["rows"].as_array().unwrap().len(), 3);
     assert_eq!(data["rejects"].as_array().unwrap().len(), 3);
@@ -282,10 +250,7 @@ fn every_section_is_there_and_filled() {
 fn hostile_text_stays_text() {
     let page = full_run("hostile").page();
     assert!(!page.contains("<img"), "markup from the run came through");
-    assert!(
-        !page.contains("<!-- "),
-        "a comment from the run came through"
-    );
+    assert!(!page.contains("<!-- "), "a comment from the run came through");
     // Two scripts: the data and the page's own.
     assert_eq!(page.matches("<script").count(), 2);
     assert_eq!(page.matches("</script>").count(), 2);
@@ -322,10 +287,7 @@ fn what_must_not_be_shown_is_not_in_the_page() {
     assert_eq!(restricted["id"], "id-secret-row");
     assert!(restricted.get("instruction").is_none() && restricted.get("output").is_none());
     let group = &data["predictions"][2];
-    assert_eq!(
-        (&group["task"], &group["hidden"]),
-        (&json!("mednli"), &json!(true))
-    );
+    assert_eq!((&group["task"], &group["hidden"]), (&json!("mednli"), &json!(true)));
     assert_eq!(group["items"][0]["answers"][0]["score"], 1.0);
 }
 
@@ -362,10 +324,7 @@ fn an_empty_run_says_what_is_missing() {
 #[test]
 fn bad_files_become_notices() {
     let run = full_run("bad");
-    run.text(
-        "train/metrics.jsonl",
-        "{\"step\": 1, \"loss\": 2.0}\n{broken\n",
-    );
+    run.text("train/metrics.jsonl", "{\"step\": 1, \"loss\": 2.0}\n{broken\n");
     run.text("eval/comparisons.json", "[{\"task\": 7}]");
     run.text("dataset/stats.json", "not json");
     let page = run.page();
@@ -379,9 +338,7 @@ fn bad_files_become_notices() {
 #[test]
 fn long_lists_are_cut_and_said_to_be() {
     let run = full_run("long");
-    let rows: Vec<Value> = (0..501)
-        .map(|at| row(&format!("row {at}"), false))
-        .collect();
+    let rows: Vec<Value> = (0..501).map(|at| row(&format!("row {at}"), false)).collect();
     run.lines("dataset/train.jsonl", &rows);
     let page = run.page();
     assert!(page.contains("train rows: the first 500 of 501"));
@@ -392,12 +349,7 @@ fn long_lists_are_cut_and_said_to_be() {
 fn several_runs_stand_side_by_side() {
     let (first, second) = (full_run("first"), full_run("second"));
     let page = build(&[first.path().to_owned(), second.path().to_owned()], None).unwrap();
-    let label = second
-        .path()
-        .file_name()
-        .unwrap()
-        .to_string_lossy()
-        .into_owned();
+    let label = second.path().file_name().unwrap().to_string_lossy().into_owned();
     assert!(page.contains(&format!("Tuned · {label}")), "{label}");
     assert!(page.contains(&format!(
         "on Demo extraction (Tuned · {}) and Demo extraction (Tuned · {label})",

@@ -41,10 +41,7 @@ pub(super) struct TrainingView {
 
 /// Reads `train/metrics.jsonl`, `train/timing.jsonl` and the manifest's summary.
 pub(super) fn view(run: &RunFiles) -> TrainingView {
-    let mut view = TrainingView {
-        run: run.label.clone(),
-        ..TrainingView::default()
-    };
+    let mut view = TrainingView { run: run.label.clone(), ..TrainingView::default() };
     let steps = run.steps.as_deref().unwrap_or_default();
     if steps.is_empty() {
         "This run did not tune a model.".clone_into(&mut view.absent);
@@ -56,10 +53,7 @@ pub(super) fn view(run: &RunFiles) -> TrainingView {
     let x = Axis::around([0.0, last as f64], 8);
     view.sentence = sentence(&train, &dev, last);
     view.has_dev = !dev.is_empty();
-    view.dev = dev
-        .iter()
-        .map(|(step, loss)| (*step as u64, number::fixed(*loss, 4)))
-        .collect();
+    view.dev = dev.iter().map(|(step, loss)| (*step as u64, number::fixed(*loss, 4))).collect();
     (view.loss, view.smoothed_over) = loss_chart(&train, &dev, &x, &view.sentence);
     view.rate = small_chart(&points(steps, |row| row.lr), "Learning rate by step", &x);
     let norm = points(steps, |row| row.grad_norm);
@@ -69,20 +63,14 @@ pub(super) fn view(run: &RunFiles) -> TrainingView {
 }
 
 fn points(steps: &[StepRow], value: impl Fn(&StepRow) -> Option<f64>) -> Vec<(f64, f64)> {
-    let mut points: Vec<(f64, f64)> = steps
-        .iter()
-        .filter_map(|row| Some((row.step as f64, value(row)?)))
-        .collect();
+    let mut points: Vec<(f64, f64)> =
+        steps.iter().filter_map(|row| Some((row.step as f64, value(row)?))).collect();
     points.sort_by(|left, right| left.0.total_cmp(&right.0));
     points
 }
 
 fn curve(class: &'static str, points: Vec<(f64, f64)>, marked: bool) -> Curve {
-    Curve {
-        class,
-        points,
-        marked,
-    }
+    Curve { class, points, marked }
 }
 
 /// A low chart of one curve; nothing where there are no points.
@@ -163,43 +151,26 @@ fn facts(run: &RunFiles, steps: &[StepRow]) -> Vec<(String, String)> {
     let summary = run.manifests.get("train").map(|manifest| &manifest.summary);
     let number = |field: &str| summary.and_then(|summary| summary.get(field)?.as_f64());
     let sum = |value: fn(&StepRow) -> Option<f64>| -> Option<f64> {
-        steps
-            .iter()
-            .filter_map(value)
-            .reduce(|sum, value| sum + value)
+        steps.iter().filter_map(value).reduce(|sum, value| sum + value)
     };
     let whole = |value: f64| number::count(value.max(0.0) as u64);
     let tokens = number("tokens").or_else(|| sum(|row| row.tokens));
     let learned = number("label_tokens").or_else(|| sum(|row| row.label_tokens));
     add("Tokens read", tokens.map(whole));
     add("Tokens learned", learned.map(whole));
-    add(
-        "Trained parameters",
-        number("trained_parameters").map(whole),
-    );
+    add("Trained parameters", number("trained_parameters").map(whole));
     let epochs = steps
         .iter()
         .filter_map(|row| row.epoch)
-        .fold(None, |most: Option<f64>, epoch| {
-            Some(most.map_or(epoch, |most| most.max(epoch)))
-        });
-    add(
-        "Passes over the data",
-        epochs.map(|epochs| number::fixed(epochs, 2)),
-    );
+        .fold(None, |most: Option<f64>, epoch| Some(most.map_or(epoch, |most| most.max(epoch))));
+    add("Passes over the data", epochs.map(|epochs| number::fixed(epochs, 2)));
     let timing = run.timing.as_deref().unwrap_or_default();
     let seconds = total(timing, &["seconds", "step_seconds"]);
     add("Time in steps", seconds.map(number::duration));
-    let rate = tokens
-        .zip(seconds)
-        .map(|(tokens, seconds)| tokens / seconds.max(1e-9));
+    let rate = tokens.zip(seconds).map(|(tokens, seconds)| tokens / seconds.max(1e-9));
     let rate = number("tokens_per_second").or(rate);
     add("Tokens per second", rate.map(whole));
-    let measured = |field: &str| {
-        run.speed
-            .as_ref()
-            .and_then(|speed| speed.get(field)?.as_f64())
-    };
+    let measured = |field: &str| run.speed.as_ref().and_then(|speed| speed.get(field)?.as_f64());
     let peak = number("peak_rss_bytes")
         .or_else(|| measured("peak_rss_bytes"))
         .or_else(|| largest(timing, "peak_rss_bytes"));
@@ -210,23 +181,15 @@ fn facts(run: &RunFiles, steps: &[StepRow]) -> Vec<(String, String)> {
     let restricted = card.and_then(|card| card.get("restricted")?.as_bool());
     add(
         "Tuned on restricted text",
-        restricted.map(|restricted| {
-            if restricted {
-                "yes: so is the adapter"
-            } else {
-                "no"
-            }
-            .to_owned()
-        }),
+        restricted
+            .map(|restricted| if restricted { "yes: so is the adapter" } else { "no" }.to_owned()),
     );
     facts
 }
 
 fn total(rows: &[Value], fields: &[&str]) -> Option<f64> {
     let seconds = |row: &Value| fields.iter().find_map(|field| row.get(*field)?.as_f64());
-    rows.iter()
-        .filter_map(seconds)
-        .reduce(|sum, value| sum + value)
+    rows.iter().filter_map(seconds).reduce(|sum, value| sum + value)
 }
 
 fn largest(rows: &[Value], field: &str) -> Option<f64> {
@@ -239,13 +202,7 @@ mod tests {
     use super::*;
 
     fn step(step: u64, loss: Option<f64>, dev_loss: Option<f64>) -> StepRow {
-        StepRow {
-            step,
-            loss,
-            dev_loss,
-            tokens: loss.map(|_| 100.0),
-            ..StepRow::default()
-        }
+        StepRow { step, loss, dev_loss, tokens: loss.map(|_| 100.0), ..StepRow::default() }
     }
 
     #[test]
@@ -263,29 +220,19 @@ mod tests {
         };
         let view = view(&run);
         assert!(
-            view.sentence
-                .contains("from 3.000 at step 0 to 2.600 at step 2"),
+            view.sentence.contains("from 3.000 at step 0 to 2.600 at step 2"),
             "{}",
             view.sentence
         );
         assert_eq!(view.dev.len(), 2);
-        assert!(
-            view.facts
-                .contains(&("Tokens read".to_owned(), "200".to_owned()))
-        );
-        assert!(
-            view.facts
-                .contains(&("Tokens per second".to_owned(), "100".to_owned()))
-        );
+        assert!(view.facts.contains(&("Tokens read".to_owned(), "200".to_owned())));
+        assert!(view.facts.contains(&("Tokens per second".to_owned(), "100".to_owned())));
         assert!(view.rate.is_empty());
     }
 
     #[test]
     fn the_moving_mean_looks_back_only() {
         let points: Vec<(f64, f64)> = (0..4).map(|at| (f64::from(at), f64::from(at))).collect();
-        assert_eq!(
-            moving_mean(&points, 2),
-            [(0.0, 0.0), (1.0, 0.5), (2.0, 1.5), (3.0, 2.5)]
-        );
+        assert_eq!(moving_mean(&points, 2), [(0.0, 0.0), (1.0, 0.5), (2.0, 1.5), (3.0, 2.5)]);
     }
 }

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 
 use bioinstruct_core::NOT_FOR_PATIENT_CARE;
 use bioinstruct_core::model::{
-    ChatEvent, ChatModel, ChatReply, ChatRequest, Exchange, Message, ModelError, Prompt, Role, Sampling,
+    ChatEvent, ChatModel, ChatReply, ChatRequest, Exchange, Message, ModelError, Prompt, Role,
+    Sampling,
 };
 use bioinstruct_engine::local::LocalModel;
 use serde_json::json;
@@ -13,9 +14,9 @@ use serde_json::json;
 use crate::arguments::{Chat, Globals};
 use crate::config::{Config, Flags};
 use crate::console::Console;
+use crate::failure;
 use crate::model::{self, AdapterCard};
 use crate::verbs::generate::local_model;
-use crate::failure;
 
 pub(crate) fn run(verb: &Chat, globals: &Globals, console: &Console) -> anyhow::Result<()> {
     let mut flags = Flags::default();
@@ -27,9 +28,15 @@ pub(crate) fn run(verb: &Chat, globals: &Globals, console: &Console) -> anyhow::
     };
     let mut local = local_model(&verb.model, &config, globals.offline, console)?;
     if let Some(directory) = &verb.adapter {
-        if card.as_ref().is_some_and(|card| card.base != model::hexadecimal(&local.llama().weights_hash())) {
+        if card
+            .as_ref()
+            .is_some_and(|card| card.base != model::hexadecimal(&local.llama().weights_hash()))
+        {
             let message = format!("adapter {} was tuned on another base", directory.display());
-            return Err(failure::data(message, "name the base that it was tuned on with `--model`"));
+            return Err(failure::data(
+                message,
+                "name the base that it was tuned on with `--model`",
+            ));
         }
         local.add_adapter("tuned", directory)?;
     }
@@ -80,7 +87,12 @@ impl Talk<'_> {
         Ok(())
     }
 
-    fn ask(&self, local: &mut LocalModel, messages: Vec<Message>, console: &Console) -> anyhow::Result<ChatReply> {
+    fn ask(
+        &self,
+        local: &mut LocalModel,
+        messages: Vec<Message>,
+        console: &Console,
+    ) -> anyhow::Result<ChatReply> {
         let prompt = match (self.template, messages.last()) {
             ("chat", _) | (_, None) => Prompt::Messages(messages),
             (template, Some(last)) => Prompt::Instruction {
@@ -98,10 +110,20 @@ impl Talk<'_> {
             ..Sampling::default()
         };
         if let Err((field, reason)) = sampling.check() {
-            return Err(failure::usage(format!("{field}: {reason}"), "`bioinstruct chat --help` lists the flags"));
+            return Err(failure::usage(
+                format!("{field}: {reason}"),
+                "`bioinstruct chat --help` lists the flags",
+            ));
         }
         let adapter = self.verb.adapter.is_some().then(|| "tuned".to_owned());
-        let request = ChatRequest { id: "chat".to_owned(), prompt, sampling, stop: Vec::new(), schema: None, adapter };
+        let request = ChatRequest {
+            id: "chat".to_owned(),
+            prompt,
+            sampling,
+            stop: Vec::new(),
+            schema: None,
+            adapter,
+        };
         let mut once = Once { request: Some(request), reply: None, failure: None, console };
         local.run(&mut once)?;
         console.print("\n")?;

@@ -24,7 +24,10 @@ pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow
         path => read_seeds(Some(path.as_ref()))?,
     };
     let summary = stage(&run, &verb.files, &seeds, &config.curate, config.seed, console)?;
-    console.say(&format!("dataset: {}", run.root().join(bioinstruct_curate::stage::DIRECTORY).display()));
+    console.say(&format!(
+        "dataset: {}",
+        run.root().join(bioinstruct_curate::stage::DIRECTORY).display()
+    ));
     console.summary(&summary)
 }
 

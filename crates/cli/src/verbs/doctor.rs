@@ -25,7 +25,10 @@ pub(crate) fn run(globals: &Globals, console: &Console) -> anyhow::Result<()> {
         }
         let rate = gigaflops(path, &threads);
         let mark = if path == chosen { "  <- used" } else { "" };
-        console.print(&format!("kernels    {:<9} {rate:>6.0} GFLOP/s in 32-bit products{mark}\n", path.name()))?;
+        console.print(&format!(
+            "kernels    {:<9} {rate:>6.0} GFLOP/s in 32-bit products{mark}\n",
+            path.name()
+        ))?;
         kernels.push(json!({"path": path.name(), "gflops": rate}));
     }
     console.print(&format!("           {KERNELS_VARIABLE} forces one\n"))?;
@@ -34,12 +37,17 @@ pub(crate) fn run(globals: &Globals, console: &Console) -> anyhow::Result<()> {
         console.print(&format!("memory     {:.1} GB\n", bytes as f64 / 1e9))?;
     }
     let pip = python_pip();
-    let said = pip.as_deref().unwrap_or("python3 with pip is not there: models in wheels cannot be fetched");
+    let said = pip
+        .as_deref()
+        .unwrap_or("python3 with pip is not there: models in wheels cannot be fetched");
     console.print(&format!("pip        {said}\n"))?;
     let cached = model::cached(globals.offline)?;
     let names: Vec<&str> = cached.iter().map(|model| model.source.as_str()).collect();
     let listed = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    console.print(&format!("models     {listed} cached in {}\n", model::cache_directory()?.display()))?;
+    console.print(&format!(
+        "models     {listed} cached in {}\n",
+        model::cache_directory()?.display()
+    ))?;
     console.summary(&json!({
         "threads": threads.count(), "kernels": kernels, "used": chosen.name(), "memory_bytes": memory,
         "pip": pip, "cached": names,
@@ -73,5 +81,7 @@ fn python_pip() -> Option<String> {
     let output = Command::new("python3").args(["-m", "pip", "--version"]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let mut words = text.split_whitespace();
-    (output.status.success()).then(|| format!("{} {}", words.next().unwrap_or_default(), words.next().unwrap_or_default()))
+    (output.status.success()).then(|| {
+        format!("{} {}", words.next().unwrap_or_default(), words.next().unwrap_or_default())
+    })
 }

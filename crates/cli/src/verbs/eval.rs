@@ -64,7 +64,9 @@ pub(crate) fn run(verb: &Eval, globals: &Globals, console: &Console) -> anyhow::
     console.print(&report::terminal::score_table(run.root(), width())?)?;
     console.say(&format!("predictions and scores: {}", run.root().join("eval").display()));
     console.say(NOT_FOR_PATIENT_CARE);
-    console.summary(&json!({"scores": scores.rows, "comparisons": scores.comparisons, "run": run.root()}))
+    console.summary(
+        &json!({"scores": scores.rows, "comparisons": scores.comparisons, "run": run.root()}),
+    )
 }
 
 /// Reads the tasks before a model is loaded: a wrong name or path is told at once.
@@ -74,7 +76,8 @@ pub(crate) fn read_tasks(job: &Job<'_>) -> anyhow::Result<Vec<TaskInput>> {
     let training = training_texts(job.adapters)?;
     let eval = &job.config.eval;
     let path = |text: &'_ str| (!text.is_empty()).then(|| PathBuf::from(text));
-    let (ids, training_file, shots_file) = (path(&eval.ids), path(&eval.training), path(&eval.shots_file));
+    let (ids, training_file, shots_file) =
+        (path(&eval.ids), path(&eval.training), path(&eval.shots_file));
     let mut inputs = Vec::new();
     for name in job.tasks {
         let task = Task::load(name)?;
@@ -99,10 +102,12 @@ pub(crate) fn read_tasks(job: &Job<'_>) -> anyhow::Result<Vec<TaskInput>> {
 fn data_by_task(job: &Job<'_>) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let mut found = BTreeMap::new();
     for argument in job.data {
-        let named = argument.split_once('=').filter(|(task, _)| job.tasks.iter().any(|name| name == task));
+        let named =
+            argument.split_once('=').filter(|(task, _)| job.tasks.iter().any(|name| name == task));
         let (task, path) = named.unwrap_or(("", argument));
         if task.is_empty() && job.tasks.len() > 1 {
-            let message = format!("--data {argument}: which of the {} tasks does it serve?", job.tasks.len());
+            let message =
+                format!("--data {argument}: which of the {} tasks does it serve?", job.tasks.len());
             return Err(failure::usage(message, "write `--data TASK=PATH` once for each task"));
         }
         found.insert(task.to_owned(), PathBuf::from(path));
@@ -114,7 +119,9 @@ fn data_by_task(job: &Job<'_>) -> anyhow::Result<BTreeMap<String, PathBuf>> {
 fn training_texts(adapters: &[PathBuf]) -> anyhow::Result<Vec<String>> {
     let mut texts = Vec::new();
     for directory in adapters {
-        let Some(card) = AdapterCard::read(directory)? else { continue };
+        let Some(card) = AdapterCard::read(directory)? else {
+            continue;
+        };
         for path in card.data.iter().filter(|path| path.is_file()) {
             for located in read_rows(path)?.rows {
                 let row = located.row;
@@ -139,7 +146,8 @@ pub(crate) fn stage(
     let mut local = local_model(job.model, job.config, job.offline, console)?;
     let candidates = candidates(job, &mut local)?;
     let settings = EvaluationConfig { seed: job.config.seed, resamples: job.config.eval.resamples };
-    let total: usize = tasks.iter().map(|task| task.items.items.len()).sum::<usize>() * candidates.len();
+    let total: usize =
+        tasks.iter().map(|task| task.items.items.len()).sum::<usize>() * candidates.len();
     let mut told = Told { bar: console.bar("eval", total as u64, "answers"), before: 0, now: None };
     let scores = evaluate(&stage, &mut local, &candidates, &tasks, &settings, &mut |progress| {
         told.take(progress.task, progress.candidate, progress.done, progress.total);
@@ -182,7 +190,10 @@ fn finish(
 
 fn say_exclusions(input: &TaskInput, console: &Console) {
     for excluded in &input.items.excluded {
-        console.say(&format!("{}: item {} is not scored: {}", input.task.name, excluded.id, excluded.reason));
+        console.say(&format!(
+            "{}: item {} is not scored: {}",
+            input.task.name, excluded.id, excluded.reason
+        ));
     }
 }
 
@@ -198,7 +209,8 @@ fn candidates(job: &Job<'_>, local: &mut LocalModel) -> anyhow::Result<Vec<Candi
         local.add_adapter(&name, directory)?;
         adapters.push(Candidate { id: format!("{base}-{name}"), adapter: Some(name), template });
     }
-    let mut templates: Vec<String> = adapters.iter().map(|candidate| candidate.template.clone()).collect();
+    let mut templates: Vec<String> =
+        adapters.iter().map(|candidate| candidate.template.clone()).collect();
     templates.extend(job.template.map(str::to_owned));
     if templates.is_empty() {
         templates.push("bioinstruct".to_owned());
@@ -209,7 +221,11 @@ fn candidates(job: &Job<'_>, local: &mut LocalModel) -> anyhow::Result<Vec<Candi
     let mut found: Vec<Candidate> = Vec::new();
     for template in templates {
         if found.iter().all(|candidate| candidate.template != template) {
-            let id = if found.is_empty() { base.clone() } else { format!("{base}-{}", model::short_name(&template)) };
+            let id = if found.is_empty() {
+                base.clone()
+            } else {
+                format!("{base}-{}", model::short_name(&template))
+            };
             found.push(Candidate { id, adapter: None, template });
         }
     }
@@ -217,12 +233,18 @@ fn candidates(job: &Job<'_>, local: &mut LocalModel) -> anyhow::Result<Vec<Candi
     Ok(found)
 }
 
-fn refuse_other_base(card: Option<&AdapterCard>, directory: &Path, local: &LocalModel) -> anyhow::Result<()> {
+fn refuse_other_base(
+    card: Option<&AdapterCard>,
+    directory: &Path,
+    local: &LocalModel,
+) -> anyhow::Result<()> {
     match card {
-        Some(card) if card.base != model::hexadecimal(&local.llama().weights_hash()) => Err(failure::data(
-            format!("adapter {} was tuned on another base", directory.display()),
-            "name the base that it was tuned on with `--model`",
-        )),
+        Some(card) if card.base != model::hexadecimal(&local.llama().weights_hash()) => {
+            Err(failure::data(
+                format!("adapter {} was tuned on another base", directory.display()),
+                "name the base that it was tuned on with `--model`",
+            ))
+        }
         _ => Ok(()),
     }
 }

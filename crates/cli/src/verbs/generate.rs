@@ -28,7 +28,12 @@ pub(crate) fn run(verb: &Generate, globals: &Globals, console: &Console) -> anyh
     let mut model: Box<dyn ChatModel> = match (&verb.model, &verb.base_url) {
         (Some(source), None) => Box::new(local_model(source, &config, globals.offline, console)?),
         (None, Some(url)) => Box::new(server(verb, url, globals.offline)?),
-        _ => return Err(failure::usage("no model is named".to_owned(), "give --model SOURCE, or --base-url URL and --model-name NAME")),
+        _ => {
+            return Err(failure::usage(
+                "no model is named".to_owned(),
+                "give --model SOURCE, or --base-url URL and --model-name NAME",
+            ));
+        }
     };
     let run = open_run(globals, "generate")?;
     let summary = stage(&run, model.as_mut(), &seeds, &config, verb.model.is_some(), console)?;
@@ -66,7 +71,10 @@ pub(crate) fn local_model(
 
 fn server(verb: &Generate, url: &str, offline: bool) -> anyhow::Result<OpenAiClient> {
     let mut config = OpenAiConfig::new(url, verb.model_name.as_deref().unwrap_or_default());
-    config.api_key = std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty()).map(|key| Secret::new(&key));
+    config.api_key = std::env::var("OPENAI_API_KEY")
+        .ok()
+        .filter(|key| !key.is_empty())
+        .map(|key| Secret::new(&key));
     config.concurrency = verb.concurrency.max(1);
     config.allow_remote.clone_from(&verb.allow_remote);
     config.offline = offline;
@@ -82,17 +90,22 @@ pub(crate) fn stage(
     local: bool,
     console: &Console,
 ) -> anyhow::Result<Summary> {
-    let job = Job { seeds, config: &config.generate, curate: &config.curate, seed: config.seed, local };
+    let job =
+        Job { seeds, config: &config.generate, curate: &config.curate, seed: config.seed, local };
     let bar = console.bar("generate", config.generate.count as u64, "rows");
     let summary = generate(run, model, &job, &mut |progress| {
         let tally = &progress.tally;
         let rejected: usize = tally.rejected.values().sum();
-        let remark = format!("{} replies, {} drafts, {rejected} rejected", progress.replied, tally.drafts);
+        let remark =
+            format!("{} replies, {} drafts, {rejected} rejected", progress.replied, tally.drafts);
         bar.update(tally.accepted as u64, remark);
     })?;
     let state = if summary.was_finished { "already done: " } else { "" };
     let tally = &summary.tally;
-    bar.finish(&format!("{state}{} rows accepted of {} drafts in {} replies", tally.accepted, tally.drafts, tally.requests));
+    bar.finish(&format!(
+        "{state}{} rows accepted of {} drafts in {} replies",
+        tally.accepted, tally.drafts, tally.requests
+    ));
     if let Some(reason) = &summary.stopped {
         console.say(&format!("warning: stopped before {} rows: {reason}", summary.wanted));
     }

@@ -13,7 +13,9 @@ pub(crate) fn run(verb: &Models, globals: &Globals, console: &Console) -> anyhow
         Some(ModelsAction::Fetch { source }) => {
             let resolved = model::resolve(source, globals.offline, console)?;
             console.print(&format!("{}\n", resolved.path.display()))?;
-            console.summary(&json!({"source": source, "path": resolved.path, "sha256": resolved.sha256}))
+            console.summary(
+                &json!({"source": source, "path": resolved.path, "sha256": resolved.sha256}),
+            )
         }
         Some(ModelsAction::Verify) => verify(globals, console),
     }
@@ -49,5 +51,6 @@ fn verify(globals: &Globals, console: &Console) -> anyhow::Result<()> {
         model.verify()?;
         console.print(&format!("{}: every file has its recorded hash\n", model.source))?;
     }
-    console.summary(&json!({"verified": cached.iter().map(|model| &model.source).collect::<Vec<_>>()}))
+    console
+        .summary(&json!({"verified": cached.iter().map(|model| &model.source).collect::<Vec<_>>()}))
 }

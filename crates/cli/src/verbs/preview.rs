@@ -45,7 +45,10 @@ fn page(example: &Example, tokenizer: &Tokenizer, colour: bool) -> String {
     let mut text = format!("row {}: {} tokens, {learned} learned\n", example.id, example.ids.len());
     let mut at = 0;
     while at < example.ids.len() {
-        let same = example.learned[at..].iter().take_while(|learned| **learned == example.learned[at]).count();
+        let same = example.learned[at..]
+            .iter()
+            .take_while(|learned| **learned == example.learned[at])
+            .count();
         let part = tokenizer.decode(&example.ids[at..at + same], false);
         if example.learned[at] {
             text += &format!("{open}{part}{close}");

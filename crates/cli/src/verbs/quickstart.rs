@@ -12,8 +12,8 @@ use crate::arguments::{Globals, Quickstart};
 use crate::config::{Config, Flags};
 use crate::console::{Console, duration};
 use crate::interrupt::Interrupt;
-use crate::verbs::{curate, eval, generate, train};
 use crate::report;
+use crate::verbs::{curate, eval, generate, train};
 
 /// Small settings, under whatever the user sets.
 const PRESET: &str = include_str!("../../../../configs/quickstart.toml");
@@ -28,14 +28,24 @@ pub(crate) fn run(verb: &Quickstart, globals: &Globals, console: &Console) -> an
     let run = RunDirectory::open(&root)?;
     let interrupt = Interrupt::install()?;
     let seeds = generate::read_seeds(None)?;
-    console.say(&format!("quickstart in {} (stop it at any time; the same command goes on)", root.display()));
+    console.say(&format!(
+        "quickstart in {} (stop it at any time; the same command goes on)",
+        root.display()
+    ));
 
     let rows = {
         let mut model = generate::local_model(&verb.model, &config, globals.offline, console)?;
         let summary = generate::stage(&run, &mut model, &seeds, &config, true, console)?;
         summary.tally.accepted
     };
-    curate::stage(&run, &[root.join("generate/instructions.jsonl")], &seeds, &config.curate, config.seed, console)?;
+    curate::stage(
+        &run,
+        &[root.join("generate/instructions.jsonl")],
+        &seeds,
+        &config.curate,
+        config.seed,
+        console,
+    )?;
     let data = [root.join("dataset/train.jsonl"), write_seed_rows(&root, &seeds)?];
     let job = train::Job {
         model: &verb.model,
@@ -61,7 +71,13 @@ pub(crate) fn run(verb: &Quickstart, globals: &Globals, console: &Console) -> an
     report::write(std::slice::from_ref(&root), &page)?;
 
     console.print(&format!("\n{}", report::terminal::score_table(&root, eval::width())?))?;
-    console.say(&closing(&root, &trained.adapter, &verb.model, rows, begin.elapsed().as_secs_f64()));
+    console.say(&closing(
+        &root,
+        &trained.adapter,
+        &verb.model,
+        rows,
+        begin.elapsed().as_secs_f64(),
+    ));
     console.summary(&json!({"run": root, "report": page, "rows": rows, "train": trained, "seconds": begin.elapsed().as_secs_f64()}))
 }
 

@@ -16,7 +16,10 @@ pub(crate) fn run(verb: &Status, console: &Console) -> anyhow::Result<()> {
     let root = &verb.run_directory;
     if !root.is_dir() {
         let message = format!("{} is not a run directory", root.display());
-        return Err(failure::data(message, "run directories are under `runs/` unless `--run` said otherwise"));
+        return Err(failure::data(
+            message,
+            "run directories are under `runs/` unless `--run` said otherwise",
+        ));
     }
     let mut stages = Vec::new();
     for name in STAGES {
@@ -66,7 +69,9 @@ fn prediction_files(directory: &Path) -> anyhow::Result<usize> {
         let path = entry?.path();
         if path.is_dir() {
             for file in fs_err::read_dir(&path)? {
-                count += usize::from(file?.path().extension().is_some_and(|extension| extension == "jsonl"));
+                count += usize::from(
+                    file?.path().extension().is_some_and(|extension| extension == "jsonl"),
+                );
             }
         }
     }
@@ -74,7 +79,9 @@ fn prediction_files(directory: &Path) -> anyhow::Result<usize> {
 }
 
 fn text(detail: &Value) -> String {
-    let Value::Object(fields) = detail else { return String::new() };
+    let Value::Object(fields) = detail else {
+        return String::new();
+    };
     let parts: Vec<String> = fields.iter().map(|(key, value)| format!("{key} {value}")).collect();
     format!(": {}", parts.join(", "))
 }

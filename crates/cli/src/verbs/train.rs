@@ -23,9 +23,9 @@ use serde_json::{Value, json};
 use crate::arguments::{Globals, Train};
 use crate::config::{Config, Flags, open_run};
 use crate::console::{Bar, Console};
+use crate::failure;
 use crate::interrupt::Interrupt;
 use crate::model::{self, AdapterCard};
-use crate::failure;
 
 /// Files of the stage that a manifest names.
 const OUTPUTS: [&str; 5] = [
@@ -121,8 +121,12 @@ pub(crate) fn stage(
         return summary_of(&stage, &found.summary);
     }
     stage.publish("dev.jsonl", |out| jsonl::write(out, &dev))?;
-    let options =
-        LocalOptions { precision: config.precision()?, threads: config.threads, training: true, ..LocalOptions::default() };
+    let options = LocalOptions {
+        precision: config.precision()?,
+        threads: config.threads,
+        training: true,
+        ..LocalOptions::default()
+    };
     let local = LocalModel::load(&resolved.path, options)?.with_name(&model::short_name(job.model));
     let tokenize = |rows: &[Instruction]| {
         let context = local.llama().context_length();
@@ -162,7 +166,10 @@ fn read_data(job: &Job<'_>) -> anyhow::Result<(Vec<Instruction>, Vec<Instruction
         rows.extend(read_rows(path)?.complete()?);
     }
     if rows.is_empty() {
-        return Err(failure::data("there is no row in the data".to_owned(), "give instruction rows with --data FILE"));
+        return Err(failure::data(
+            "there is no row in the data".to_owned(),
+            "give instruction rows with --data FILE",
+        ));
     }
     if let Some(path) = job.dev {
         return Ok((rows, read_rows(path)?.complete()?));
@@ -172,10 +179,19 @@ fn read_data(job: &Job<'_>) -> anyhow::Result<(Vec<Instruction>, Vec<Instruction
     Ok((chosen(&parted.train), chosen(&parted.dev)))
 }
 
-fn manifest(job: &Job<'_>, rows: &[Instruction], dev: &[Instruction], path: &Path) -> anyhow::Result<Manifest> {
+fn manifest(
+    job: &Job<'_>,
+    rows: &[Instruction],
+    dev: &[Instruction],
+    path: &Path,
+) -> anyhow::Result<Manifest> {
     let hash = |rows: &[Instruction]| ContentHash::of_json(&json!(rows)).to_string();
     let template = InstructionTemplate::load(&job.config.train.template)?;
-    let base = if path.is_file() { ContentHash::of_file(path)?.to_string() } else { path.display().to_string() };
+    let base = if path.is_file() {
+        ContentHash::of_file(path)?.to_string()
+    } else {
+        path.display().to_string()
+    };
     let inputs = BTreeMap::from([
         ("rows".to_owned(), hash(rows)),
         ("dev rows".to_owned(), hash(dev)),
@@ -201,11 +217,13 @@ fn fingerprint(manifest: &Manifest, local: &LocalModel) -> BTreeMap<String, Stri
 }
 
 fn say_overlong(learned: &Examples, watched: &Examples, console: &Console) {
-    let overlong: Vec<&(String, usize)> = learned.overlong.iter().chain(&watched.overlong).collect();
+    let overlong: Vec<&(String, usize)> =
+        learned.overlong.iter().chain(&watched.overlong).collect();
     if overlong.is_empty() {
         return;
     }
-    let some: Vec<String> = overlong.iter().take(5).map(|(id, tokens)| format!("{id} ({tokens} tokens)")).collect();
+    let some: Vec<String> =
+        overlong.iter().take(5).map(|(id, tokens)| format!("{id} ({tokens} tokens)")).collect();
     let more = if overlong.len() > some.len() { ", …" } else { "" };
     console.say(&format!(
         "warning: {} rows are longer than the cutoff and left out: {}{more}",
@@ -315,7 +333,8 @@ impl<'a> Told<'a> {
         match record {
             Record::Step(step) => {
                 // A smooth value is easier to read than each step's own.
-                self.loss = if self.loss.is_nan() { step.loss } else { 0.9 * self.loss + 0.1 * step.loss };
+                self.loss =
+                    if self.loss.is_nan() { step.loss } else { 0.9 * self.loss + 0.1 * step.loss };
                 let dev = self.dev.last().map_or(String::new(), |loss| format!("  dev {loss:.3}"));
                 bar.update(step.step as u64, format!("loss {:.3}{dev}", self.loss));
             }

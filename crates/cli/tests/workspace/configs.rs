@@ -38,19 +38,12 @@ fn every_section_has_meaning() {
 fn the_papers_settings_are_the_papers() {
     let file = FILES[0];
     let generate: GenerateConfig = section(file, "generate");
-    let seen = (
-        generate.count,
-        generate.exemplars_per_request,
-        generate.tasks_per_reply(),
-    );
+    let seen = (generate.count, generate.exemplars_per_request, generate.tasks_per_reply());
     assert_eq!(seen, (25_005, 3, 17));
     let rules = section::<CurateConfig>(file, "curate").rules().expect(file);
     let default = CurateConfig::default().rules().expect("the default");
     assert_eq!(rules, default, "the paper's dialect is the default");
-    assert_eq!(
-        section::<TrainConfig>(file, "train").template,
-        "bioinstruct"
-    );
+    assert_eq!(section::<TrainConfig>(file, "train").template, "bioinstruct");
 }
 
 /// Run with the whole file, so that its top level and `[eval]` are read too. The seeds pass the filters of both files.
@@ -71,11 +64,7 @@ fn the_command_takes_the_files() {
         let printed = String::from_utf8(output.stdout).expect("text");
         let last = printed.lines().last().expect("a summary");
         let summary: serde_json::Value = serde_json::from_str(last).expect("JSON");
-        assert_eq!(
-            (&summary["read"], &summary["kept"]),
-            (&80.into(), &80.into()),
-            "{file}"
-        );
+        assert_eq!((&summary["read"], &summary["kept"]), (&80.into(), &80.into()), "{file}");
         fs_err::remove_dir_all(&run).expect("cleaned");
     }
 }

@@ -18,12 +18,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("curate", &["core", "text", "data"]),
     ("generate", &["core", "text", "ledger", "curate"]),
     ("eval", &["core", "text", "data", "ledger"]),
-    (
-        "cli",
-        &[
-            "core", "text", "data", "ledger", "llm", "engine", "curate", "generate", "eval",
-        ],
-    ),
+    ("cli", &["core", "text", "data", "ledger", "llm", "engine", "curate", "generate", "eval"]),
 ];
 
 /// Crates that only one of ours may use, tests aside: each stands for a matter that has one owner.
@@ -108,10 +103,7 @@ fn our_crates_depend_in_one_direction() {
     for (name, dependencies) in &packages {
         for (dependency, _) in dependencies {
             if let Some(ours) = dependency.strip_prefix("bioinstruct-") {
-                assert!(
-                    allowed[name.as_str()].contains(&ours),
-                    "{name} must not use {ours}"
-                );
+                assert!(allowed[name.as_str()].contains(&ours), "{name} must not use {ours}");
             }
         }
     }
@@ -122,9 +114,7 @@ fn heavy_crates_have_one_owner() {
     let packages = our_packages();
     for (dependency, owner) in OWNED {
         let users = packages.iter().filter(|(_, dependencies)| {
-            dependencies
-                .iter()
-                .any(|(name, for_tests)| name == dependency && !for_tests)
+            dependencies.iter().any(|(name, for_tests)| name == dependency && !for_tests)
         });
         let users: Vec<&str> = users.map(|(name, _)| name.as_str()).collect();
         assert_eq!(users, [owner], "{dependency}");
@@ -134,10 +124,8 @@ fn heavy_crates_have_one_owner() {
 #[test]
 fn every_package_comes_from_the_registry() {
     let lock = fs_err::read_to_string(repository().join("Cargo.lock")).expect("Cargo.lock");
-    let sources: BTreeSet<&str> = lock
-        .lines()
-        .filter_map(|line| line.strip_prefix("source = "))
-        .collect();
+    let sources: BTreeSet<&str> =
+        lock.lines().filter_map(|line| line.strip_prefix("source = ")).collect();
     assert_eq!(
         sources.into_iter().collect::<Vec<_>>(),
         ["\"registry+https://github.com/rust-lang/crates.io-index\""]
@@ -154,11 +142,7 @@ fn every_licence_is_allowed() {
     assert!(packages.len() > 100, "{} packages", packages.len());
     for package in packages {
         let expression = package["license"].as_str().unwrap_or_default();
-        assert!(
-            allows(expression),
-            "{} comes under `{expression}`",
-            package["name"]
-        );
+        assert!(allows(expression), "{} comes under `{expression}`", package["name"]);
     }
 }
 

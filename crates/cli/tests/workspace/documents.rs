@@ -29,10 +29,7 @@ fn verbs() -> BTreeSet<String> {
     // A description that runs on begins further to the right.
     let names = list.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     let names = names.filter_map(|line| line.split_whitespace().next());
-    let names: BTreeSet<String> = names
-        .filter(|name| *name != "help")
-        .map(str::to_owned)
-        .collect();
+    let names: BTreeSet<String> = names.filter(|name| *name != "help").map(str::to_owned).collect();
     assert!(names.contains("train"), "{help}");
     names
 }
@@ -45,9 +42,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn paths_exist() {
-    let folders = [
-        ".ci/", ".config/", "bench/", "configs/", "crates/", "seeds/", "tests/",
-    ];
+    let folders = [".ci/", ".config/", "bench/", "configs/", "crates/", "seeds/", "tests/"];
     for name in DOCUMENTS {
         let text = document(name);
         let paths =
@@ -56,10 +51,7 @@ fn paths_exist() {
         let paths = paths.filter(|path| !path.contains("NAME") && !path.contains(['*', ' ']));
         let mut count = 0;
         for path in paths {
-            assert!(
-                repository().join(path).exists(),
-                "{name}: {path} is not there"
-            );
+            assert!(repository().join(path).exists(), "{name}: {path} is not there");
             count += 1;
         }
         assert!(count > 0, "{name} names no path");
@@ -73,10 +65,7 @@ fn links_lead_somewhere() {
         for (at, _) in text.match_indices("](") {
             let target = text[at + 2..].split(')').next().unwrap_or_default();
             let is_file = !target.starts_with('#') && !target.contains("://");
-            assert!(
-                !is_file || repository().join(target).exists(),
-                "{name}: {target}"
-            );
+            assert!(!is_file || repository().join(target).exists(), "{name}: {target}");
         }
     }
 }
@@ -92,12 +81,7 @@ fn the_table_of_verbs_is_complete() {
 
 /// Commands of the fenced blocks, with lines that end in a backslash joined.
 fn commands(text: &str) -> Vec<String> {
-    let fenced = text
-        .split("\n```")
-        .skip(1)
-        .step_by(2)
-        .collect::<Vec<_>>()
-        .join("\n");
+    let fenced = text.split("\n```").skip(1).step_by(2).collect::<Vec<_>>().join("\n");
     let joined = fenced.replace("\\\n", " ");
     joined.lines().map(str::trim).map(str::to_owned).collect()
 }
@@ -114,22 +98,13 @@ fn commands_have_the_flags_they_are_shown_with() {
             let words: Vec<&str> = arguments.split_whitespace().collect();
             let verb = words[0];
             assert!(verbs.contains(verb), "{name}: {command}");
-            let help = helps
-                .entry(verb.to_owned())
-                .or_insert_with(|| help(&[verb]));
+            let help = helps.entry(verb.to_owned()).or_insert_with(|| help(&[verb]));
             for flag in words.iter().filter(|word| word.starts_with("--")) {
                 let known =
                     help.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-');
-                assert!(
-                    known.clone().any(|word| word == *flag),
-                    "{name}: {verb} has no {flag}"
-                );
+                assert!(known.clone().any(|word| word == *flag), "{name}: {verb} has no {flag}");
             }
         }
     }
-    assert!(
-        helps.len() >= 6,
-        "the documents show {:?} only",
-        helps.keys()
-    );
+    assert!(helps.len() >= 6, "the documents show {:?} only", helps.keys());
 }

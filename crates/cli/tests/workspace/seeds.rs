@@ -36,15 +36,9 @@ fn every_seed_is_complete() {
         for text in [&seed.instruction, &seed.input, &seed.output, &seed.note] {
             assert_eq!(text.trim(), text, "{id}");
         }
-        assert!(
-            ["easy", "medium", "hard"].contains(&seed.difficulty.as_str()),
-            "{id}"
-        );
+        assert!(["easy", "medium", "hard"].contains(&seed.difficulty.as_str()), "{id}");
         let years = seed.source.split(|letter: char| !letter.is_ascii_digit());
-        assert!(
-            years.filter(|year| year.len() == 4).count() >= 1,
-            "{id}: a source has a year"
-        );
+        assert!(years.filter(|year| year.len() == 4).count() >= 1, "{id}: a source has a year");
         assert_eq!((seed.licence.as_str(), seed.restricted), ("CC0-1.0", false));
         assert_eq!(seed.reviewed_by, "", "{id}: no clinician has seen it");
     }

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::repository;
 
 /// Folders with files of ours; what lies at the top level is looked at too.
-const FOLDERS: [&str; 7] = [
-    ".ci", ".config", "bench", "configs", "crates", "seeds", "tests",
-];
+const FOLDERS: [&str; 7] = [".ci", ".config", "bench", "configs", "crates", "seeds", "tests"];
 
 /// Where `unsafe` may stand: instructions of a processor, disjoint parts of one slice, and memory maps.
 const UNSAFE: [&str; 3] = [
@@ -20,10 +18,7 @@ const UNSAFE: [&str; 3] = [
 fn our_files() -> Vec<(String, String)> {
     let root = repository();
     let mut folders: Vec<PathBuf> = FOLDERS.map(|folder| root.join(folder)).into();
-    let mut paths: Vec<PathBuf> = list(&root)
-        .into_iter()
-        .filter(|path| path.is_file())
-        .collect();
+    let mut paths: Vec<PathBuf> = list(&root).into_iter().filter(|path| path.is_file()).collect();
     while let Some(folder) = folders.pop() {
         for path in list(&folder) {
             if path.is_dir() {
@@ -50,9 +45,7 @@ fn list(folder: &Path) -> Vec<PathBuf> {
     };
     let entries = entries.map(|entry| entry.expect("a directory entry").path());
     // Python leaves its caches beside the scripts that it runs.
-    entries
-        .filter(|path| !path.ends_with("__pycache__"))
-        .collect()
+    entries.filter(|path| !path.ends_with("__pycache__")).collect()
 }
 
 fn has_ending(name: &str, endings: &[&str]) -> bool {
@@ -82,10 +75,8 @@ fn a_module_says_what_it_is() {
         name.starts_with("crates/") && has_ending(name, &["rs"]) && !text.starts_with("//! ")
     });
     // A module's own `tests.rs` is described by the module.
-    let names: Vec<String> = silent
-        .map(|(name, _)| name)
-        .filter(|name| !name.ends_with("/tests.rs"))
-        .collect();
+    let names: Vec<String> =
+        silent.map(|(name, _)| name).filter(|name| !name.ends_with("/tests.rs")).collect();
     assert!(names.is_empty(), "these do not open with `//!`: {names:?}");
 }
 
@@ -104,10 +95,7 @@ fn unsafe_code_is_where_it_belongs() {
         found += 1;
         let allowed = UNSAFE.iter().any(|place| name.starts_with(place));
         assert!(allowed, "{name} holds unsafe code");
-        assert!(
-            text.contains("SAFETY: "),
-            "{name} does not say why it is sound"
-        );
+        assert!(text.contains("SAFETY: "), "{name} does not say why it is sound");
     }
     assert!(found > 0, "nothing was looked at");
 }
@@ -117,14 +105,7 @@ fn unsafe_code_is_where_it_belongs() {
 fn no_machine_shows() {
     // Put together here, so that this file does not hold them itself.
     let roots = ["work", "root", "home", "tmp", "Users"].map(|folder| format!("/{folder}/"));
-    let hosts = [
-        "index.crates",
-        "static.crates",
-        "pypi",
-        "pythonhosted",
-        "artifactory",
-        "jfrog",
-    ];
+    let hosts = ["index.crates", "static.crates", "pypi", "pythonhosted", "artifactory", "jfrog"];
     let hosts = hosts.map(|host| format!("{host}."));
     for (name, text) in our_files() {
         for (number, line) in text.lines().enumerate() {
@@ -155,26 +136,15 @@ fn one_remote_host_is_named_in_code() {
         if !is_program || !has_ending(&name, &["rs", "html", "js", "css", "jinja"]) {
             continue;
         }
-        let code = text
-            .split("#[cfg(test)]\nmod tests {")
-            .next()
-            .unwrap_or_default();
-        let lines = code
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("//"));
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
         for line in lines {
             for (at, scheme) in line.match_indices("://") {
                 let rest = &line[at + scheme.len()..];
                 let in_a_host =
                     |letter: char| letter.is_ascii_alphanumeric() || ".-".contains(letter);
-                let host = rest
-                    .split(|letter| !in_a_host(letter))
-                    .next()
-                    .unwrap_or_default();
-                assert!(
-                    !host.contains('.') || known.contains(&host),
-                    "{name} names {host}"
-                );
+                let host = rest.split(|letter| !in_a_host(letter)).next().unwrap_or_default();
+                assert!(!host.contains('.') || known.contains(&host), "{name} names {host}");
             }
         }
     }

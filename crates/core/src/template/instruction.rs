@@ -37,10 +37,7 @@ impl InstructionTemplate {
             "chat" => Form::Chat,
             path => Form::Jinja(read_file(path)?),
         };
-        Ok(Self {
-            name: name.to_owned(),
-            form,
-        })
+        Ok(Self { name: name.to_owned(), form })
     }
 
     /// The name it was loaded by.
@@ -69,9 +66,9 @@ impl InstructionTemplate {
         chat: Option<&ChatTemplate>,
     ) -> Result<Rendered, TemplateError> {
         match &self.form {
-            Form::Chat => chat
-                .ok_or(TemplateError::NoChatTemplate)?
-                .prompt(&[user_turn(instruction, input)]),
+            Form::Chat => {
+                chat.ok_or(TemplateError::NoChatTemplate)?.prompt(&[user_turn(instruction, input)])
+            }
             Form::Jinja(source) => {
                 let none = Vec::new();
                 let control = chat.map_or(&none, |chat| &chat.control_tokens);
@@ -100,9 +97,7 @@ impl InstructionTemplate {
         }
         let mut rendered = self.prompt(instruction, input, chat)?;
         rendered.push_text(output, true);
-        rendered
-            .segments
-            .push(Segment::EndOfSequence { learned: true });
+        rendered.segments.push(Segment::EndOfSequence { learned: true });
         Ok(rendered)
     }
 }
@@ -119,17 +114,12 @@ fn user_turn(instruction: &str, input: &str) -> Message {
 fn read_file(name: &str) -> Result<String, TemplateError> {
     let path = Path::new(name);
     if !path.is_file() {
-        return Err(TemplateError::Unknown {
-            name: name.to_owned(),
-        });
+        return Err(TemplateError::Unknown { name: name.to_owned() });
     }
     let source = fs_err::read_to_string(path)?;
     for field in ["instruction", "input"] {
         if !source.contains(field) {
-            return Err(TemplateError::MissingField {
-                path: path.to_owned(),
-                field,
-            });
+            return Err(TemplateError::MissingField { path: path.to_owned(), field });
         }
     }
     Ok(source)
@@ -142,10 +132,7 @@ mod tests {
     #[test]
     fn the_paper_prompt_with_and_without_input() {
         let template = InstructionTemplate::load("bioinstruct").unwrap();
-        let with = template
-            .prompt("Name the drug.", "Takes aspirin.", None)
-            .unwrap()
-            .text();
+        let with = template.prompt("Name the drug.", "Takes aspirin.", None).unwrap().text();
         assert_eq!(
             with,
             "Below is an instruction that describes a task, paired with an input that provides further context. \
@@ -168,10 +155,7 @@ mod tests {
         assert_eq!(
             rendered.segments[1..],
             [
-                Segment::Text {
-                    text: "yes".to_owned(),
-                    learned: true
-                },
+                Segment::Text { text: "yes".to_owned(), learned: true },
                 Segment::EndOfSequence { learned: true }
             ]
         );
@@ -180,18 +164,12 @@ mod tests {
     #[test]
     fn jinja_in_a_field_is_text() {
         let template = InstructionTemplate::load("bioinstruct").unwrap();
-        let text = template
-            .prompt("Explain {{ x }} and {% if %}", "", None)
-            .unwrap()
-            .text();
+        let text = template.prompt("Explain {{ x }} and {% if %}", "", None).unwrap().text();
         assert!(text.contains("Explain {{ x }} and {% if %}"));
     }
 
     #[test]
     fn unknown_names_are_refused() {
-        assert!(matches!(
-            InstructionTemplate::load("alpca"),
-            Err(TemplateError::Unknown { .. })
-        ));
+        assert!(matches!(InstructionTemplate::load("alpca"), Err(TemplateError::Unknown { .. })));
     }
 }

@@ -21,37 +21,25 @@ pub fn render(
     context: impl Serialize,
     html: bool,
 ) -> Result<String, TemplateError> {
-    let failed = |error: &Error| TemplateError::Render {
-        name: name.to_owned(),
-        reason: message(error),
-    };
+    let failed =
+        |error: &Error| TemplateError::Render { name: name.to_owned(), reason: message(error) };
     let mut environment = environment(html).map_err(|error| failed(&error))?;
-    environment
-        .add_template("template", source)
-        .map_err(|error| failed(&error))?;
-    let template = environment
-        .get_template("template")
-        .map_err(|error| failed(&error))?;
+    environment.add_template("template", source).map_err(|error| failed(&error))?;
+    let template = environment.get_template("template").map_err(|error| failed(&error))?;
     let mut out = Limited { bytes: Vec::new() };
     template
         .render_captured_to(Value::from(minijinja::value::Serde(context)), &mut out)
         .map_err(|error| failed(&error))?;
-    String::from_utf8(out.bytes).map_err(|error| TemplateError::Render {
-        name: name.to_owned(),
-        reason: error.to_string(),
-    })
+    String::from_utf8(out.bytes)
+        .map_err(|error| TemplateError::Render { name: name.to_owned(), reason: error.to_string() })
 }
 
 /// The variables that a template expects to be given: what a caller compares with what it has, before the first rendering.
 pub fn variables(name: &str, source: &str) -> Result<BTreeSet<String>, TemplateError> {
-    let failed = |error: &Error| TemplateError::Render {
-        name: name.to_owned(),
-        reason: message(error),
-    };
+    let failed =
+        |error: &Error| TemplateError::Render { name: name.to_owned(), reason: message(error) };
     let environment = environment(false).map_err(|error| failed(&error))?;
-    let template = environment
-        .template_from_str(source)
-        .map_err(|error| failed(&error))?;
+    let template = environment.template_from_str(source).map_err(|error| failed(&error))?;
     let globals: BTreeSet<&str> = environment.globals().map(|(name, _)| name).collect();
     Ok(template
         .undeclared_variables(false)
@@ -76,13 +64,7 @@ pub(super) fn render_fields<C: Serialize>(
     let whole = render(name, source, context(&owned), false)?;
     // An empty field stays empty, since templates ask whether a field is there.
     let placeholders: Vec<String> = (0..fields.len())
-        .map(|at| {
-            if fields[at].is_empty() {
-                String::new()
-            } else {
-                placeholder(at)
-            }
-        })
+        .map(|at| if fields[at].is_empty() { String::new() } else { placeholder(at) })
         .collect();
     let marked = render(name, source, context(&placeholders), false)?;
     for values in [&owned, &trimmed] {
@@ -91,9 +73,7 @@ pub(super) fn render_fields<C: Serialize>(
             return Ok(rendered);
         }
     }
-    Err(TemplateError::RewritesContent {
-        name: name.to_owned(),
-    })
+    Err(TemplateError::RewritesContent { name: name.to_owned() })
 }
 
 /// Private-use characters around a number: no template's own text holds them.
@@ -107,11 +87,7 @@ fn split_at_placeholders(marked: &str, values: &[String], control_tokens: &[Stri
     while let Some(open) = rest.find('\u{F8F0}') {
         let after = &rest[open + '\u{F8F0}'.len_utf8()..];
         let field = after.split_once('\u{F8F1}').and_then(|(number, tail)| {
-            number
-                .parse::<usize>()
-                .ok()
-                .and_then(|at| values.get(at))
-                .map(|value| (value, tail))
+            number.parse::<usize>().ok().and_then(|at| values.get(at)).map(|value| (value, tail))
         });
         let Some((value, tail)) = field else { break };
         rendered.push_template(&rest[..open], control_tokens);
@@ -133,13 +109,11 @@ fn environment(html: bool) -> Result<Environment<'static>, Error> {
         .build()?;
     environment.set_syntax(syntax);
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-    environment.set_auto_escape_callback(move |_| {
-        if html {
-            AutoEscape::Html
-        } else {
-            AutoEscape::None
-        }
-    });
+    environment.set_auto_escape_callback(
+        move |_| {
+            if html { AutoEscape::Html } else { AutoEscape::None }
+        },
+    );
     environment.set_fuel(Some(FUEL));
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_function("raise_exception", |text: String| -> Result<String, Error> {
@@ -197,10 +171,7 @@ mod tests {
     #[test]
     fn html_is_escaped_only_when_asked() {
         let context = json!({"name": "<b>"});
-        assert_eq!(
-            render("a", "{{ name }}", &context, true).unwrap(),
-            "&lt;b&gt;"
-        );
+        assert_eq!(render("a", "{{ name }}", &context, true).unwrap(), "&lt;b&gt;");
         assert_eq!(render("a", "{{ name }}", &context, false).unwrap(), "<b>");
     }
 }

@@ -74,14 +74,10 @@ impl Rendered {
             return;
         }
         match self.segments.last_mut() {
-            Some(Segment::Text {
-                text: before,
-                learned: same,
-            }) if *same == learned => before.push_str(text),
-            _ => self.segments.push(Segment::Text {
-                text: text.to_owned(),
-                learned,
-            }),
+            Some(Segment::Text { text: before, learned: same }) if *same == learned => {
+                before.push_str(text)
+            }
+            _ => self.segments.push(Segment::Text { text: text.to_owned(), learned }),
         }
     }
 
@@ -89,10 +85,7 @@ impl Rendered {
     pub fn push_template(&mut self, mut text: &str, control_tokens: &[String]) {
         while let Some((at, token)) = first_control(text, control_tokens) {
             self.push_text(&text[..at], false);
-            self.segments.push(Segment::Control {
-                token: token.to_owned(),
-                learned: false,
-            });
+            self.segments.push(Segment::Control { token: token.to_owned(), learned: false });
             text = &text[at + token.len()..];
         }
         self.push_text(text, false);

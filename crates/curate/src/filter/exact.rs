@@ -15,10 +15,7 @@ struct Exact {
 
 #[expect(clippy::unnecessary_wraps, reason = "the registry's signature")]
 pub(super) fn build(_: &Rules, seeds: &[SeedTask]) -> Result<Box<dyn Filter>, CurateError> {
-    let seen = seeds
-        .iter()
-        .map(|seed| (Instruction::from(seed).id, seed.id.clone()))
-        .collect();
+    let seen = seeds.iter().map(|seed| (Instruction::from(seed).id, seed.id.clone())).collect();
     Ok(Box::new(Exact { seen }))
 }
 
@@ -29,10 +26,7 @@ impl Filter for Exact {
         if let Some(nearest) = self.seen.get(&id) {
             return Some(Objection {
                 reason: "the same row stands before it".to_owned(),
-                evidence: Some(Evidence {
-                    nearest: nearest.clone(),
-                    similarity: None,
-                }),
+                evidence: Some(Evidence { nearest: nearest.clone(), similarity: None }),
             });
         }
         self.seen.insert(id, row.id.clone());

@@ -19,11 +19,7 @@ struct Keyword {
 #[expect(clippy::unnecessary_wraps, reason = "the registry's signature")]
 pub(super) fn build(rules: &Rules, _: &[SeedTask]) -> Result<Box<dyn Filter>, CurateError> {
     Ok(Box::new(Keyword {
-        words: rules
-            .keywords
-            .iter()
-            .map(|word| fold_keyword(word.trim()))
-            .collect(),
+        words: rules.keywords.iter().map(|word| fold_keyword(word.trim())).collect(),
         looks_at_beginning: matches!(rules.dialect, Dialect::Alpaca | Dialect::SelfInstruct),
     }))
 }
@@ -32,9 +28,7 @@ impl Filter for Keyword {
     fn admit(&mut self, row: &Instruction) -> Option<Objection> {
         let folded = fold_keyword(&row.instruction);
         if let Some(word) = self.words.iter().find(|word| holds_word(&folded, word)) {
-            return Some(Objection::because(format!(
-                "the instruction holds `{word}`"
-            )));
+            return Some(Objection::because(format!("the instruction holds `{word}`")));
         }
         if !self.looks_at_beginning {
             return None;
@@ -73,10 +67,7 @@ mod tests {
         assert!(holds_word("image-based", "image"));
         assert!(holds_word("go to the ward", "go to"));
         for text in ["imagery", "telegraph", "graph_1", "paragraph 2", "imaging"] {
-            assert!(
-                !holds_word(text, "image") && !holds_word(text, "graph"),
-                "{text}"
-            );
+            assert!(!holds_word(text, "image") && !holds_word(text, "graph"), "{text}");
         }
         assert!(holds_word("paragraph, graph", "graph"));
     }

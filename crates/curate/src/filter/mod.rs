@@ -50,10 +50,7 @@ pub struct Objection {
 
 impl Objection {
     fn because(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            evidence: None,
-        }
+        Self { reason: reason.into(), evidence: None }
     }
 }
 
@@ -92,11 +89,7 @@ pub const ALL: [Entry; 6] = [
         about: "the same instruction, input and output as a row before it or a seed",
         build: exact::build,
     },
-    Entry {
-        name: "empty-output",
-        about: "nothing to learn from",
-        build: empty_output::build,
-    },
+    Entry { name: "empty-output", about: "nothing to learn from", build: empty_output::build },
     Entry {
         name: "length",
         about: "the instruction has too few or too many words",
@@ -123,9 +116,7 @@ pub const ALL: [Entry; 6] = [
 pub(crate) fn build_all(rules: &Rules, seeds: &[SeedTask]) -> Result<Vec<Named>, CurateError> {
     let entry = |name: &&'static str| ALL.iter().find(|entry| entry.name == *name);
     let wanted = rules.filters.iter().filter_map(entry);
-    wanted
-        .map(|entry| Ok((entry.name, (entry.build)(rules, seeds)?)))
-        .collect()
+    wanted.map(|entry| Ok((entry.name, (entry.build)(rules, seeds)?))).collect()
 }
 
 #[cfg(test)]
@@ -135,12 +126,7 @@ mod tests {
 
     #[test]
     fn dialects_name_filters_that_exist() {
-        let dialects = [
-            Dialect::Paper,
-            Dialect::Alpaca,
-            Dialect::SelfInstruct,
-            Dialect::Alpacare,
-        ];
+        let dialects = [Dialect::Paper, Dialect::Alpaca, Dialect::SelfInstruct, Dialect::Alpacare];
         for name in dialects.into_iter().flat_map(Dialect::filters) {
             assert!(ALL.iter().any(|entry| entry.name == *name), "{name}");
         }

@@ -16,9 +16,7 @@ struct OutputRepeatsInput {
 
 #[expect(clippy::unnecessary_wraps, reason = "the registry's signature")]
 pub(super) fn build(rules: &Rules, _: &[SeedTask]) -> Result<Box<dyn Filter>, CurateError> {
-    Ok(Box::new(OutputRepeatsInput {
-        self_instruct: rules.dialect == Dialect::SelfInstruct,
-    }))
+    Ok(Box::new(OutputRepeatsInput { self_instruct: rules.dialect == Dialect::SelfInstruct }))
 }
 
 impl Filter for OutputRepeatsInput {

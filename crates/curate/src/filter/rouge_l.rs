@@ -28,10 +28,7 @@ struct AgainstAll {
 pub(super) fn build(rules: &Rules, seeds: &[SeedTask]) -> Result<Box<dyn Filter>, CurateError> {
     let mut pool = empty_pool(rules.novelty)?;
     if rules.dialect == Dialect::Alpacare {
-        return Ok(Box::new(AgainstAll {
-            rule: rules.novelty,
-            key: rules.key,
-        }));
+        return Ok(Box::new(AgainstAll { rule: rules.novelty, key: rules.key }));
     }
     for seed in seeds {
         pool.add_pool(&key_text(rules.key, &seed.instruction, &seed.input));
@@ -45,10 +42,8 @@ pub(super) fn build(rules: &Rules, seeds: &[SeedTask]) -> Result<Box<dyn Filter>
 }
 
 fn empty_pool(rule: NoveltyRule) -> Result<NoveltyFilter, CurateError> {
-    NoveltyFilter::new(rule).map_err(|error| CurateError::Setting {
-        key: "rouge_threshold",
-        reason: error.to_string(),
-    })
+    NoveltyFilter::new(rule)
+        .map_err(|error| CurateError::Setting { key: "rouge_threshold", reason: error.to_string() })
 }
 
 fn key_text<'a>(key: NoveltyKey, instruction: &'a str, input: &str) -> Cow<'a, str> {
@@ -97,22 +92,15 @@ fn objection(rule: NoveltyRule, nearest: &str, evidence: &novelty::Evidence) -> 
 
 impl Filter for RougeL {
     fn admit(&mut self, row: &Instruction) -> Option<Objection> {
-        let verdict = self
-            .pool
-            .admit(&key_text(self.key, &row.instruction, &row.input));
+        let verdict = self.pool.admit(&key_text(self.key, &row.instruction, &row.input));
         self.settle(row, verdict)
     }
 
     fn admit_all(&mut self, rows: &[&Instruction]) -> Vec<Option<Objection>> {
-        let texts: Vec<Cow<'_, str>> = rows
-            .iter()
-            .map(|row| key_text(self.key, &row.instruction, &row.input))
-            .collect();
+        let texts: Vec<Cow<'_, str>> =
+            rows.iter().map(|row| key_text(self.key, &row.instruction, &row.input)).collect();
         let verdicts = self.pool.admit_all(&texts);
-        rows.iter()
-            .zip(verdicts)
-            .map(|(row, verdict)| self.settle(row, verdict))
-            .collect()
+        rows.iter().zip(verdicts).map(|(row, verdict)| self.settle(row, verdict)).collect()
     }
 }
 
@@ -123,10 +111,8 @@ impl Filter for AgainstAll {
     }
 
     fn admit_all(&mut self, rows: &[&Instruction]) -> Vec<Option<Objection>> {
-        let texts: Vec<Cow<'_, str>> = rows
-            .iter()
-            .map(|row| key_text(self.key, &row.instruction, &row.input))
-            .collect();
+        let texts: Vec<Cow<'_, str>> =
+            rows.iter().map(|row| key_text(self.key, &row.instruction, &row.input)).collect();
         let last = rows.len().saturating_sub(1);
         let earlier = against_earlier(self.rule, texts.iter());
         let later = against_earlier(self.rule, texts.iter().rev());

@@ -15,22 +15,14 @@ pub(super) fn row(value: Value, source: &str) -> Result<Instruction, BadField> {
     let output = text(&mut object, "output")?.ok_or_else(|| missing("output"))?;
     // The published sets know other categories; those are as good as none.
     let category = text(&mut object, "category")?.and_then(|name| {
-        Category::ALL
-            .into_iter()
-            .find(|category| category.name().eq_ignore_ascii_case(name.trim()))
+        Category::ALL.into_iter().find(|category| category.name().eq_ignore_ascii_case(name.trim()))
     });
     let provenance = match object.remove("provenance") {
         None | Some(Value::Null) => outer_provenance(&mut object, source)?,
         Some(value) => serde_json::from_value(value)
             .map_err(|error| (Some("provenance"), format!("is not understood: {error}")))?,
     };
-    Ok(Instruction::new(
-        instruction,
-        input,
-        output,
-        category,
-        provenance,
-    ))
+    Ok(Instruction::new(instruction, input, output, category, provenance))
 }
 
 /// What seed tasks and foreign rows say of themselves beside their text.

@@ -139,10 +139,7 @@ impl Diagnose for RowsError {
 pub fn read_rows(path: &Path) -> Result<ReadRows, RowsError> {
     let mut reader = BufReader::with_capacity(1 << 16, fs_err::File::open(path)?);
     if let Some(found) = not_text(reader.fill_buf()?) {
-        return Err(RowsError::NotText {
-            path: path.to_owned(),
-            found,
-        });
+        return Err(RowsError::NotText { path: path.to_owned(), found });
     }
     read_rows_from(reader, &path.display().to_string()).map_err(RowsError::Io)
 }
@@ -150,19 +147,14 @@ pub fn read_rows(path: &Path) -> Result<ReadRows, RowsError> {
 /// Reads all rows of a text; `file` is its name in locations and in the provenance of rows that bring none.
 pub fn read_rows_from(reader: impl BufRead, file: &str) -> std::io::Result<ReadRows> {
     let mut found = ReadRows::default();
-    let source = Path::new(file).file_name().map_or_else(
-        || file.to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    );
+    let source = Path::new(file)
+        .file_name()
+        .map_or_else(|| file.to_owned(), |name| name.to_string_lossy().into_owned());
     let mut pieces = Pieces::new(reader)?;
     while let Some(piece) = pieces.next_piece()? {
         let start = piece.line;
         match row_of(piece, &source) {
-            Ok(row) => found.rows.push(LocatedRow {
-                row,
-                file: file.to_owned(),
-                line: start,
-            }),
+            Ok(row) => found.rows.push(LocatedRow { row, file: file.to_owned(), line: start }),
             Err((line, field, reason)) => found.quarantined.push(Quarantined {
                 file: file.to_owned(),
                 line,

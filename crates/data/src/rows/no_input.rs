@@ -56,26 +56,11 @@ mod tests {
 
     #[test]
     fn spellings_of_the_published_rows() {
-        for input in [
-            "",
-            "N/A",
-            "None",
-            "Not applicable",
-            "No input needed",
-            "n/a.",
-            "(none)",
-        ] {
+        for input in ["", "N/A", "None", "Not applicable", "No input needed", "n/a.", "(none)"] {
             assert!(says_no_input(input), "{input}");
         }
-        for input in [
-            "Aspirin",
-            "NaCl",
-            "no",
-            "no input device",
-            "nonea",
-            "n",
-            "Process: osmosis",
-        ] {
+        for input in ["Aspirin", "NaCl", "no", "no input device", "nonea", "n", "Process: osmosis"]
+        {
             assert!(!says_no_input(input), "{input}");
         }
         assert_eq!(input_or_empty("None"), "");

@@ -37,11 +37,7 @@ enum Place {
 
 impl<R: BufRead> Pieces<R> {
     pub(super) fn new(reader: R) -> io::Result<Self> {
-        let mut pieces = Self {
-            reader,
-            line: 1,
-            place: Place::Lines,
-        };
+        let mut pieces = Self { reader, line: 1, place: Place::Lines };
         pieces.skip_byte_order_mark()?;
         if pieces.skip_space()? == Some(b'[') {
             pieces.bump()?;
@@ -57,9 +53,7 @@ impl<R: BufRead> Pieces<R> {
         }
         let Some(byte) = self.skip_space()? else {
             self.place = Place::Lines;
-            return Ok(Some(
-                self.bad("the array has no end: the file seems to be cut off"),
-            ));
+            return Ok(Some(self.bad("the array has no end: the file seems to be cut off")));
         };
         match (byte, self.place) {
             (b']', place) => {
@@ -96,10 +90,7 @@ impl<R: BufRead> Pieces<R> {
     }
 
     fn bad(&self, reason: &str) -> Piece {
-        Piece {
-            line: self.line,
-            content: Err(reason.to_owned()),
-        }
+        Piece { line: self.line, content: Err(reason.to_owned()) }
     }
 
     /// The next line that is not blank, without its end.

@@ -17,11 +17,8 @@ fn summary(found: &ReadRows) -> (Vec<(usize, &str)>, Vec<(usize, Option<&str>, &
     let rows = found.rows.iter();
     let quarantined = found.quarantined.iter();
     (
-        rows.map(|located| (located.line, located.row.instruction.as_str()))
-            .collect(),
-        quarantined
-            .map(|bad| (bad.line, bad.field.as_deref(), bad.reason.as_str()))
-            .collect(),
+        rows.map(|located| (located.line, located.row.instruction.as_str())).collect(),
+        quarantined.map(|bad| (bad.line, bad.field.as_deref(), bad.reason.as_str())).collect(),
     )
 }
 
@@ -50,11 +47,7 @@ fn lines_with_all_their_traps() {
     assert_eq!(rows, [(1, "first"), (4, "last wins"), (14, "big number")]);
     let expected: Vec<(usize, Option<&str>, &str)> = vec![
         (5, None, "is an array, not an object"),
-        (
-            6,
-            None,
-            "is not JSON: EOF while parsing a string (column 19)",
-        ),
+        (6, None, "is not JSON: EOF while parsing a string (column 19)"),
         (7, None, "is not UTF-8 after 20 bytes of the row"),
         (8, Some("output"), "is missing"),
         (9, Some("instruction"), "is a number, not a string"),
@@ -103,13 +96,11 @@ fn an_array_and_where_its_rows_stand() {
     ];
     let actual: Vec<_> = quarantined
         .iter()
-        .map(|&(line, field, reason)| {
-            if reason.contains("control") {
-                expected[1]
-            } else {
-                (line, field, reason)
-            }
-        })
+        .map(
+            |&(line, field, reason)| {
+                if reason.contains("control") { expected[1] } else { (line, field, reason) }
+            },
+        )
         .collect();
     assert_eq!(actual, expected);
 }
@@ -146,15 +137,8 @@ fn what_rows_say_of_themselves() {
     assert_eq!(first.provenance, expected);
     assert_eq!(first.id, Instruction::content_id("i", "", "o"));
     let second = &found.rows[1].row;
-    assert_eq!(
-        (second.category, second.provenance.request_id.as_str()),
-        (None, "r")
-    );
-    let fields: Vec<_> = found
-        .quarantined
-        .iter()
-        .map(|bad| bad.field.as_deref())
-        .collect();
+    assert_eq!((second.category, second.provenance.request_id.as_str()), (None, "r"));
+    let fields: Vec<_> = found.quarantined.iter().map(|bad| bad.field.as_deref()).collect();
     assert_eq!(fields, [Some("restricted"), Some("provenance")]);
 }
 
@@ -179,11 +163,7 @@ fn depth_is_limited() {
         "[".repeat(10_000),
         "]".repeat(10_000)
     );
-    assert!(
-        read(line.as_bytes()).quarantined[0]
-            .reason
-            .contains("recursion")
-    );
+    assert!(read(line.as_bytes()).quarantined[0].reason.contains("recursion"));
 }
 
 #[test]
@@ -192,19 +172,12 @@ fn files_that_are_no_text_and_strict_readers() {
     let path = directory.path().join("rows.jsonl.gz");
     fs_err::write(&path, b"\x1f\x8b\x08rest").unwrap();
     let error = read_rows(&path).unwrap_err();
-    assert!(
-        error.to_string().contains("is gzip, not JSON text"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("is gzip, not JSON text"), "{error}");
     assert_eq!(error.kind(), FailureKind::Data);
 
     let path = directory.path().join("rows.jsonl");
     fs_err::write(&path, "{\"instruction\":\"i\",\"output\":\"o\"}\n{\n[\n").unwrap();
-    let error = read_rows(&path)
-        .unwrap()
-        .complete()
-        .unwrap_err()
-        .to_string();
+    let error = read_rows(&path).unwrap().complete().unwrap_err().to_string();
     assert!(error.contains("rows.jsonl:2: is not JSON"), "{error}");
     assert!(error.ends_with("(and 1 more bad rows)"), "{error}");
     let missing = read_rows(&directory.path().join("none")).unwrap_err();
@@ -222,11 +195,7 @@ fn the_published_sample_reads_whole() {
     let found = read_rows(&path).unwrap();
     assert_eq!((found.rows.len(), found.quarantined.len()), (112, 0));
     assert_eq!((found.rows[0].line, found.rows[1].line), (2, 7));
-    let without = found
-        .rows
-        .iter()
-        .filter(|located| says_no_input(&located.row.input))
-        .count();
+    let without = found.rows.iter().filter(|located| says_no_input(&located.row.input)).count();
     assert_eq!(without, 14);
 }
 

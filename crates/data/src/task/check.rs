@@ -32,11 +32,7 @@ fn check_metrics(task: &Task) -> Result<(), String> {
     if task.metrics.is_empty() {
         return Err("`metrics`: name at least one".to_owned());
     }
-    match task
-        .metrics
-        .iter()
-        .find(|metric| metric.kind() != task.kind)
-    {
+    match task.metrics.iter().find(|metric| metric.kind() != task.kind) {
         Some(metric) => Err(format!(
             "`metrics`: `{}` measures {}, and this task is {}",
             metric.name(),
@@ -57,10 +53,7 @@ fn check_answer(task: &Task) -> Result<(), String> {
     if fits {
         Ok(())
     } else {
-        Err(format!(
-            "`answer.form`: not for a task of kind {}",
-            task.kind.name()
-        ))
+        Err(format!("`answer.form`: not for a task of kind {}", task.kind.name()))
     }
 }
 
@@ -123,10 +116,7 @@ fn check_sources(task: &Task) -> Result<(), String> {
         return Err("`data.columns`: only for format csv".to_owned());
     }
     if !task.data.fields.contains_key(&task.match_field) {
-        return Err(format!(
-            "`match_field`: `{}` is not in `data.fields`",
-            task.match_field
-        ));
+        return Err(format!("`match_field`: `{}` is not in `data.fields`", task.match_field));
     }
     if task.data.fields.contains_key("choices") {
         return Err("`data.fields`: `choices` is the name of the choices themselves".to_owned());
@@ -164,11 +154,8 @@ fn check_profile(task: &Task, name: &str, spec: &ProfileSpec) -> Result<(), Stri
     if spec.input.is_some() && spec.instruction.is_none() {
         return Err(format!("`profiles.{name}.instruction`: missing"));
     }
-    let templates = [
-        ("instruction", &spec.instruction),
-        ("input", &spec.input),
-        ("text", &spec.text),
-    ];
+    let templates =
+        [("instruction", &spec.instruction), ("input", &spec.input), ("text", &spec.text)];
     for (field, template) in templates {
         let Some(template) = template else { continue };
         let path = format!("profiles.{name}.{field}");
@@ -182,9 +169,7 @@ fn check_profile(task: &Task, name: &str, spec: &ProfileSpec) -> Result<(), Stri
         }
     }
     if spec.shots > 0 && task.shots.is_none() {
-        return Err(format!(
-            "`profiles.{name}.shots`: there is no `[shots]` to take them from"
-        ));
+        return Err(format!("`profiles.{name}.shots`: there is no `[shots]` to take them from"));
     }
     Ok(())
 }
@@ -233,48 +218,20 @@ input = "{{ question }} {% for choice in choices %}{{ choice.label }}{% endfor %
         let cases = [
             ("name = \"t\"", "name = \"T x\"", "`name`"),
             ("kind = ", "sort = ", "unknown field `sort`"),
-            (
-                "[\"accuracy\"]",
-                "[\"rougeL\"]",
-                "`rougeL` measures generation",
-            ),
+            ("[\"accuracy\"]", "[\"rougeL\"]", "`rougeL` measures generation"),
             ("[\"accuracy\"]", "[\"f1\"]", "unknown variant `f1`"),
             ("[\"accuracy\"]", "[]", "`metrics`"),
             ("form = \"text\"", "form = \"list\"", "`answer.form`"),
             ("fixed = [\"yes\", \"no\"]", "", "`choices`"),
             ("\"no\"]", "\"yes\"]", "twice"),
-            (
-                "\"no\"]",
-                "\"no\"]\nlabels = [\"A\"]",
-                "1 labels for 2 choices",
-            ),
-            (
-                "{{ question }}",
-                "{{ qestion }}",
-                "`profiles.default.input`: `qestion`",
-            ),
+            ("\"no\"]", "\"no\"]\nlabels = [\"A\"]", "1 labels for 2 choices"),
+            ("{{ question }}", "{{ qestion }}", "`profiles.default.input`: `qestion`"),
             ("{{ question }}", "{{ question", "profiles.default.input"),
-            (
-                "question = \"q\"",
-                "question = { name = \"q\" }",
-                "unknown field `name`",
-            ),
-            (
-                "match_field = \"question\"",
-                "match_field = \"text\"",
-                "`match_field`",
-            ),
-            (
-                "[profiles.default]",
-                "[profiles.lm-eval]",
-                "`profiles.default`",
-            ),
+            ("question = \"q\"", "question = { name = \"q\" }", "unknown field `name`"),
+            ("match_field = \"question\"", "match_field = \"text\"", "`match_field`"),
+            ("[profiles.default]", "[profiles.lm-eval]", "`profiles.default`"),
             ("[profiles.default]", "[profiles.helm]", "helm"),
-            (
-                "instruction = ",
-                "shots = 1\ninstruction = ",
-                "`profiles.default.shots`",
-            ),
+            ("instruction = ", "shots = 1\ninstruction = ", "`profiles.default.shots`"),
             ("instruction = ", "text = \"x\"\ninstruction = ", "not both"),
             ("match_field", "max_tokens = 5\nmatch_field", "`max_tokens`"),
         ];

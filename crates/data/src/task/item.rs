@@ -64,12 +64,7 @@ impl Task {
             None => Vec::new(),
         };
         let answer = self.answer(row, &choices, path)?;
-        Ok(TaskItem {
-            id,
-            fields,
-            choices,
-            answer,
-        })
+        Ok(TaskItem { id, fields, choices, answer })
     }
 
     fn answer(&self, row: &Row, choices: &[Choice], path: &Path) -> Result<Answer, TaskError> {
@@ -99,19 +94,15 @@ fn choices(spec: &ChoicesSpec, row: &Row, path: &Path) -> Result<Vec<Choice>, Ta
         None if spec.fields.is_empty() => text.clone(),
         None => char::from(b'A' + position as u8).to_string(),
     };
-    let choice = |(position, text): (usize, String)| Choice {
-        label: label(position, &text),
-        text,
-    };
+    let choice = |(position, text): (usize, String)| Choice { label: label(position, &text), text };
     Ok(texts.into_iter().enumerate().map(choice).collect())
 }
 
 /// Position of the right choice, or what is wrong with the value.
 fn right_choice(form: AnswerForm, value: &str, choices: &[Choice]) -> Result<usize, String> {
     let among = |text: fn(&Choice) -> &String| {
-        let found = choices
-            .iter()
-            .position(|choice| text(choice).trim().eq_ignore_ascii_case(value));
+        let found =
+            choices.iter().position(|choice| text(choice).trim().eq_ignore_ascii_case(value));
         let list: Vec<&str> = choices.iter().map(|choice| text(choice).as_str()).collect();
         found.ok_or_else(|| format!("`{value}` is none of {}", list.join(", ")))
     };
@@ -125,12 +116,9 @@ fn right_choice(form: AnswerForm, value: &str, choices: &[Choice]) -> Result<usi
 
 /// A label counted from `base`. Copies of one data set differ in the base, so a value out of range says so.
 fn index(value: &str, base: usize, count: usize) -> Result<usize, String> {
-    let number: usize = value
-        .parse()
-        .map_err(|_| format!("`{value}` is not the number of a choice"))?;
-    let position = number
-        .checked_sub(base)
-        .filter(|&position| position < count);
+    let number: usize =
+        value.parse().map_err(|_| format!("`{value}` is not the number of a choice"))?;
+    let position = number.checked_sub(base).filter(|&position| position < count);
     position.ok_or_else(|| {
         let last = base + count - 1;
         let other = 1 - base;
@@ -147,10 +135,7 @@ mod tests {
     #[test]
     fn labels_are_read_in_each_form() {
         let choices: Vec<Choice> = [("A", "yes"), ("B", "no")]
-            .map(|(label, text)| Choice {
-                label: label.to_owned(),
-                text: text.to_owned(),
-            })
+            .map(|(label, text)| Choice { label: label.to_owned(), text: text.to_owned() })
             .to_vec();
         let read = |form, value| right_choice(form, value, &choices);
         assert_eq!(read(AnswerForm::Letter, "b"), Ok(1));

@@ -90,17 +90,11 @@ impl Task {
         let (scored, rest): (Vec<TaskItem>, Vec<TaskItem>) = all.into_iter().partition(is_official);
         let seen = self.seen_in_training(&scored, &data.path, sources, &mut result)?;
         for (item, reason) in scored.into_iter().zip(seen) {
-            if sources
-                .limit
-                .is_some_and(|limit| result.items.len() == limit)
-            {
+            if sources.limit.is_some_and(|limit| result.items.len() == limit) {
                 break;
             }
             match reason {
-                Some(reason) => result.excluded.push(Excluded {
-                    id: item.id,
-                    reason,
-                }),
+                Some(reason) => result.excluded.push(Excluded { id: item.id, reason }),
                 None => result.items.push(item),
             }
         }
@@ -121,10 +115,7 @@ impl Task {
     ) -> Result<Source, TaskError> {
         if let (None, Origin::Demo(text)) = (given, &self.origin) {
             let path = PathBuf::from(&self.data.file);
-            inputs.insert(
-                "data".to_owned(),
-                ContentHash::of_bytes(text.as_bytes()).to_string(),
-            );
+            inputs.insert("data".to_owned(), ContentHash::of_bytes(text.as_bytes()).to_string());
             let rows = rows::read(text, &path, &self.data)?;
             return Ok(Source { path, rows });
         }
@@ -153,10 +144,7 @@ impl Task {
         inputs: &mut BTreeMap<String, String>,
     ) -> Result<Source, TaskError> {
         let text = rows::read_text(&path)?;
-        inputs.insert(
-            name.to_owned(),
-            ContentHash::of_bytes(text.as_bytes()).to_string(),
-        );
+        inputs.insert(name.to_owned(), ContentHash::of_bytes(text.as_bytes()).to_string());
         let rows = rows::read(&text, &path, &self.data)?;
         Ok(Source { path, rows })
     }
@@ -185,9 +173,7 @@ impl Task {
         sources: &ItemSources<'_>,
         inputs: &mut BTreeMap<String, String>,
     ) -> Result<BTreeSet<String>, TaskError> {
-        let path = sources
-            .ids
-            .map_or_else(|| data.with_file_name(file), Path::to_owned);
+        let path = sources.ids.map_or_else(|| data.with_file_name(file), Path::to_owned);
         if !path.is_file() {
             let scores_all = |spec: &&super::ProfileSpec| spec.all_rows;
             let way_out = match self.profiles.iter().find(|(_, spec)| scores_all(spec)) {
@@ -204,10 +190,7 @@ impl Task {
             });
         }
         let text = rows::read_text(&path)?;
-        inputs.insert(
-            "ids".to_owned(),
-            ContentHash::of_bytes(text.as_bytes()).to_string(),
-        );
+        inputs.insert("ids".to_owned(), ContentHash::of_bytes(text.as_bytes()).to_string());
         let ids = parse_ids(&text);
         let present: BTreeSet<&str> = all.iter().map(|item| item.id.as_str()).collect();
         match ids.iter().find(|id| !present.contains(id.as_str())) {
@@ -235,9 +218,7 @@ impl Task {
         let Some(file) = &self.exclude_training else {
             return Ok(reasons);
         };
-        let path = sources
-            .training
-            .map_or_else(|| data.with_file_name(file), Path::to_owned);
+        let path = sources.training.map_or_else(|| data.with_file_name(file), Path::to_owned);
         if sources.training.is_none() && !path.is_file() {
             result.warnings.push(format!(
                 "{file} is not beside the data, so items that also stand in it were not looked for"
@@ -264,9 +245,7 @@ impl Task {
     }
 
     pub(super) fn match_text<'a>(&self, item: &'a TaskItem) -> &'a str {
-        item.fields
-            .get(&self.match_field)
-            .map_or("", String::as_str)
+        item.fields.get(&self.match_field).map_or("", String::as_str)
     }
 }
 

@@ -123,16 +123,8 @@ const ALL: [BuiltIn; 6] = [
         definition: include_str!("../../tasks/demo_gen.toml"),
         data: Some(include_str!("../../tasks/demo/demo_gen.jsonl")),
     },
-    BuiltIn {
-        name: "medqa",
-        definition: include_str!("../../tasks/medqa.toml"),
-        data: None,
-    },
-    BuiltIn {
-        name: "pubmedqa",
-        definition: include_str!("../../tasks/pubmedqa.toml"),
-        data: None,
-    },
+    BuiltIn { name: "medqa", definition: include_str!("../../tasks/medqa.toml"), data: None },
+    BuiltIn { name: "pubmedqa", definition: include_str!("../../tasks/pubmedqa.toml"), data: None },
     BuiltIn {
         name: "conv2note",
         definition: include_str!("../../tasks/conv2note.toml"),
@@ -153,9 +145,7 @@ impl Task {
             return Self::parse(built_in.definition, Path::new(built_in.name), origin);
         }
         let path = Path::new(name_or_path);
-        let is_toml = path
-            .extension()
-            .is_some_and(|extension| extension == "toml");
+        let is_toml = path.extension().is_some_and(|extension| extension == "toml");
         if !is_toml && !path.is_file() {
             return Err(TaskError::Unknown {
                 name: name_or_path.to_owned(),
@@ -168,10 +158,7 @@ impl Task {
     }
 
     fn parse(text: &str, path: &Path, origin: Origin) -> Result<Self, TaskError> {
-        let wrong = |reason: String| TaskError::Definition {
-            path: path.to_owned(),
-            reason,
-        };
+        let wrong = |reason: String| TaskError::Definition { path: path.to_owned(), reason };
         let mut task: Self =
             toml::from_str(text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))?;
         check::check(&task).map_err(wrong)?;

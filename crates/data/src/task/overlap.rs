@@ -17,11 +17,7 @@ pub(super) fn find(items: &[&str], training: &[impl AsRef<str>]) -> Vec<Option<u
     let mut vocabulary = Vocabulary::new();
     let items: Vec<Vec<u32>> = items
         .iter()
-        .map(|text| {
-            words(&fold_case(text))
-                .map(|word| vocabulary.add(word))
-                .collect()
-        })
+        .map(|text| words(&fold_case(text)).map(|word| vocabulary.add(word)).collect())
         .collect();
     let mut whole: HashMap<&[u32], Vec<usize>> = HashMap::new();
     let mut opening: HashMap<&[u32], Vec<usize>> = HashMap::new();
@@ -34,9 +30,8 @@ pub(super) fn find(items: &[&str], training: &[impl AsRef<str>]) -> Vec<Option<u
     }
     let mut found = vec![None; items.len()];
     for (position, text) in training.iter().enumerate() {
-        let text: Vec<u32> = words(&fold_case(text.as_ref()))
-            .map(|word| vocabulary.lookup(word))
-            .collect();
+        let text: Vec<u32> =
+            words(&fold_case(text.as_ref())).map(|word| vocabulary.lookup(word)).collect();
         for &item in whole.get(text.as_slice()).into_iter().flatten() {
             found[item].get_or_insert(position);
         }
@@ -71,9 +66,6 @@ mod tests {
             "WHAT is asthma?",
             "doctor: how long has the knee hurt? patient: two weeks.",
         ];
-        assert_eq!(
-            find(&items, &training),
-            [Some(1), Some(3), None, Some(2), None]
-        );
+        assert_eq!(find(&items, &training), [Some(1), Some(3), None, Some(2), None]);
     }
 }

@@ -56,8 +56,6 @@ impl FromStr for Profile {
         Self::ALL
             .into_iter()
             .find(|profile| profile.name() == name)
-            .ok_or_else(|| UnknownProfile {
-                name: name.to_owned(),
-            })
+            .ok_or_else(|| UnknownProfile { name: name.to_owned() })
     }
 }

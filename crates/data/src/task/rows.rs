@@ -43,10 +43,7 @@ pub(super) fn read(text: &str, path: &Path, data: &DataSpec) -> Result<Vec<Row>,
 }
 
 fn wrong_file(path: &Path, reason: String) -> TaskError {
-    TaskError::File {
-        path: path.to_owned(),
-        reason,
-    }
+    TaskError::File { path: path.to_owned(), reason }
 }
 
 fn read_lines(text: &str, path: &Path) -> Result<Vec<Row>, TaskError> {
@@ -92,9 +89,8 @@ fn object(place: Place, key: Option<String>, value: Value, path: &Path) -> Resul
 
 fn read_csv(text: &str, path: &Path, columns: Option<&[String]>) -> Result<Vec<Row>, TaskError> {
     let bad = |error: &csv::Error| wrong_file(path, error.to_string());
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(columns.is_none())
-        .from_reader(text.as_bytes());
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(columns.is_none()).from_reader(text.as_bytes());
     let header: Vec<String> = match columns {
         Some(columns) => columns.to_vec(),
         None => reader
@@ -158,19 +154,11 @@ impl Row {
     pub(super) fn texts(&self, field: &str, path: &Path) -> Result<Vec<String>, TaskError> {
         let value = self.value(field, path)?;
         let items = value.as_array().ok_or_else(|| {
-            self.wrong(
-                field,
-                format!("expected an array, found {}", kind(value)),
-                path,
-            )
+            self.wrong(field, format!("expected an array, found {}", kind(value)), path)
         })?;
         let text = |item| {
             scalar_text(item).ok_or_else(|| {
-                self.wrong(
-                    field,
-                    format!("expected texts, found {} among them", kind(item)),
-                    path,
-                )
+                self.wrong(field, format!("expected texts, found {} among them", kind(item)), path)
             })
         };
         items.iter().map(text).collect()

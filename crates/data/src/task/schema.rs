@@ -144,19 +144,12 @@ impl<'de> Visitor<'de> for FieldVisitor {
     }
 
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<FieldSpec, E> {
-        Ok(FieldSpec {
-            field: name.to_owned(),
-            ..FieldSpec::default()
-        })
+        Ok(FieldSpec { field: name.to_owned(), ..FieldSpec::default() })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FieldSpec, A::Error> {
         let table = FieldTable::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(FieldSpec {
-            field: table.field,
-            join: table.join,
-            values: table.values,
-        })
+        Ok(FieldSpec { field: table.field, join: table.join, values: table.values })
     }
 }
 

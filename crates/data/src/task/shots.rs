@@ -26,11 +26,8 @@ impl Task {
             return Ok(());
         }
         let pool = self.shot_pool(rest, data, sources, &mut result.inputs)?;
-        let scored: BTreeSet<String> = result
-            .items
-            .iter()
-            .map(|item| answer_key(self.match_text(item)))
-            .collect();
+        let scored: BTreeSet<String> =
+            result.items.iter().map(|item| answer_key(self.match_text(item))).collect();
         let pool: Vec<TaskItem> = pool
             .into_iter()
             .filter(|shot| !scored.contains(&answer_key(self.match_text(shot))))
@@ -45,14 +42,9 @@ impl Task {
             (0..count).collect()
         } else {
             let purpose = format!("shots/{}", self.name);
-            Stream::new(sources.seed, &purpose)
-                .at(0)
-                .distinct(count, pool.len())
+            Stream::new(sources.seed, &purpose).at(0).distinct(count, pool.len())
         };
-        result.shots = chosen
-            .into_iter()
-            .map(|position| pool[position].clone())
-            .collect();
+        result.shots = chosen.into_iter().map(|position| pool[position].clone()).collect();
         Ok(())
     }
 
@@ -90,9 +82,6 @@ impl Task {
     }
 
     fn no_shots(&self, reason: String) -> TaskError {
-        TaskError::Shots {
-            task: self.name.clone(),
-            reason,
-        }
+        TaskError::Shots { task: self.name.clone(), reason }
     }
 }

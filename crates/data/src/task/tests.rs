@@ -94,16 +94,10 @@ fn every_built_in_task_loads_under_its_own_name() {
 #[test]
 fn an_unknown_name_gets_the_nearest_and_the_list() {
     let error = Task::load("pubmed_qa").unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "unknown task `pubmed_qa`; did you mean `pubmedqa`?"
-    );
+    assert_eq!(error.to_string(), "unknown task `pubmed_qa`; did you mean `pubmedqa`?");
     assert!(error.hint().unwrap().contains("demo_qa, demo_ie"));
     assert_eq!(error.kind(), FailureKind::Usage);
-    assert_eq!(
-        Task::load("triage").unwrap_err().to_string(),
-        "unknown task `triage`"
-    );
+    assert_eq!(Task::load("triage").unwrap_err().to_string(), "unknown task `triage`");
 }
 
 #[test]
@@ -117,9 +111,7 @@ fn a_missing_task_file_is_an_io_error_with_its_path() {
 fn all_formats_give_the_same_items() {
     let lines = "\u{feff}{\"q\":\"Why?\",\"a\":\"x\",\"b\":\"y, z\",\"right\":2}\n\n\
                  {\"q\":\"Two\\nlines?\",\"a\":\"c\",\"b\":\"d\",\"right\":\"1\"}\n";
-    let from_csv = Fixture::new("csv", "d.csv", CSV)
-        .items(&ItemSources::default())
-        .unwrap();
+    let from_csv = Fixture::new("csv", "d.csv", CSV).items(&ItemSources::default()).unwrap();
     assert_eq!(ids(&from_csv.items), ["toy-1", "toy-2"]);
     assert_eq!(from_csv.items[0].answer, Answer::Choice(1));
     assert_eq!(from_csv.items[0].choices[1].text, "y, z");
@@ -144,10 +136,8 @@ fn all_formats_give_the_same_items() {
 #[test]
 fn a_csv_without_a_header_gets_its_columns_from_the_task() {
     let rows = CSV.split_once('\n').unwrap().1;
-    let fixture = Fixture::new("csv", "d.csv", rows).edit(
-        "format = \"csv\"",
-        "format = \"csv\"\ncolumns = [\"q\", \"a\", \"b\", \"right\"]",
-    );
+    let fixture = Fixture::new("csv", "d.csv", rows)
+        .edit("format = \"csv\"", "format = \"csv\"\ncolumns = [\"q\", \"a\", \"b\", \"right\"]");
     let items = fixture.items(&ItemSources::default()).unwrap();
     assert_eq!(items.items.len(), 2);
     assert_eq!(items.items[0].fields["question"], "Why?");
@@ -167,10 +157,7 @@ fn bad_rows_are_named_by_file_line_and_field() {
         "{zero_based}"
     );
     let ragged = csv(&format!("{CSV}Last?,c\n"));
-    assert!(
-        ragged.starts_with("d.csv: ") && ragged.contains('5'),
-        "{ragged}"
-    );
+    assert!(ragged.starts_with("d.csv: ") && ragged.contains('5'), "{ragged}");
     let broken = lines("{\"q\":\"Why?\",\"a\":\"x\",\"b\":\"y\",\"right\":2}\n{\"q\":\n");
     assert!(broken.starts_with("d.jsonl: line 2: "), "{broken}");
     assert_eq!(
@@ -185,31 +172,19 @@ fn bad_rows_are_named_by_file_line_and_field() {
     let doubled =
         Fixture::new("csv", "d.csv", CSV).edit("[data.fields]", "id = \"right\"\n[data.fields]");
     let fixture = doubled.file("d.csv", &format!("{CSV}Last?,c,d,2\n"));
-    assert_eq!(
-        fixture.complaint(),
-        "d.csv, line 5, field `right`: `2` also names line 2"
-    );
+    assert_eq!(fixture.complaint(), "d.csv, line 5, field `right`: `2` also names line 2");
 }
 
 #[test]
 fn missing_data_says_which_file_and_how_to_give_it() {
-    let error = Task::load("medqa")
-        .unwrap()
-        .items(&ItemSources::default())
-        .unwrap_err();
+    let error = Task::load("medqa").unwrap().items(&ItemSources::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "task `medqa` needs the owners' file `phrases_no_exclude_test.jsonl`"
     );
     assert!(error.hint().unwrap().contains("--data medqa="));
-    let missing = ItemSources {
-        data: Some(Path::new("no/such.csv")),
-        ..ItemSources::default()
-    };
-    let error = Task::load("conv2note")
-        .unwrap()
-        .items(&missing)
-        .unwrap_err();
+    let missing = ItemSources { data: Some(Path::new("no/such.csv")), ..ItemSources::default() };
+    let error = Task::load("conv2note").unwrap().items(&missing).unwrap_err();
     assert_eq!(error.kind(), FailureKind::Io);
     assert!(error.to_string().contains("no/such.csv"));
 }
@@ -221,16 +196,9 @@ fn items_of_training_data_are_left_out_before_the_limit() {
         "d.csv",
         "q,a,b,right\nOne?,x,y,1\nTwo?,x,y,1\nThree?,x,y,1\nFour?,x,y,1\n",
     )
-    .edit(
-        "match_field",
-        "exclude_training = \"train.csv\"\nmatch_field",
-    );
+    .edit("match_field", "exclude_training = \"train.csv\"\nmatch_field");
     let texts = ["three?".to_owned()];
-    let sources = ItemSources {
-        limit: Some(2),
-        exclude_texts: &texts,
-        ..ItemSources::default()
-    };
+    let sources = ItemSources { limit: Some(2), exclude_texts: &texts, ..ItemSources::default() };
     let without = fixture.items(&sources).unwrap();
     assert_eq!(ids(&without.items), ["toy-1", "toy-2"]);
     assert!(without.excluded.is_empty());
@@ -253,10 +221,7 @@ fn items_of_training_data_are_left_out_before_the_limit() {
     );
     assert!(with.warnings.is_empty());
     assert!(with.inputs.contains_key("training"));
-    let named = ItemSources {
-        training: Some(Path::new("no/train.csv")),
-        ..ItemSources::default()
-    };
+    let named = ItemSources { training: Some(Path::new("no/train.csv")), ..ItemSources::default() };
     assert_eq!(fixture.items(&named).unwrap_err().kind(), FailureKind::Io);
 }
 
@@ -265,57 +230,29 @@ fn shots_are_never_among_the_items() {
     let pool = "q,a,b,right\nWhy?,x,y,1\nP1?,x,y,1\nP2?,x,y,2\nP3?,x,y,1\n";
     let fixture = Fixture::new("csv", "d.csv", CSV).file("shots.d.csv", pool);
     let shots = |profile, count, seed| {
-        let sources = ItemSources {
-            profile,
-            shots: Some(count),
-            seed,
-            ..ItemSources::default()
-        };
+        let sources = ItemSources { profile, shots: Some(count), seed, ..ItemSources::default() };
         let drawn = fixture.items(&sources);
         drawn.map(|items| ids(&items.shots).join(" "))
     };
     assert_eq!(shots(Profile::LmEval, 2, 1).unwrap(), "toy-2 toy-3");
-    assert_eq!(
-        shots(Profile::Default, 2, 7).unwrap(),
-        shots(Profile::Default, 2, 7).unwrap()
-    );
-    let drawn: std::collections::BTreeSet<String> = (0..30)
-        .map(|seed| shots(Profile::Default, 1, seed).unwrap())
-        .collect();
-    assert_eq!(
-        drawn.into_iter().collect::<Vec<_>>(),
-        ["toy-2", "toy-3", "toy-4"]
-    );
+    assert_eq!(shots(Profile::Default, 2, 7).unwrap(), shots(Profile::Default, 2, 7).unwrap());
+    let drawn: std::collections::BTreeSet<String> =
+        (0..30).map(|seed| shots(Profile::Default, 1, seed).unwrap()).collect();
+    assert_eq!(drawn.into_iter().collect::<Vec<_>>(), ["toy-2", "toy-3", "toy-4"]);
     let error = shots(Profile::Default, 4, 1).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("4 solved examples were asked for, and there are 3")
-    );
+    assert!(error.to_string().contains("4 solved examples were asked for, and there are 3"));
 
-    let demo = ItemSources {
-        shots: Some(1),
-        ..ItemSources::default()
-    };
+    let demo = ItemSources { shots: Some(1), ..ItemSources::default() };
     let error = Task::load("demo_qa").unwrap().items(&demo).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "task `demo_qa`: it has no solved examples to show"
-    );
+    assert_eq!(error.to_string(), "task `demo_qa`: it has no solved examples to show");
     assert_eq!(error.hint().unwrap(), "use `--shots 0`");
 }
 
 #[test]
 fn a_profile_that_a_task_lacks_is_refused() {
-    let sources = ItemSources {
-        profile: Profile::LmEval,
-        ..ItemSources::default()
-    };
+    let sources = ItemSources { profile: Profile::LmEval, ..ItemSources::default() };
     let error = Task::load("demo_gen").unwrap().items(&sources).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "task `demo_gen` has no prompt for profile `lm-eval`"
-    );
+    assert_eq!(error.to_string(), "task `demo_gen` has no prompt for profile `lm-eval`");
     assert_eq!(error.hint().unwrap(), "its profiles are default");
 }
 
@@ -344,18 +281,11 @@ fn a_question_is_put_as_an_instruction_with_its_options() {
     };
     assert!(instruction.ends_with("the best option only."));
     assert_eq!(input, "Why?\n\nA. x\nB. y, z");
-    let continuations = task
-        .continuations(Profile::Default, &items.items[0])
-        .unwrap();
+    let continuations = task.continuations(Profile::Default, &items.items[0]).unwrap();
     assert_eq!(continuations, ["A", "B"]);
     let text = task.prompt(Profile::LmEval, &items.items[0]).unwrap();
-    assert_eq!(
-        text,
-        TaskPrompt::Text("Question: Why?\nA. x\nB. y, z\nAnswer:".to_owned())
-    );
-    let continuations = task
-        .continuations(Profile::LmEval, &items.items[0])
-        .unwrap();
+    assert_eq!(text, TaskPrompt::Text("Question: Why?\nA. x\nB. y, z\nAnswer:".to_owned()));
+    let continuations = task.continuations(Profile::LmEval, &items.items[0]).unwrap();
     assert_eq!(continuations, [" A", " B"]);
 }
 
@@ -374,11 +304,7 @@ fn owners_file(relative: &str) -> Option<PathBuf> {
 }
 
 fn count(task: &str, data: &Path, profile: Profile) -> Items {
-    let sources = ItemSources {
-        data: Some(data),
-        profile,
-        ..ItemSources::default()
-    };
+    let sources = ItemSources { data: Some(data), profile, ..ItemSources::default() };
     Task::load(task).unwrap().items(&sources).unwrap()
 }
 
@@ -391,9 +317,7 @@ fn medqa_has_1273_questions() {
     assert_eq!(items.items.len(), 1273);
     let mut right = [0; 4];
     for item in &items.items {
-        let Answer::Choice(choice) = item.answer else {
-            panic!("{}", item.id)
-        };
+        let Answer::Choice(choice) = item.answer else { panic!("{}", item.id) };
         right[choice] += 1;
     }
     assert_eq!(right, [353, 309, 346, 265]);
@@ -406,39 +330,19 @@ fn pubmedqa_has_500_official_and_1000_labelled_questions() {
     };
     let official = count("pubmedqa", &folder, Profile::LmEval);
     assert_eq!(official.items.len(), 500);
-    let yes = official
-        .items
-        .iter()
-        .filter(|item| item.answer == Answer::Choice(0))
-        .count();
+    let yes = official.items.iter().filter(|item| item.answer == Answer::Choice(0)).count();
     assert_eq!(yes, 276);
     assert_eq!(count("pubmedqa", &folder, Profile::Paper).items.len(), 1000);
 
-    let sources = ItemSources {
-        data: Some(&folder),
-        shots: Some(3),
-        ..ItemSources::default()
-    };
+    let sources = ItemSources { data: Some(&folder), shots: Some(3), ..ItemSources::default() };
     let items = Task::load("pubmedqa").unwrap().items(&sources).unwrap();
     let scored: Vec<&str> = ids(&items.items);
     assert_eq!(items.shots.len(), 3);
-    assert!(
-        items
-            .shots
-            .iter()
-            .all(|shot| !scored.contains(&shot.id.as_str()))
-    );
+    assert!(items.shots.iter().all(|shot| !scored.contains(&shot.id.as_str())));
 
     let alone = tempfile::tempdir().unwrap();
-    fs_err::copy(
-        folder.join("ori_pqal.json"),
-        alone.path().join("ori_pqal.json"),
-    )
-    .unwrap();
-    let sources = ItemSources {
-        data: Some(alone.path()),
-        ..ItemSources::default()
-    };
+    fs_err::copy(folder.join("ori_pqal.json"), alone.path().join("ori_pqal.json")).unwrap();
+    let sources = ItemSources { data: Some(alone.path()), ..ItemSources::default() };
     let error = Task::load("pubmedqa").unwrap().items(&sources).unwrap_err();
     assert!(matches!(error, TaskError::Missing { .. }), "{error}");
     assert!(error.hint().unwrap().contains("--profile paper"));
@@ -453,14 +357,7 @@ fn conv2note_leaves_out_the_dialogue_that_also_stands_in_training() {
     assert_eq!(items.items.len(), 199);
     assert_eq!(items.excluded.len(), 1);
     assert_eq!(items.excluded[0].id, "106");
-    assert!(
-        items.excluded[0]
-            .reason
-            .starts_with("stands in MTS-Dialog-TrainingSet.csv, line ")
-    );
+    assert!(items.excluded[0].reason.starts_with("stands in MTS-Dialog-TrainingSet.csv, line "));
     assert_eq!(items.shots.len(), 1);
-    assert_eq!(
-        items.items[1].fields["section"],
-        "family and social history"
-    );
+    assert_eq!(items.items[1].fields["section"], "family and social history");
 }

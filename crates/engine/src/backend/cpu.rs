@@ -3,7 +3,10 @@
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Adapted, AdamW, AttentionKept, Backend, CachedRows, Factors, Heads, MatrixUse, Projected, RotaryTable, RowReader, Turn};
+use super::{
+    AdamW, Adapted, AttentionKept, Backend, CachedRows, Factors, Heads, MatrixUse, Projected,
+    RotaryTable, RowReader, Turn,
+};
 use crate::error::EngineError;
 use crate::kernels::KernelPath;
 use crate::kernels::gemm::Output;
@@ -101,12 +104,24 @@ impl Backend for Cpu {
         target.iter_mut().zip(source).for_each(|(target, source)| *target += source);
     }
 
-    fn copy_rows(&self, source: &Vec<f32>, rows: Range<usize>, width: usize, target: &mut Vec<f32>, at: usize) {
+    fn copy_rows(
+        &self,
+        source: &Vec<f32>,
+        rows: Range<usize>,
+        width: usize,
+        target: &mut Vec<f32>,
+        at: usize,
+    ) {
         let length = rows.len() * width;
         target[at * width..][..length].copy_from_slice(&source[rows.start * width..][..length]);
     }
 
-    fn matrix(&self, shape: (usize, usize), matrix_use: MatrixUse, read: &RowReader<'_>) -> Result<Matrix, EngineError> {
+    fn matrix(
+        &self,
+        shape: (usize, usize),
+        matrix_use: MatrixUse,
+        read: &RowReader<'_>,
+    ) -> Result<Matrix, EngineError> {
         Matrix::pack(&self.threads, shape, (matrix_use.precision, matrix_use.backward), read)
     }
 
@@ -131,10 +146,24 @@ impl Backend for Cpu {
         inverse_rms: &mut Vec<f32>,
     ) {
         let stream = &mut stream[..rows * weight.len()];
-        rms_norm::forward(self.context(), stream, delta.map(Vec::as_slice), (weight, epsilon), out, inverse_rms);
+        rms_norm::forward(
+            self.context(),
+            stream,
+            delta.map(Vec::as_slice),
+            (weight, epsilon),
+            out,
+            inverse_rms,
+        );
     }
 
-    fn rms_norm_again(&self, rows: usize, stream: &Vec<f32>, weight: &Vec<f32>, epsilon: f32, out: &mut Vec<f32>) {
+    fn rms_norm_again(
+        &self,
+        rows: usize,
+        stream: &Vec<f32>,
+        weight: &Vec<f32>,
+        epsilon: f32,
+        out: &mut Vec<f32>,
+    ) {
         rms_norm::again(self.context(), &stream[..rows * weight.len()], (weight, epsilon), out);
     }
 
@@ -183,7 +212,9 @@ impl Backend for Cpu {
             let output = if accumulate { Output::Add } else { Output::Store };
             matrix.backward(self.context(), rows, d_y, d_x, output);
         }
-        let Some((adapter, projected)) = adapter else { return };
+        let Some((adapter, projected)) = adapter else {
+            return;
+        };
         let Factors { a, b, .. } = adapter.factors;
         // A and B of one projection lie side by side, A first.
         let (before_b, from_b) = gradient.split_at_mut(b.start);
@@ -199,8 +230,22 @@ impl Backend for Cpu {
         );
     }
 
-    fn rotate(&self, table: &RotaryTable, positions: &[u32], width: usize, x: &mut Vec<f32>, turn: Turn) {
-        rope::rotate(&self.threads, table, positions, width, &mut x[..positions.len() * width], turn);
+    fn rotate(
+        &self,
+        table: &RotaryTable,
+        positions: &[u32],
+        width: usize,
+        x: &mut Vec<f32>,
+        turn: Turn,
+    ) {
+        rope::rotate(
+            &self.threads,
+            table,
+            positions,
+            width,
+            &mut x[..positions.len() * width],
+            turn,
+        );
     }
 
     fn attention(
@@ -226,7 +271,13 @@ impl Backend for Cpu {
         attention::forward(self.context(), heads, query, &sequences, out, log_sum_exp);
     }
 
-    fn attention_cached(&self, heads: Heads, sequences: &[CachedRows<'_, Self>], query: &Vec<f32>, out: &mut Vec<f32>) {
+    fn attention_cached(
+        &self,
+        heads: Heads,
+        sequences: &[CachedRows<'_, Self>],
+        query: &Vec<f32>,
+        out: &mut Vec<f32>,
+    ) {
         let attended: Vec<attention::Attended<'_>> = sequences
             .iter()
             .map(|sequence| attention::Attended {
@@ -277,7 +328,13 @@ impl Backend for Cpu {
         d_out: &Vec<f32>,
         [d_gate, d_up]: [&mut Vec<f32>; 2],
     ) {
-        swiglu::backward(self.context(), (gate, up), d_out, &mut d_gate[..length], &mut d_up[..length]);
+        swiglu::backward(
+            self.context(),
+            (gate, up),
+            d_out,
+            &mut d_gate[..length],
+            &mut d_up[..length],
+        );
     }
 
     fn logits(&self, hidden: &Vec<f32>, head: &Matrix, rows: &[usize]) -> Vec<f32> {
@@ -308,13 +365,21 @@ impl Backend for Cpu {
             self.reserve(logits, labels.len() * head.out);
             head.forward(self.context(), labels.len(), gathered, logits);
             let losses = crate::ops::shared::Shared::new(losses);
-            self.threads.for_rows(&mut logits[..labels.len() * head.out], head.out, 4, |rows, logits| {
-                for (row, logits) in rows.zip(logits.chunks_exact_mut(head.out)) {
-                    let target = labels[row].1 as usize;
-                    losses.part(row, 1)[0] = cross_entropy::loss_and_gradient(self.path, logits, target, scale);
-                }
-            });
-            let Some(d_hidden) = d_hidden.as_deref_mut() else { continue };
+            self.threads.for_rows(
+                &mut logits[..labels.len() * head.out],
+                head.out,
+                4,
+                |rows, logits| {
+                    for (row, logits) in rows.zip(logits.chunks_exact_mut(head.out)) {
+                        let target = labels[row].1 as usize;
+                        losses.part(row, 1)[0] =
+                            cross_entropy::loss_and_gradient(self.path, logits, target, scale);
+                    }
+                },
+            );
+            let Some(d_hidden) = d_hidden.as_deref_mut() else {
+                continue;
+            };
             self.reserve(d_gathered, labels.len() * head.input);
             head.backward(self.context(), labels.len(), logits, d_gathered, Output::Store);
             for ((row, _), gradient) in labels.iter().zip(d_gathered.chunks_exact(head.input)) {

@@ -121,7 +121,14 @@ pub trait Backend: Send + Sync + Sized + Debug {
     /// target += source.
     fn add(&self, target: &mut Self::Buffer, source: &Self::Buffer);
     /// Copies rows of `width` values to row `at` of `target`.
-    fn copy_rows(&self, source: &Self::Buffer, rows: Range<usize>, width: usize, target: &mut Self::Buffer, at: usize);
+    fn copy_rows(
+        &self,
+        source: &Self::Buffer,
+        rows: Range<usize>,
+        width: usize,
+        target: &mut Self::Buffer,
+        at: usize,
+    );
 
     /// Puts a matrix (rows, columns) on the device.
     fn matrix(
@@ -137,7 +144,6 @@ pub trait Backend: Send + Sync + Sized + Debug {
     fn embed(&self, table: &Self::Matrix, ids: &[u32], out: &mut Self::Buffer);
 
     /// `stream` += `delta`, then `out` = norm; keeps 1 / rms.
-    #[expect(clippy::too_many_arguments, reason = "a fused operation has many operands")]
     fn rms_norm(
         &self,
         rows: usize,
@@ -149,7 +155,14 @@ pub trait Backend: Send + Sync + Sized + Debug {
         inverse_rms: &mut Self::Buffer,
     );
     /// Computes the norm's output again from what was kept.
-    fn rms_norm_again(&self, rows: usize, stream: &Self::Buffer, weight: &Self::Buffer, epsilon: f32, out: &mut Self::Buffer);
+    fn rms_norm_again(
+        &self,
+        rows: usize,
+        stream: &Self::Buffer,
+        weight: &Self::Buffer,
+        epsilon: f32,
+        out: &mut Self::Buffer,
+    );
     /// Adds the gradient of the norm's input to `d_stream`.
     fn rms_norm_backward(
         &self,
@@ -171,7 +184,6 @@ pub trait Backend: Send + Sync + Sized + Debug {
         kept: Option<&mut Self::Buffer>,
     );
     /// Adds the factors' gradients to `gradient`, and stores (or adds, when `accumulate`) the input gradient in `d_x`.
-    #[expect(clippy::too_many_arguments, reason = "a fused operation has many operands")]
     fn project_backward(
         &self,
         rows: usize,
@@ -184,10 +196,16 @@ pub trait Backend: Send + Sync + Sized + Debug {
     );
 
     /// Turns the heads of `x` (rows, width) by their positions.
-    fn rotate(&self, table: &RotaryTable, positions: &[u32], width: usize, x: &mut Self::Buffer, turn: Turn);
+    fn rotate(
+        &self,
+        table: &RotaryTable,
+        positions: &[u32],
+        width: usize,
+        x: &mut Self::Buffer,
+        turn: Turn,
+    );
 
     /// Attention of whole sequences, given by their rows.
-    #[expect(clippy::too_many_arguments, reason = "a fused operation has many operands")]
     fn attention(
         &self,
         heads: Heads,
@@ -199,7 +217,13 @@ pub trait Backend: Send + Sync + Sized + Debug {
         log_sum_exp: &mut Self::Buffer,
     );
     /// Attention over cached keys and values; rows that no sequence names are left alone.
-    fn attention_cached(&self, heads: Heads, sequences: &[CachedRows<'_, Self>], query: &Self::Buffer, out: &mut Self::Buffer);
+    fn attention_cached(
+        &self,
+        heads: Heads,
+        sequences: &[CachedRows<'_, Self>],
+        query: &Self::Buffer,
+        out: &mut Self::Buffer,
+    );
     /// Replaces the gradients of queries, keys and values.
     fn attention_backward(
         &self,

@@ -143,12 +143,7 @@ impl ModelConfig {
                 let scaled = match &self.rope_scaling {
                     RopeScaling::None => frequency,
                     RopeScaling::Divisors(divisors) => frequency / f64::from(divisors[pair]),
-                    RopeScaling::Llama3 {
-                        factor,
-                        low,
-                        high,
-                        original,
-                    } => {
+                    RopeScaling::Llama3 { factor, low, high, original } => {
                         let (factor, low, high) =
                             (f64::from(*factor), f64::from(*low), f64::from(*high));
                         // wavelengths per original context
@@ -166,10 +161,8 @@ impl ModelConfig {
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let (hidden, query, key_value) =
             (self.hidden_size, self.query_size(), self.key_value_size());
-        let mut tensors = vec![(
-            "model.embed_tokens.weight".to_string(),
-            vec![self.vocabulary_size, hidden],
-        )];
+        let mut tensors =
+            vec![("model.embed_tokens.weight".to_string(), vec![self.vocabulary_size, hidden])];
         for layer in 0..self.layers {
             let mut add = |name: &str, shape: &[usize]| {
                 tensors.push((format!("model.layers.{layer}.{name}"), shape.to_vec()));
@@ -196,10 +189,7 @@ impl ModelConfig {
         }
         tensors.push(("model.norm.weight".to_string(), vec![hidden]));
         if !self.tied_embeddings {
-            tensors.push((
-                "lm_head.weight".to_string(),
-                vec![self.vocabulary_size, hidden],
-            ));
+            tensors.push(("lm_head.weight".to_string(), vec![self.vocabulary_size, hidden]));
         }
         tensors
     }
@@ -218,20 +208,12 @@ impl ModelConfig {
         ];
         for ((field, limit), size) in LIMITS.into_iter().zip(sizes) {
             if size == 0 || size > limit {
-                return Err(field_problem(
-                    field,
-                    size,
-                    "a positive number of believable size",
-                ));
+                return Err(field_problem(field, size, "a positive number of believable size"));
             }
         }
         if !self.attention_heads.is_multiple_of(self.key_value_heads) {
             let found = format!("{} to {}", self.attention_heads, self.key_value_heads);
-            return Err(field_problem(
-                "attention to key-value heads",
-                found,
-                "a whole ratio",
-            ));
+            return Err(field_problem("attention to key-value heads", found, "a whole ratio"));
         }
         if !self.head_size.is_multiple_of(2) {
             return Err(field_problem("head size", self.head_size, "an even number"));
@@ -245,25 +227,14 @@ impl ModelConfig {
         }
         if !(self.rms_norm_epsilon > 0.0 && self.rms_norm_epsilon < 1.0) {
             let expected = "a number between 0 and 1";
-            return Err(field_problem(
-                "norm epsilon",
-                self.rms_norm_epsilon,
-                expected,
-            ));
+            return Err(field_problem("norm epsilon", self.rms_norm_epsilon, expected));
         }
         if self.sliding_window == Some(0) {
             return Err(field_problem("sliding window", 0, "a positive number"));
         }
         let tokens = self.bos_token.iter().chain(&self.eos_tokens);
-        if let Some(token) = tokens
-            .copied()
-            .find(|token| *token as usize >= self.vocabulary_size)
-        {
-            return Err(field_problem(
-                "bos or eos token",
-                token,
-                "an id inside the vocabulary",
-            ));
+        if let Some(token) = tokens.copied().find(|token| *token as usize >= self.vocabulary_size) {
+            return Err(field_problem("bos or eos token", token, "an id inside the vocabulary"));
         }
         self.validate_rope_scaling()
     }
@@ -271,22 +242,13 @@ impl ModelConfig {
     fn validate_rope_scaling(&self) -> Result<(), Problem> {
         match &self.rope_scaling {
             RopeScaling::None => Ok(()),
-            RopeScaling::Llama3 {
-                factor,
-                low,
-                high,
-                original,
-            } => {
+            RopeScaling::Llama3 { factor, low, high, original } => {
                 let sound = factor.is_finite() && *factor >= 1.0 && *low > 0.0 && high > low;
                 if sound && high.is_finite() && *original > 0 {
                     return Ok(());
                 }
                 let found = format!("factor {factor}, low {low}, high {high}, original {original}");
-                Err(field_problem(
-                    "llama3 rope scaling",
-                    found,
-                    "factor ≥ 1 and 0 < low < high",
-                ))
+                Err(field_problem("llama3 rope scaling", found, "factor ≥ 1 and 0 < low < high"))
             }
             RopeScaling::Divisors(divisors) => {
                 let sound = |divisor: &f32| divisor.is_finite() && *divisor > 0.0;
@@ -307,11 +269,7 @@ pub(crate) fn field_problem(
     found: impl std::fmt::Display,
     expected: &'static str,
 ) -> Problem {
-    Problem::Field {
-        field: field.to_string(),
-        found: found.to_string(),
-        expected,
-    }
+    Problem::Field { field: field.to_string(), found: found.to_string(), expected }
 }
 
 #[cfg(test)]
@@ -360,54 +318,31 @@ pub(crate) mod tests {
             |config| config.eos_tokens = vec![16],
             |config| config.rope_scaling = RopeScaling::Divisors(vec![1.0, 1.0]),
             |config| {
-                config.rope_scaling = RopeScaling::Llama3 {
-                    factor: 8.0,
-                    low: 4.0,
-                    high: 4.0,
-                    original: 8192,
-                };
+                config.rope_scaling =
+                    RopeScaling::Llama3 { factor: 8.0, low: 4.0, high: 4.0, original: 8192 };
             },
         ];
         for (number, change) in break_it.into_iter().enumerate() {
             let mut config = small();
             change(&mut config);
-            assert!(
-                matches!(config.validate(), Err(Problem::Field { .. })),
-                "change {number}"
-            );
+            assert!(matches!(config.validate(), Err(Problem::Field { .. })), "change {number}");
         }
     }
 
     #[test]
     fn llama3_frequencies_keep_short_and_slow_long_wavelengths() {
-        let mut config = ModelConfig {
-            head_size: 128,
-            rope_theta: 500_000.0,
-            ..small()
-        };
+        let mut config = ModelConfig { head_size: 128, rope_theta: 500_000.0, ..small() };
         let plain = config.rope_frequencies();
         assert_eq!((plain.len(), plain[0]), (64, 1.0));
-        config.rope_scaling = RopeScaling::Llama3 {
-            factor: 8.0,
-            low: 1.0,
-            high: 4.0,
-            original: 8192,
-        };
+        config.rope_scaling =
+            RopeScaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 8192 };
         let scaled = config.rope_frequencies();
         assert_eq!(scaled[0], plain[0]);
-        assert_eq!(
-            scaled[63],
-            (f64::from(500_000.0f32).powf(-63.0 / 64.0) / 8.0) as f32
-        );
-        let divisors: Vec<f32> = plain
-            .iter()
-            .zip(&scaled)
-            .map(|(plain, scaled)| plain / scaled)
-            .collect();
+        assert_eq!(scaled[63], (f64::from(500_000.0f32).powf(-63.0 / 64.0) / 8.0) as f32);
+        let divisors: Vec<f32> =
+            plain.iter().zip(&scaled).map(|(plain, scaled)| plain / scaled).collect();
         assert!(
-            divisors
-                .iter()
-                .any(|divisor| *divisor > 1.01 && *divisor < 7.9),
+            divisors.iter().any(|divisor| *divisor > 1.01 && *divisor < 7.9),
             "some are blended"
         );
         config.rope_scaling = RopeScaling::Divisors(divisors);

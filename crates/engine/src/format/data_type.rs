@@ -69,14 +69,8 @@ const GGML_NAMES: &[(u32, &str)] = &[
 
 impl DataType {
     /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::F32,
-        Self::F16,
-        Self::BF16,
-        Self::Q8_0,
-        Self::Q4_0,
-        Self::Q4_1,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::F32, Self::F16, Self::BF16, Self::Q8_0, Self::Q4_0, Self::Q4_1];
 
     /// The name in ggml's and safetensors' spelling.
     pub fn name(self) -> &'static str {
@@ -116,13 +110,8 @@ impl DataType {
 
     /// The type with this number in a GGUF file, or the name to refuse it by.
     pub(crate) fn from_ggml(number: u32) -> Result<Self, String> {
-        let name = GGML_NAMES
-            .iter()
-            .find(|(known, _)| *known == number)
-            .map(|(_, name)| *name);
-        let read = Self::ALL
-            .into_iter()
-            .find(|data_type| Some(data_type.name()) == name);
+        let name = GGML_NAMES.iter().find(|(known, _)| *known == number).map(|(_, name)| *name);
+        let read = Self::ALL.into_iter().find(|data_type| Some(data_type.name()) == name);
         read.ok_or_else(|| name.map_or_else(|| format!("ggml type {number}"), str::to_string))
     }
 
@@ -133,9 +122,7 @@ impl DataType {
         debug_assert_eq!(stored.len(), self.row_bytes(values.len()));
         match self {
             Self::F32 => each(stored, values, |b: &[u8; 4]| f32::from_le_bytes(*b)),
-            Self::F16 => each(stored, values, |b: &[u8; 2]| {
-                f16_to_f32(u16::from_le_bytes(*b))
-            }),
+            Self::F16 => each(stored, values, |b: &[u8; 2]| f16_to_f32(u16::from_le_bytes(*b))),
             Self::BF16 => each(stored, values, |b: &[u8; 2]| {
                 f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16)
             }),
@@ -166,12 +153,7 @@ fn blocks<const N: usize>(
     values: &mut [f32],
     decode: impl Fn(&[u8; N], &mut [f32; 32]),
 ) {
-    for (block, out) in stored
-        .as_chunks::<N>()
-        .0
-        .iter()
-        .zip(values.as_chunks_mut::<32>().0)
-    {
+    for (block, out) in stored.as_chunks::<N>().0.iter().zip(values.as_chunks_mut::<32>().0) {
         decode(block, out);
     }
 }

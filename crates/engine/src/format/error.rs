@@ -16,10 +16,7 @@ pub struct FormatError {
 
 impl FormatError {
     pub(crate) fn new(path: &Path, problem: Problem) -> Self {
-        Self {
-            path: path.to_path_buf(),
-            problem,
-        }
+        Self { path: path.to_path_buf(), problem }
     }
 }
 

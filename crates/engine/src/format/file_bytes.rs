@@ -25,10 +25,7 @@ impl FileBytes {
         if metadata.len() == 0 {
             return Ok(Self::Owned(Vec::new()));
         }
-        #[expect(
-            unsafe_code,
-            reason = "a memory map is the only way to open 14 GB without a copy"
-        )]
+        #[expect(unsafe_code, reason = "a memory map is the only way to open 14 GB without a copy")]
         // SAFETY: the map is read-only and private to this value, and no reference outlives it. What
         // remains is a file shortened by somebody else while it is mapped: the cache publishes files
         // by rename and never writes to a published one, and the documentation asks the same of users.

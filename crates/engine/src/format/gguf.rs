@@ -45,20 +45,11 @@ impl Gguf {
             gguf_header::read(header, bytes.len()).map_err(|problem| match problem {
                 Problem::Truncated { offset, needed, .. } if header.len() < bytes.len() => {
                     let (count, limit) = (offset.saturating_add(needed), header.len() as u64);
-                    Problem::Count {
-                        what: "bytes of header",
-                        count,
-                        limit,
-                    }
+                    Problem::Count { what: "bytes of header", count, limit }
                 }
                 other => other,
             })?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            bytes,
-            metadata,
-            tensors,
-        })
+        Ok(Self { path: path.to_path_buf(), bytes, metadata, tensors })
     }
 
     /// Where the file is.

@@ -13,11 +13,7 @@ pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
 /// The value, or the error that `key` is missing.
 pub(super) fn required<T>(gguf: &Gguf, key: &str, value: Option<T>) -> Result<T, FormatError> {
-    value.ok_or_else(|| {
-        gguf.error(Problem::MissingField {
-            field: key.to_string(),
-        })
-    })
+    value.ok_or_else(|| gguf.error(Problem::MissingField { field: key.to_string() }))
 }
 
 /// The config of a model of this family; `place` has its tensors by Hugging Face name.
@@ -26,12 +22,7 @@ pub(super) fn read(
     family: Family,
     place: &BTreeMap<String, usize>,
 ) -> Result<ModelConfig, FormatError> {
-    Reader {
-        gguf,
-        architecture: family.name(),
-        place,
-    }
-    .config(family)
+    Reader { gguf, architecture: family.name(), place }.config(family)
 }
 
 /// Reads the metadata keys of one architecture.
@@ -89,26 +80,18 @@ impl Reader<'_> {
             None => {
                 let key = self.key("attention.head_count");
                 let expected = "a divisor of the embedding length";
-                return Err(self
-                    .gguf
-                    .error(field_problem(&key, attention_heads, expected)));
+                return Err(self.gguf.error(field_problem(&key, attention_heads, expected)));
             }
         };
         for name in ["attention.value_length", "rope.dimension_count"] {
-            if let Some(other) = self
-                .optional_size(name)?
-                .filter(|other| *other != head_size)
-            {
+            if let Some(other) = self.optional_size(name)?.filter(|other| *other != head_size) {
                 let what = format!("{} {other} with heads of {head_size}", self.key(name));
                 return Err(self.gguf.error(Problem::Unsupported { what }));
             }
         }
         let epsilon_key = self.key("attention.layer_norm_rms_epsilon");
         let epsilon = required(self.gguf, &epsilon_key, self.gguf.float(&epsilon_key)?)?;
-        let rope_theta = self
-            .gguf
-            .float(&self.key("rope.freq_base"))?
-            .unwrap_or(10_000.0);
+        let rope_theta = self.gguf.float(&self.key("rope.freq_base"))?.unwrap_or(10_000.0);
         let config = ModelConfig {
             family,
             vocabulary_size: self.vocabulary_size()?,
@@ -130,79 +113,54 @@ impl Reader<'_> {
             bos_token: self.tokens(&["bos_token_id"])?.first().copied(),
             eos_tokens: self.tokens(&["eos_token_id", "eot_token_id", "eom_token_id"])?,
         };
-        config
-            .validate()
-            .map_err(|problem| self.gguf.error(problem))?;
+        config.validate().map_err(|problem| self.gguf.error(problem))?;
         Ok(config)
     }
 
     /// Options of the architecture that change the computation and are not implemented.
     fn refuse_variants(&self) -> Result<(), FormatError> {
         let refuse = |what: String| Err(self.gguf.error(Problem::Unsupported { what }));
-        if let Some(count) = self
-            .optional_size("expert_count")?
-            .filter(|count| *count > 0)
-        {
+        if let Some(count) = self.optional_size("expert_count")?.filter(|count| *count > 0) {
             return refuse(format!("a mixture of {count} experts"));
         }
-        if let Some(parts) = self
-            .gguf
-            .unsigned("split.count")?
-            .filter(|parts| *parts > 1)
-        {
+        if let Some(parts) = self.gguf.unsigned("split.count")?.filter(|parts| *parts > 1) {
             return refuse(format!(
                 "a GGUF split in {parts} files (join it with llama.cpp's llama-gguf-split --merge)"
             ));
         }
-        if let Some(kind) = self
-            .gguf
-            .text(&self.key("rope.scaling.type"))?
-            .filter(|kind| *kind != "none")
+        if let Some(kind) =
+            self.gguf.text(&self.key("rope.scaling.type"))?.filter(|kind| *kind != "none")
         {
-            return Err(self.gguf.error(Problem::UnknownRope {
-                kind: kind.to_string(),
-            }));
+            return Err(self.gguf.error(Problem::UnknownRope { kind: kind.to_string() }));
         }
         // older spelling of linear scaling
         let scale = self.gguf.float(&self.key("rope.scale_linear"))?;
         match scale {
             None | Some(1.0) => Ok(()),
-            Some(_) => Err(self.gguf.error(Problem::UnknownRope {
-                kind: "linear".to_string(),
-            })),
+            Some(_) => Err(self.gguf.error(Problem::UnknownRope { kind: "linear".to_string() })),
         }
     }
 
     /// Rows of the embedding; the declared size and the tokens may not exceed it.
     fn vocabulary_size(&self) -> Result<usize, FormatError> {
         let name = "model.embed_tokens.weight";
-        let index = self.place.get(name).ok_or_else(|| {
-            self.gguf.error(Problem::MissingTensor {
-                name: name.to_string(),
-            })
-        })?;
+        let index = self
+            .place
+            .get(name)
+            .ok_or_else(|| self.gguf.error(Problem::MissingTensor { name: name.to_string() }))?;
         let rows = self.gguf.tensors()[*index].shape[0];
         let declared = self.optional_size("vocab_size")?.unwrap_or(rows);
-        let tokens = self
-            .gguf
-            .strings("tokenizer.ggml.tokens")?
-            .map_or(0, |tokens| tokens.len());
+        let tokens = self.gguf.strings("tokenizer.ggml.tokens")?.map_or(0, |tokens| tokens.len());
         if declared > rows || tokens > rows {
             let found = format!("{rows} rows for {} tokens", declared.max(tokens));
             let expected = "a row for every token";
-            return Err(self
-                .gguf
-                .error(field_problem("token_embd.weight", found, expected)));
+            return Err(self.gguf.error(field_problem("token_embd.weight", found, expected)));
         }
         Ok(rows)
     }
 
     fn rope_scaling(&self, head_size: usize) -> Result<RopeScaling, FormatError> {
-        let Some(tensor) = self
-            .gguf
-            .tensors()
-            .iter()
-            .find(|tensor| tensor.name == ROPE_DIVISORS)
+        let Some(tensor) = self.gguf.tensors().iter().find(|tensor| tensor.name == ROPE_DIVISORS)
         else {
             return Ok(RopeScaling::None);
         };
@@ -214,13 +172,8 @@ impl Reader<'_> {
             }));
         }
         let bytes = self.gguf.tensor_bytes(tensor);
-        let view = TensorView::new(
-            ROPE_DIVISORS,
-            &tensor.shape,
-            DataType::F32,
-            RowOrder::AsStored,
-            bytes,
-        );
+        let view =
+            TensorView::new(ROPE_DIVISORS, &tensor.shape, DataType::F32, RowOrder::AsStored, bytes);
         Ok(RopeScaling::Divisors(view.to_f32()))
     }
 

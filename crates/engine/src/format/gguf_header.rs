@@ -57,11 +57,7 @@ pub(crate) fn read(
     let pairs = cursor.count("metadata pairs", 14, MAXIMUM_ENTRIES)?;
     let limit = MAXIMUM_ENTRIES.min((cursor.remaining() / 33) as u64);
     if tensor_count > limit {
-        return Err(Problem::Count {
-            what: "tensors",
-            count: tensor_count,
-            limit,
-        });
+        return Err(Problem::Count { what: "tensors", count: tensor_count, limit });
     }
     let metadata = read_metadata(&mut cursor, pairs)?;
     let alignment = alignment(&metadata)?;
@@ -77,18 +73,12 @@ fn read_metadata(cursor: &mut Cursor<'_>, pairs: usize) -> Result<Metadata, Prob
     for _ in 0..pairs {
         let key = cursor.text("a metadata key")?;
         if key.is_empty() || key.len() > usize::from(u16::MAX) {
-            return Err(Problem::BadName {
-                what: "metadata key",
-                name: shorten(key),
-            });
+            return Err(Problem::BadName { what: "metadata key", name: shorten(key) });
         }
         let number = cursor.u32("a metadata type")?;
         let value = Value::read(cursor, key, number)?;
         if metadata.insert(key.to_string(), value).is_some() {
-            return Err(Problem::Duplicate {
-                what: "metadata key",
-                name: key.to_string(),
-            });
+            return Err(Problem::Duplicate { what: "metadata key", name: key.to_string() });
         }
     }
     Ok(metadata)
@@ -132,20 +122,12 @@ impl Description {
     fn read(cursor: &mut Cursor<'_>, alignment: u64) -> Result<Self, Problem> {
         let name = cursor.text("a tensor's name")?;
         if name.is_empty() || name.len() > MAXIMUM_NAME {
-            return Err(Problem::BadName {
-                what: "tensor name",
-                name: shorten(name),
-            });
+            return Err(Problem::BadName { what: "tensor name", name: shorten(name) });
         }
-        let bad_shape = |reason: String| Problem::TensorShape {
-            tensor: name.to_string(),
-            reason,
-        };
+        let bad_shape = |reason: String| Problem::TensorShape { tensor: name.to_string(), reason };
         let dimensions = cursor.u32("a tensor's dimension count")?;
         if !(1..=4).contains(&dimensions) {
-            return Err(bad_shape(format!(
-                "{dimensions} dimensions; 1 to 4 are possible"
-            )));
+            return Err(bad_shape(format!("{dimensions} dimensions; 1 to 4 are possible")));
         }
         let mut shape = Vec::with_capacity(4);
         let mut elements = 1u64;
@@ -176,21 +158,11 @@ impl Description {
         }
         let offset = cursor.u64("a tensor's offset")?;
         if !offset.is_multiple_of(alignment) {
-            return Err(Problem::Misaligned {
-                tensor: name.to_string(),
-                offset,
-                alignment,
-            });
+            return Err(Problem::Misaligned { tensor: name.to_string(), offset, alignment });
         }
         // at most 2^40 elements of at most 4 bytes
         let length = elements / block as u64 * data_type.block_bytes() as u64;
-        Ok(Self {
-            name: name.to_string(),
-            shape,
-            data_type,
-            offset,
-            length,
-        })
+        Ok(Self { name: name.to_string(), shape, data_type, offset, length })
     }
 }
 
@@ -212,23 +184,13 @@ fn place(
         }
         let end = tensor.offset.saturating_add(tensor.length);
         if end > available {
-            return Err(Problem::OutsideFile {
-                tensor: tensor.name.clone(),
-                end,
-                available,
-            });
+            return Err(Problem::OutsideFile { tensor: tensor.name.clone(), end, available });
         }
         previous = Some((&tensor.name, end));
     }
     described.sort_by(|left, right| left.name.cmp(&right.name));
-    if let Some(pair) = described
-        .windows(2)
-        .find(|pair| pair[0].name == pair[1].name)
-    {
-        return Err(Problem::Duplicate {
-            what: "tensor",
-            name: pair[0].name.clone(),
-        });
+    if let Some(pair) = described.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(Problem::Duplicate { what: "tensor", name: pair[0].name.clone() });
     }
     Ok(described
         .into_iter()

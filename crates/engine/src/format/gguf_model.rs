@@ -43,11 +43,8 @@ pub(crate) struct GgufModel {
 impl GgufModel {
     /// Reads the config and maps the names.
     pub(crate) fn new(gguf: Gguf) -> Result<Self, FormatError> {
-        let architecture = required(
-            &gguf,
-            "general.architecture",
-            gguf.text("general.architecture")?,
-        )?;
+        let architecture =
+            required(&gguf, "general.architecture", gguf.text("general.architecture")?)?;
         // LLaMA's architecture name covers Mistral too; GGUF does not tell them apart
         let family = Family::ALL
             .into_iter()
@@ -70,11 +67,7 @@ impl GgufModel {
             place.insert(name, index);
         }
         let config = gguf_config::read(&gguf, family, &place)?;
-        Ok(Self {
-            gguf,
-            config,
-            place,
-        })
+        Ok(Self { gguf, config, place })
     }
 
     /// The Hugging Face names of all tensors.
@@ -84,17 +77,14 @@ impl GgufModel {
 
     /// The tensor of this Hugging Face name, rows in Hugging Face's order.
     pub(crate) fn tensor(&self, name: &str) -> Result<TensorView<'_>, FormatError> {
-        let index = self.place.get(name).ok_or_else(|| {
-            self.gguf.error(Problem::MissingTensor {
-                name: name.to_string(),
-            })
-        })?;
+        let index = self
+            .place
+            .get(name)
+            .ok_or_else(|| self.gguf.error(Problem::MissingTensor { name: name.to_string() }))?;
         let tensor = &self.gguf.tensors()[*index];
         let rotated = name.contains(".self_attn.q_proj.") || name.contains(".self_attn.k_proj.");
         let order = if rotated && self.config.family == Family::Llama {
-            RowOrder::Interleaved {
-                head_rows: self.config.head_size,
-            }
+            RowOrder::Interleaved { head_rows: self.config.head_size }
         } else {
             RowOrder::AsStored
         };
@@ -102,13 +92,7 @@ impl GgufModel {
             self.check_rotated(tensor)?;
         }
         let bytes = self.gguf.tensor_bytes(tensor);
-        Ok(TensorView::new(
-            name,
-            &tensor.shape,
-            tensor.data_type,
-            order,
-            bytes,
-        ))
+        Ok(TensorView::new(name, &tensor.shape, tensor.data_type, order, bytes))
     }
 
     /// Rows can only be reordered when they are whole heads, and the elements of a bias when they are floats.

@@ -65,10 +65,7 @@ impl Value {
             11 => Self::Signed(cursor.u64(what)?.cast_signed()),
             12 => Self::Float(f64::from_bits(cursor.u64(what)?)),
             number => {
-                return Err(Problem::ValueType {
-                    key: key.to_string(),
-                    number,
-                });
+                return Err(Problem::ValueType { key: key.to_string(), number });
             }
         })
     }
@@ -107,25 +104,15 @@ impl Array {
             for _ in 0..count {
                 cursor.text("a string of an array")?;
             }
-            return Ok(Self {
-                element,
-                count,
-                range: start..cursor.position(),
-            });
+            return Ok(Self { element, count, range: start..cursor.position() });
         }
         // arrays of arrays are refused with the unknown types: no key that is read has one
-        let width = width(element).ok_or_else(|| Problem::ValueType {
-            key: key.to_string(),
-            number: element,
-        })?;
+        let width = width(element)
+            .ok_or_else(|| Problem::ValueType { key: key.to_string(), number: element })?;
         let count = cursor.count(what, width, MAXIMUM_ELEMENTS)?;
         // the count was checked against the bytes that are left, so this cannot overflow
         let range = cursor.take((count * width) as u64, what)?;
-        Ok(Self {
-            element,
-            count,
-            range,
-        })
+        Ok(Self { element, count, range })
     }
 
     /// The elements one by one. `file` is the file that this array was read from.
@@ -140,11 +127,7 @@ impl Array {
             return None;
         }
         let mut cursor = Cursor::new(&file[self.range.clone()]);
-        Some(
-            (0..self.count)
-                .map(|_| cursor.text("a string of an array"))
-                .collect(),
-        )
+        Some((0..self.count).map(|_| cursor.text("a string of an array")).collect())
     }
 
     /// The elements as integers; `None` when they are not, or do not fit.

@@ -43,11 +43,7 @@ pub(crate) fn parse(json: &Value, generation: &Value) -> Result<ModelConfig, Pro
         None if family == Family::Qwen3 => return Err(missing("head_dim")),
         None if heads > 0 && hidden_size.is_multiple_of(heads) => hidden_size / heads,
         None => {
-            return Err(field_problem(
-                "hidden_size",
-                hidden_size,
-                "a multiple of the heads",
-            ));
+            return Err(field_problem("hidden_size", hidden_size, "a multiple of the heads"));
         }
     };
     let layers = fields.size("num_hidden_layers")?;
@@ -84,9 +80,7 @@ pub(crate) fn parse(json: &Value, generation: &Value) -> Result<ModelConfig, Pro
 }
 
 fn missing(field: &str) -> Problem {
-    Problem::MissingField {
-        field: field.to_string(),
-    }
+    Problem::MissingField { field: field.to_string() }
 }
 
 fn family(json: &Value) -> Result<Family, Problem> {
@@ -96,16 +90,10 @@ fn family(json: &Value) -> Result<Family, Problem> {
         .and_then(|names| names.first())
         .and_then(Value::as_str);
     let found = match (architecture, json.get("model_type").and_then(Value::as_str)) {
-        (Some(name), _) => (
-            Family::ALL
-                .into_iter()
-                .find(|family| family.architecture() == name),
-            name,
-        ),
-        (None, Some(name)) => (
-            Family::ALL.into_iter().find(|family| family.name() == name),
-            name,
-        ),
+        (Some(name), _) => {
+            (Family::ALL.into_iter().find(|family| family.architecture() == name), name)
+        }
+        (None, Some(name)) => (Family::ALL.into_iter().find(|family| family.name() == name), name),
         (None, None) => return Err(missing("architectures")),
     };
     found.0.ok_or_else(|| Problem::UnknownFamily {
@@ -117,14 +105,8 @@ fn family(json: &Value) -> Result<Family, Problem> {
 /// Options of these architectures that change the computation and are not implemented.
 fn refuse_variants(json: &Value) -> Result<(), Problem> {
     let refuse = |what: String| Err(Problem::Unsupported { what });
-    if let Some(quantization) = json
-        .get("quantization_config")
-        .filter(|value| !value.is_null())
-    {
-        let method = quantization
-            .get("quant_method")
-            .and_then(Value::as_str)
-            .unwrap_or("unnamed");
+    if let Some(quantization) = json.get("quantization_config").filter(|value| !value.is_null()) {
+        let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("unnamed");
         return refuse(format!("quantization_config of method {method:?}"));
     }
     match json.get("hidden_act").and_then(Value::as_str) {
@@ -145,9 +127,7 @@ fn refuse_variants(json: &Value) -> Result<(), Problem> {
 fn rope(json: &Value) -> Result<(f32, RopeScaling), Problem> {
     let parameters = json.get("rope_parameters").filter(|value| !value.is_null());
     let scaling = parameters.or_else(|| json.get("rope_scaling").filter(|value| !value.is_null()));
-    let own_theta = parameters
-        .map(|value| Fields(value).number("rope_theta"))
-        .transpose()?;
+    let own_theta = parameters.map(|value| Fields(value).number("rope_theta")).transpose()?;
     let theta = match own_theta.flatten() {
         Some(theta) => theta,
         None => Fields(json).number("rope_theta")?.unwrap_or(10_000.0),
@@ -157,13 +137,8 @@ fn rope(json: &Value) -> Result<(f32, RopeScaling), Problem> {
     };
     let kind = scaling.get("rope_type").or_else(|| scaling.get("type"));
     match kind.map(|kind| kind.as_str().unwrap_or("not text")) {
-        None if scaling
-            .as_object()
-            .is_some_and(|object| object.values().any(Value::is_object)) =>
-        {
-            Err(Problem::Unsupported {
-                what: "rope_parameters per layer type".to_string(),
-            })
+        None if scaling.as_object().is_some_and(|object| object.values().any(Value::is_object)) => {
+            Err(Problem::Unsupported { what: "rope_parameters per layer type".to_string() })
         }
         None | Some("default") => Ok((theta, RopeScaling::None)),
         Some("llama3") => {
@@ -177,9 +152,7 @@ fn rope(json: &Value) -> Result<(f32, RopeScaling), Problem> {
             };
             Ok((theta, scaling))
         }
-        Some(kind) => Err(Problem::UnknownRope {
-            kind: kind.to_string(),
-        }),
+        Some(kind) => Err(Problem::UnknownRope { kind: kind.to_string() }),
     }
 }
 
@@ -187,9 +160,8 @@ fn rope(json: &Value) -> Result<(f32, RopeScaling), Problem> {
 fn sliding_window(json: &Value, family: Family, layers: usize) -> Result<Option<usize>, Problem> {
     let fields = Fields(json);
     let window = fields.optional_size("sliding_window")?;
-    let mixed = || Problem::Unsupported {
-        what: "a sliding window on only some layers".to_string(),
-    };
+    let mixed =
+        || Problem::Unsupported { what: "a sliding window on only some layers".to_string() };
     if let Some(types) = json.get("layer_types").and_then(Value::as_array) {
         let sliding = |kind: &&Value| kind.as_str() == Some("sliding_attention");
         let full = |kind: &Value| kind.as_str() == Some("full_attention");
@@ -237,8 +209,7 @@ impl Fields<'_> {
             return Ok(None);
         };
         let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
-        size.map(Some)
-            .ok_or_else(|| field_problem(field, value, "a non-negative integer"))
+        size.map(Some).ok_or_else(|| field_problem(field, value, "a non-negative integer"))
     }
 
     fn size(&self, field: &str) -> Result<usize, Problem> {
@@ -249,23 +220,15 @@ impl Fields<'_> {
         let Some(value) = self.get(field) else {
             return Ok(None);
         };
-        let number = value
-            .as_f64()
-            .map(|number| number as f32)
-            .filter(|number| number.is_finite());
-        number
-            .map(Some)
-            .ok_or_else(|| field_problem(field, value, "a finite number"))
+        let number = value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
+        number.map(Some).ok_or_else(|| field_problem(field, value, "a finite number"))
     }
 
     fn flag(&self, field: &str) -> Result<Option<bool>, Problem> {
         let Some(value) = self.get(field) else {
             return Ok(None);
         };
-        value
-            .as_bool()
-            .map(Some)
-            .ok_or_else(|| field_problem(field, value, "true or false"))
+        value.as_bool().map(Some).ok_or_else(|| field_problem(field, value, "true or false"))
     }
 
     /// One token id, or a list of them.
@@ -343,10 +306,7 @@ mod tests {
         let new = with(&json!({"rope_parameters": parameters})).expect("valid");
         assert_eq!(old, new);
         assert_eq!(old.rope_theta, 500_000.0);
-        assert!(matches!(
-            old.rope_scaling,
-            RopeScaling::Llama3 { original: 8192, .. }
-        ));
+        assert!(matches!(old.rope_scaling, RopeScaling::Llama3 { original: 8192, .. }));
         let yarn = with(&json!({"rope_scaling": {"type": "yarn", "factor": 4.0}}));
         assert!(matches!(yarn, Err(Problem::UnknownRope { kind }) if kind == "yarn"));
         let default =
@@ -374,10 +334,7 @@ mod tests {
             json!({"layer_types": ["full_attention", "sliding_attention"]}),
             json!({"rope_parameters": {"full_attention": {"rope_type": "default"}}}),
         ] {
-            assert!(
-                matches!(with(&change), Err(Problem::Unsupported { .. })),
-                "{change}"
-            );
+            assert!(matches!(with(&change), Err(Problem::Unsupported { .. })), "{change}");
         }
         for change in [
             json!({"hidden_size": -1}),
@@ -386,14 +343,8 @@ mod tests {
             json!({"tie_word_embeddings": 1}),
             json!({"eos_token_id": 100}),
         ] {
-            assert!(
-                matches!(with(&change), Err(Problem::Field { .. })),
-                "{change}"
-            );
+            assert!(matches!(with(&change), Err(Problem::Field { .. })), "{change}");
         }
-        assert!(matches!(
-            with(&json!({"vocab_size": null})),
-            Err(Problem::MissingField { .. })
-        ));
+        assert!(matches!(with(&json!({"vocab_size": null})), Err(Problem::MissingField { .. })));
     }
 }

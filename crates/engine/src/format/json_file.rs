@@ -12,10 +12,8 @@ pub(crate) fn read_json(
     what: &'static str,
 ) -> Result<serde_json::Value, Problem> {
     let text = read_limited(path, limit)?;
-    serde_json::from_slice(&text).map_err(|error| Problem::Json {
-        what,
-        message: error.to_string(),
-    })
+    serde_json::from_slice(&text)
+        .map_err(|error| Problem::Json { what, message: error.to_string() })
 }
 
 /// The bytes of `path`, a regular file of at most `limit` bytes.
@@ -27,11 +25,7 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, Problem> 
     let mut bytes = Vec::new();
     let read = file.take(limit + 1).read_to_end(&mut bytes)? as u64;
     if read > limit {
-        return Err(Problem::Count {
-            what: "bytes",
-            count: read,
-            limit,
-        });
+        return Err(Problem::Count { what: "bytes", count: read, limit });
     }
     Ok(bytes)
 }

@@ -50,10 +50,7 @@ pub struct ModelFile {
 #[derive(Debug)]
 enum Contents {
     Gguf(Box<GgufModel>),
-    Folder {
-        config: Box<ModelConfig>,
-        tensors: SafetensorsSet,
-    },
+    Folder { config: Box<ModelConfig>, tensors: SafetensorsSet },
 }
 
 impl ModelFile {
@@ -72,16 +69,11 @@ impl ModelFile {
                     .to_string();
             return Err(error(Problem::Unsupported { what }));
         } else if PICKLES.iter().any(|ending| has_extension(path, ending)) {
-            return Err(error(Problem::Pickle {
-                file: file_name(path),
-            }));
+            return Err(error(Problem::Pickle { file: file_name(path) }));
         } else {
             Contents::Gguf(Box::new(GgufModel::new(Gguf::open(path)?)?))
         };
-        let model = Self {
-            path: path.to_path_buf(),
-            contents,
-        };
+        let model = Self { path: path.to_path_buf(), contents };
         model.check_tensors()?;
         Ok(model)
     }
@@ -153,11 +145,7 @@ impl ModelFile {
             let tensor = self.tensor(&name)?;
             if tensor.shape() != expected {
                 let got = tensor.shape().to_vec();
-                return Err(error(Problem::WrongShape {
-                    name,
-                    expected,
-                    got,
-                }));
+                return Err(error(Problem::WrongShape { name, expected, got }));
             }
             known.insert(name);
         }
@@ -165,10 +153,8 @@ impl ModelFile {
             // a copy of the embedding, and frequencies that are computed
             name == "lm_head.weight" || name.ends_with(".rotary_emb.inv_freq")
         };
-        let unexpected = self
-            .tensor_names()
-            .into_iter()
-            .find(|name| !known.contains(*name) && !redundant(name));
+        let unexpected =
+            self.tensor_names().into_iter().find(|name| !known.contains(*name) && !redundant(name));
         match unexpected {
             Some(name) => Err(error(Problem::UnexpectedTensor {
                 name: name.to_string(),
@@ -181,14 +167,11 @@ impl ModelFile {
 
 /// Whether the file name ends so, in any case.
 pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension()
-        .is_some_and(|found| found.eq_ignore_ascii_case(extension))
+    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn open_folder(folder: &Path) -> Result<Contents, FormatError> {
@@ -203,20 +186,13 @@ fn open_folder(folder: &Path) -> Result<Contents, FormatError> {
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
         .map_err(|problem| error(Problem::Io(problem)))?;
     files.sort();
-    let ggufs: Vec<&PathBuf> = files
-        .iter()
-        .filter(|file| has_extension(file, "gguf"))
-        .collect();
+    let ggufs: Vec<&PathBuf> = files.iter().filter(|file| has_extension(file, "gguf")).collect();
     if let [only] = ggufs[..] {
         return Ok(Contents::Gguf(Box::new(GgufModel::new(Gguf::open(only)?)?)));
     }
-    let pickle = files
-        .iter()
-        .find(|file| PICKLES.iter().any(|ending| has_extension(file, ending)));
+    let pickle = files.iter().find(|file| PICKLES.iter().any(|ending| has_extension(file, ending)));
     match pickle {
-        Some(file) if ggufs.is_empty() => Err(error(Problem::Pickle {
-            file: file_name(file),
-        })),
+        Some(file) if ggufs.is_empty() => Err(error(Problem::Pickle { file: file_name(file) })),
         _ => {
             let names: Vec<String> = ggufs.iter().map(|file| file_name(file)).collect();
             let found = if names.is_empty() {

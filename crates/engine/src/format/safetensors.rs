@@ -48,12 +48,7 @@ impl Safetensors {
     fn parse(path: &Path, bytes: FileBytes) -> Result<Self, Problem> {
         let header = safetensors_header::read(&bytes)?;
         let (tensors, metadata) = (header.tensors, header.metadata);
-        Ok(Self {
-            path: path.to_path_buf(),
-            bytes,
-            tensors,
-            metadata,
-        })
+        Ok(Self { path: path.to_path_buf(), bytes, tensors, metadata })
     }
 
     /// Where the file is.
@@ -77,11 +72,10 @@ impl Safetensors {
     /// When there is none, or its element type is not F32, F16 or BF16.
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, FormatError> {
         let error = |problem| FormatError::new(&self.path, problem);
-        let entry = self.tensors.get(name).ok_or_else(|| {
-            error(Problem::MissingTensor {
-                name: name.to_string(),
-            })
-        })?;
+        let entry = self
+            .tensors
+            .get(name)
+            .ok_or_else(|| error(Problem::MissingTensor { name: name.to_string() }))?;
         let data_type = match entry.type_name.as_str() {
             "F32" => DataType::F32,
             "F16" => DataType::F16,
@@ -95,13 +89,7 @@ impl Safetensors {
             }
         };
         let bytes = &self.bytes[entry.start..entry.start + entry.length];
-        Ok(TensorView::new(
-            name,
-            &entry.shape,
-            data_type,
-            RowOrder::AsStored,
-            bytes,
-        ))
+        Ok(TensorView::new(name, &entry.shape, data_type, RowOrder::AsStored, bytes))
     }
 }
 
@@ -129,11 +117,7 @@ impl SafetensorsSet {
         } else if single.is_file() {
             let shard = Safetensors::open(&single)?;
             let place = shard.names().map(|name| (name.to_string(), 0)).collect();
-            Ok(Some(Self {
-                folder: folder.to_path_buf(),
-                shards: vec![shard],
-                place,
-            }))
+            Ok(Some(Self { folder: folder.to_path_buf(), shards: vec![shard], place }))
         } else {
             Ok(None)
         }
@@ -147,16 +131,10 @@ impl SafetensorsSet {
         files.dedup();
         let (count, limit) = (files.len() as u64, MAXIMUM_SHARDS as u64);
         if count > limit {
-            return Err(error(Problem::Count {
-                what: "shards",
-                count,
-                limit,
-            }));
+            return Err(error(Problem::Count { what: "shards", count, limit }));
         }
         if let Some(shard) = files.iter().find(|file| !is_plain_shard_name(file)) {
-            return Err(error(Problem::ShardName {
-                shard: (*shard).to_string(),
-            }));
+            return Err(error(Problem::ShardName { shard: (*shard).to_string() }));
         }
         let mut shards = Vec::with_capacity(files.len());
         let mut place = BTreeMap::new();
@@ -173,18 +151,13 @@ impl SafetensorsSet {
             shards.push(shard);
         }
         // and the other way round
-        if let Some((tensor, shard)) = weight_map
-            .iter()
-            .find(|(name, _)| !place.contains_key(*name))
+        if let Some((tensor, shard)) =
+            weight_map.iter().find(|(name, _)| !place.contains_key(*name))
         {
             let (tensor, shard) = (tensor.clone(), shard.clone());
             return Err(error(Problem::ShardContent { tensor, shard }));
         }
-        Ok(Self {
-            folder: folder.to_path_buf(),
-            shards,
-            place,
-        })
+        Ok(Self { folder: folder.to_path_buf(), shards, place })
     }
 
     /// The names of all tensors, in alphabetical order.
@@ -198,12 +171,7 @@ impl SafetensorsSet {
     /// As [`Safetensors::tensor`].
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, FormatError> {
         let shard = self.place.get(name).ok_or_else(|| {
-            FormatError::new(
-                &self.folder,
-                Problem::MissingTensor {
-                    name: name.to_string(),
-                },
-            )
+            FormatError::new(&self.folder, Problem::MissingTensor { name: name.to_string() })
         })?;
         self.shards[*shard].tensor(name)
     }
@@ -214,15 +182,11 @@ fn read_weight_map(index: &Path) -> Result<BTreeMap<String, String>, Problem> {
     let map = json
         .get("weight_map")
         .and_then(serde_json::Value::as_object)
-        .ok_or_else(|| Problem::MissingField {
-            field: "weight_map".to_string(),
-        })?;
+        .ok_or_else(|| Problem::MissingField { field: "weight_map".to_string() })?;
     map.iter()
         .map(|(name, file)| match file.as_str() {
             Some(file) => Ok((name.clone(), file.to_string())),
-            None => Err(Problem::ShardName {
-                shard: file.to_string(),
-            }),
+            None => Err(Problem::ShardName { shard: file.to_string() }),
         })
         .collect()
 }

@@ -88,10 +88,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
         use serde::de::Error;
-        let mut header = RawHeader {
-            tensors: Vec::new(),
-            metadata: BTreeMap::new(),
-        };
+        let mut header = RawHeader { tensors: Vec::new(), metadata: BTreeMap::new() };
         let mut has_metadata = false;
         while let Some(name) = map.next_key::<String>()? {
             if name == "__metadata__" {
@@ -100,9 +97,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 }
                 header.metadata = map.next_value()?;
             } else if header.tensors.len() == MAXIMUM_TENSORS {
-                return Err(A::Error::custom(format!(
-                    "more than {MAXIMUM_TENSORS} tensors"
-                )));
+                return Err(A::Error::custom(format!("more than {MAXIMUM_TENSORS} tensors")));
             } else {
                 header.tensors.push((name, map.next_value()?));
             }
@@ -115,44 +110,25 @@ impl<'de> Visitor<'de> for HeaderVisitor {
 pub(crate) fn read(file: &[u8]) -> Result<Header, Problem> {
     let Some((prefix, rest)) = file.split_first_chunk::<8>() else {
         let (what, available) = ("the header length", file.len() as u64);
-        return Err(Problem::Truncated {
-            what,
-            offset: 0,
-            needed: 8,
-            available,
-        });
+        return Err(Problem::Truncated { what, offset: 0, needed: 8, available });
     };
     let length = u64::from_le_bytes(*prefix);
     if length > MAXIMUM_HEADER {
         let what = "bytes of header";
-        return Err(Problem::Count {
-            what,
-            count: length,
-            limit: MAXIMUM_HEADER,
-        });
+        return Err(Problem::Count { what, count: length, limit: MAXIMUM_HEADER });
     }
     let Some((header, data)) = rest.split_at_checked(length as usize) else {
         let (what, available) = ("the header", rest.len() as u64);
-        return Err(Problem::Truncated {
-            what,
-            offset: 8,
-            needed: length,
-            available,
-        });
+        return Err(Problem::Truncated { what, offset: 8, needed: length, available });
     };
-    let text = std::str::from_utf8(header).map_err(|_| Problem::NotUtf8 {
-        what: "the header",
-        offset: 8,
-    })?;
+    let text = std::str::from_utf8(header)
+        .map_err(|_| Problem::NotUtf8 { what: "the header", offset: 8 })?;
     let raw: RawHeader = serde_json::from_str(text).map_err(|error| Problem::Json {
         what: "the safetensors header",
         message: error.to_string(),
     })?;
     let data_start = file.len() - data.len();
-    Ok(Header {
-        tensors: place(&raw.tensors, data_start, data.len())?,
-        metadata: raw.metadata,
-    })
+    Ok(Header { tensors: place(&raw.tensors, data_start, data.len())?, metadata: raw.metadata })
 }
 
 fn place(
@@ -175,67 +151,40 @@ fn place(
         })?;
         let expected = byte_length(name, description)?;
         if length != expected {
-            return Err(Problem::ByteRange {
-                tensor: name.clone(),
-                expected,
-                got: length,
-            });
+            return Err(Problem::ByteRange { tensor: name.clone(), expected, got: length });
         }
         if start < covered {
             let (first, second) = (previous.to_string(), name.clone());
             return Err(Problem::Overlap { first, second });
         }
         if end > available {
-            return Err(Problem::OutsideFile {
-                tensor: name.clone(),
-                end,
-                available,
-            });
+            return Err(Problem::OutsideFile { tensor: name.clone(), end, available });
         }
         if start > covered {
-            return Err(Problem::Unclaimed {
-                offset: covered,
-                count: start - covered,
-            });
+            return Err(Problem::Unclaimed { offset: covered, count: start - covered });
         }
         (covered, previous) = (end, name);
         let entry = Entry {
             type_name: description.dtype.clone(),
-            shape: description
-                .shape
-                .iter()
-                .map(|size| *size as usize)
-                .collect(),
+            shape: description.shape.iter().map(|size| *size as usize).collect(),
             start: data_start + start as usize,
             length: length as usize,
         };
         if tensors.insert(name.clone(), entry).is_some() {
-            return Err(Problem::Duplicate {
-                what: "tensor",
-                name: name.clone(),
-            });
+            return Err(Problem::Duplicate { what: "tensor", name: name.clone() });
         }
     }
     if covered < available {
-        return Err(Problem::Unclaimed {
-            offset: covered,
-            count: available - covered,
-        });
+        return Err(Problem::Unclaimed { offset: covered, count: available - covered });
     }
     Ok(tensors)
 }
 
 /// Bytes that type and shape need.
 fn byte_length(name: &str, description: &Description) -> Result<u64, Problem> {
-    let bad_shape = |reason: String| Problem::TensorShape {
-        tensor: name.to_string(),
-        reason,
-    };
+    let bad_shape = |reason: String| Problem::TensorShape { tensor: name.to_string(), reason };
     if description.shape.len() > 4 {
-        return Err(bad_shape(format!(
-            "{} dimensions; at most 4",
-            description.shape.len()
-        )));
+        return Err(bad_shape(format!("{} dimensions; at most 4", description.shape.len())));
     }
     let mut elements = 1u64;
     for size in &description.shape {
@@ -244,21 +193,19 @@ fn byte_length(name: &str, description: &Description) -> Result<u64, Problem> {
             .filter(|elements| *size <= MAXIMUM_DIMENSION && *elements <= MAXIMUM_ELEMENTS)
             .ok_or_else(|| bad_shape(format!("a dimension of {size}, or over 2^40 elements")))?;
     }
-    let bits = TYPE_BITS
-        .iter()
-        .find(|(known, _)| *known == description.dtype)
-        .ok_or_else(|| Problem::TensorType {
-            tensor: name.to_string(),
-            type_name: description.dtype.clone(),
-            supported: super::data_type::SUPPORTED_SAFETENSORS,
+    let bits =
+        TYPE_BITS.iter().find(|(known, _)| *known == description.dtype).ok_or_else(|| {
+            Problem::TensorType {
+                tensor: name.to_string(),
+                type_name: description.dtype.clone(),
+                supported: super::data_type::SUPPORTED_SAFETENSORS,
+            }
         })?;
     // at most 2^40 elements of at most 64 bits
     let bits = elements * bits.1;
     if bits.is_multiple_of(8) {
         Ok(bits / 8)
     } else {
-        Err(bad_shape(
-            "its elements do not fill whole bytes".to_string(),
-        ))
+        Err(bad_shape("its elements do not fill whole bytes".to_string()))
     }
 }

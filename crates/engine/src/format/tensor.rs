@@ -167,10 +167,7 @@ mod tests {
         let view = TensorView::new("q", &[8, 1], DataType::F32, order, &stored);
         let expected = [0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0];
         assert_eq!(view.to_f32(), expected);
-        let bytes: Vec<u8> = expected
-            .iter()
-            .flat_map(|value: &f32| value.to_le_bytes())
-            .collect();
+        let bytes: Vec<u8> = expected.iter().flat_map(|value: &f32| value.to_le_bytes()).collect();
         assert_eq!(view.bytes().as_ref(), bytes);
         let bias = TensorView::new("b", &[8], DataType::F32, order, &stored);
         assert_eq!(bias.to_f32(), expected);
@@ -192,10 +189,8 @@ mod tests {
             TensorView::new("w", &[1, 32], DataType::Q4_0, RowOrder::AsStored, &q4_0).to_f32();
         assert_eq!(values[..3], [-4.0, -3.5, -3.0]);
         assert_eq!(values[31], -4.0);
-        let q8_0: Vec<u8> = scale
-            .into_iter()
-            .chain((0..32u8).map(|i| i.wrapping_sub(16)))
-            .collect();
+        let q8_0: Vec<u8> =
+            scale.into_iter().chain((0..32u8).map(|i| i.wrapping_sub(16))).collect();
         let values =
             TensorView::new("w", &[1, 32], DataType::Q8_0, RowOrder::AsStored, &q8_0).to_f32();
         assert_eq!(values[..2], [-8.0, -7.5]);
@@ -213,10 +208,7 @@ mod tests {
                 31 if fraction == 0.0 => assert!(value.is_infinite() && value.signum() == sign),
                 31 => assert!(value.is_nan()),
                 0 => assert_eq!(value, sign * fraction * 2f64.powi(-24)),
-                _ => assert_eq!(
-                    value,
-                    sign * (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15)
-                ),
+                _ => assert_eq!(value, sign * (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15)),
             }
         }
     }

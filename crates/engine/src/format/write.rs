@@ -57,25 +57,15 @@ fn header(
     }
     let mut start = 0;
     for tensor in tensors {
-        let (expected, got) = (
-            tensor.shape.iter().product::<usize>() * 4,
-            tensor.values.len() * 4,
-        );
+        let (expected, got) = (tensor.shape.iter().product::<usize>() * 4, tensor.values.len() * 4);
         if expected != got {
             let (expected, got) = (expected as u64, got as u64);
-            return Err(Problem::ByteRange {
-                tensor: tensor.name.clone(),
-                expected,
-                got,
-            });
+            return Err(Problem::ByteRange { tensor: tensor.name.clone(), expected, got });
         }
         let entry =
             json!({ "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, start + got] });
         if tensor.name == "__metadata__" || header.insert(tensor.name.clone(), entry).is_some() {
-            return Err(Problem::Duplicate {
-                what: "tensor",
-                name: tensor.name.clone(),
-            });
+            return Err(Problem::Duplicate { what: "tensor", name: tensor.name.clone() });
         }
         start += got;
     }
@@ -106,9 +96,7 @@ fn write_file(path: &Path, header: &[u8], tensors: &[&NamedTensor<'_>]) -> Resul
             file.write_all(&value.to_le_bytes())?;
         }
     }
-    let file = file
-        .into_inner()
-        .map_err(std::io::IntoInnerError::into_error)?;
+    let file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     file.sync_all()?;
     Ok(())
 }
@@ -120,10 +108,7 @@ fn check(path: &Path) -> Result<(), Problem> {
         Ok(_) => Ok(()),
         Err(error) => {
             let message = error.to_string();
-            Err(Problem::Json {
-                what: "the header just written",
-                message,
-            })
+            Err(Problem::Json { what: "the header just written", message })
         }
     }
 }
@@ -132,9 +117,7 @@ fn publish(temporary: &Path, path: &Path) -> Result<(), Problem> {
     fs_err::rename(temporary, path)?;
     #[cfg(unix)] // elsewhere a folder cannot be opened as a file
     {
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         fs_err::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
     }
     Ok(())

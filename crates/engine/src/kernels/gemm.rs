@@ -60,7 +60,12 @@ pub fn gemm(
     assert!(c.len() >= m * b.n, "C holds {} values, {m} × {} are needed", c.len(), b.n);
     if b.k > 0 {
         let last = (m - 1) * a.row_stride + (b.k - 1) * a.column_stride;
-        assert!(last < a.values.len(), "A holds {} values, {} are needed", a.values.len(), last + 1);
+        assert!(
+            last < a.values.len(),
+            "A holds {} values, {} are needed",
+            a.values.len(),
+            last + 1
+        );
     }
     let row_blocks = m.div_ceil(TASK_ROWS);
     let strip_blocks = b.strips().div_ceil(TASK_STRIPS);
@@ -89,8 +94,12 @@ pub fn gemm(
                 };
                 let start = strip * STRIP * b.k;
                 match &b.values {
-                    PanelValues::F32(values) => run_tile(path, &tile, &values[start..start + STRIP * b.k]),
-                    PanelValues::Bf16(values) => run_tile(path, &tile, &values[start..start + STRIP * b.k]),
+                    PanelValues::F32(values) => {
+                        run_tile(path, &tile, &values[start..start + STRIP * b.k]);
+                    }
+                    PanelValues::Bf16(values) => {
+                        run_tile(path, &tile, &values[start..start + STRIP * b.k]);
+                    }
                 }
                 row += count;
             }
@@ -134,7 +143,15 @@ mod tests {
     #[test]
     fn every_path_agrees_with_the_definition() {
         let threads = Threads::new(2).unwrap();
-        for (m, n, k) in [(1, 1, 1), (3, 5, 7), (14, 32, 64), (15, 33, 65), (171, 70, 30), (2, 16, 500), (4, 4, 0)] {
+        for (m, n, k) in [
+            (1, 1, 1),
+            (3, 5, 7),
+            (14, 32, 64),
+            (15, 33, 65),
+            (171, 70, 30),
+            (2, 16, 500),
+            (4, 4, 0),
+        ] {
             let a = random(m * k, "a");
             let b = random(k * n, "b");
             let old = random(m * n, "c");
@@ -145,11 +162,15 @@ mod tests {
                 gemm(path, &threads, m, Strided::rows(&a, k), &panels, &mut c, (0.5, Output::Add));
                 for row in 0..m {
                     for column in 0..n {
-                        let product: f64 =
-                            (0..k).map(|i| f64::from(a[row * k + i]) * f64::from(b[i * n + column])).sum();
+                        let product: f64 = (0..k)
+                            .map(|i| f64::from(a[row * k + i]) * f64::from(b[i * n + column]))
+                            .sum();
                         let expected = 0.5 * product + f64::from(old[row * n + column]);
                         let found = f64::from(c[row * n + column]);
-                        assert!((found - expected).abs() < 1e-4, "{path:?} {m} {n} {k}: {found} {expected}");
+                        assert!(
+                            (found - expected).abs() < 1e-4,
+                            "{path:?} {m} {n} {k}: {found} {expected}"
+                        );
                     }
                 }
             }
@@ -166,11 +187,20 @@ mod tests {
         panels.pack(k, n, &b, 1, k);
         for path in paths() {
             let mut c = vec![7.0; m * n];
-            gemm(path, &threads, m, Strided::transposed(&a, m), &panels, &mut c, (1.0, Output::Store));
+            gemm(
+                path,
+                &threads,
+                m,
+                Strided::transposed(&a, m),
+                &panels,
+                &mut c,
+                (1.0, Output::Store),
+            );
             for row in 0..m {
                 for column in 0..n {
-                    let expected: f64 =
-                        (0..k).map(|i| f64::from(a[i * m + row]) * f64::from(b[column * k + i])).sum();
+                    let expected: f64 = (0..k)
+                        .map(|i| f64::from(a[i * m + row]) * f64::from(b[column * k + i]))
+                        .sum();
                     assert!((f64::from(c[row * n + column]) - expected).abs() < 1e-5);
                 }
             }
@@ -189,7 +219,15 @@ mod tests {
                     let threads = Threads::new(count).unwrap();
                     let mut c = vec![0.0; rows.len() * n];
                     let part = &a[rows.start * k..rows.end * k];
-                    gemm(path, &threads, rows.len(), Strided::rows(part, k), &panels, &mut c, (1.0, Output::Store));
+                    gemm(
+                        path,
+                        &threads,
+                        rows.len(),
+                        Strided::rows(part, k),
+                        &panels,
+                        &mut c,
+                        (1.0, Output::Store),
+                    );
                     c
                 };
                 let whole = run(0..m, 2);

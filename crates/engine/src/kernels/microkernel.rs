@@ -1,6 +1,9 @@
 //! The tile of a matrix product that stays in registers: up to 14 × 32 (AVX-512), 4 × 32 elsewhere.
 
-#![expect(unsafe_code, reason = "the inner loop reads and writes through pointers whose extents `gemm` has checked")]
+#![expect(
+    unsafe_code,
+    reason = "the inner loop reads and writes through pointers whose extents `gemm` has checked"
+)]
 
 use super::KernelPath;
 use super::panels::{STRIP, from_bf16};
@@ -131,7 +134,9 @@ impl StripValue for u16 {
         };
         // SAFETY: the caller guarantees 32 readable values and the instructions.
         let widen = |at: *const u16| unsafe {
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast()))))
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(
+                at.cast(),
+            ))))
         };
         // SAFETY: as above.
         [widen(at), widen(unsafe { at.add(16) })]
@@ -158,7 +163,8 @@ mod x86 {
     use std::arch::x86_64::{
         __m256, __m512, __mmask16, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps,
         _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps,
-        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
+        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps,
+        _mm512_setzero_ps,
     };
 
     use super::{STRIP, StripValue, Tile};

@@ -102,7 +102,8 @@ impl Panels {
         let k = self.k;
         let start = first / STRIP * STRIP * k;
         let length = (source.len() / k.max(1)).div_ceil(STRIP) * STRIP * k;
-        let column = |strip: usize, column: usize| source.get((strip * STRIP + column) * k..).unwrap_or(&[]);
+        let column =
+            |strip: usize, column: usize| source.get((strip * STRIP + column) * k..).unwrap_or(&[]);
         match &mut self.values {
             PanelValues::F32(values) => {
                 threads.for_rows(&mut values[start..start + length], STRIP * k, 1, |strip, out| {
@@ -114,7 +115,9 @@ impl Panels {
                 });
             }
             PanelValues::Bf16(values) => {
-                for (strip, out) in values[start..start + length].chunks_mut(STRIP * k.max(1)).enumerate() {
+                for (strip, out) in
+                    values[start..start + length].chunks_mut(STRIP * k.max(1)).enumerate()
+                {
                     for lane in 0..STRIP {
                         for (row, value) in column(strip, lane).iter().take(k).enumerate() {
                             out[row * STRIP + lane] = to_bf16(*value);

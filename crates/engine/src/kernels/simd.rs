@@ -131,9 +131,9 @@ pub fn maximum(values: &[f32]) -> f32 {
 pub fn exp<A: Arithmetic>(x: f32) -> f32 {
     const LOW: f32 = -87.336_54;
     const HIGH: f32 = 88.722_83;
+    const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(LOW, HIGH);
     // Adding and subtracting 1.5 · 2²³ rounds to the nearest integer.
-    const ROUND: f32 = 12_582_912.0;
     let n = A::multiply_add(clamped, std::f32::consts::LOG2_E, ROUND) - ROUND;
     // ln 2 in two parts, so that n · ln 2 is subtracted without losing r's last bits.
     let r = A::multiply_add(n, -0.693_359_4, clamped);
@@ -168,7 +168,10 @@ mod tests {
                 let x = step as f32 * 0.01;
                 let expected = f64::from(x).exp();
                 let found = f64::from(exponential(path, x));
-                assert!((found - expected).abs() <= 2.0 * f64::from(f32::EPSILON) * expected, "{path:?} exp({x})");
+                assert!(
+                    (found - expected).abs() <= 2.0 * f64::from(f32::EPSILON) * expected,
+                    "{path:?} exp({x})"
+                );
             }
             assert_eq!(exponential(path, 0.0), 1.0);
             assert_eq!(exponential(path, f32::NEG_INFINITY), 0.0);

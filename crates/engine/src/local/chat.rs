@@ -87,11 +87,7 @@ enum Flow {
 }
 
 fn failure(id: String, error: String) -> ChatEvent {
-    ChatEvent::Failure {
-        id,
-        error,
-        in_doubt: false,
-    }
+    ChatEvent::Failure { id, error, in_doubt: false }
 }
 
 impl<B: Backend> LocalModel<B> {
@@ -100,31 +96,19 @@ impl<B: Backend> LocalModel<B> {
     /// # Errors
     /// [`ModelError::Request`] for what is wrong with the request's settings, which no other text would mend.
     fn admit(&mut self, request: ChatRequest) -> Result<Admission<B>, ModelError> {
-        let wrong = |reason: String| ModelError::Request {
-            id: request.id.clone(),
-            reason,
-        };
-        request
-            .sampling
-            .check()
-            .map_err(|(field, reason)| wrong(format!("{field}: {reason}")))?;
+        let wrong = |reason: String| ModelError::Request { id: request.id.clone(), reason };
+        request.sampling.check().map_err(|(field, reason)| wrong(format!("{field}: {reason}")))?;
         self.adapter(request.adapter.as_deref()).map_err(&wrong)?;
         let prompt = match self.render(&request.prompt) {
             Ok(rendered) => self.encode_prompt(&rendered),
             Err(error) if depends_on_text(&error) => {
-                return Ok(Admission::Refused {
-                    id: request.id,
-                    reason: error.to_string(),
-                });
+                return Ok(Admission::Refused { id: request.id, reason: error.to_string() });
             }
             Err(error) => return Err(wrong(error.to_string())),
         };
         let context = self.llama.context_length();
         if let Some(reason) = unfit(prompt.len(), context) {
-            return Ok(Admission::Refused {
-                id: request.id,
-                reason,
-            });
+            return Ok(Admission::Refused { id: request.id, reason });
         }
         let constraint = self.constraint(&request)?;
         let beginning = Beginning {
@@ -136,10 +120,7 @@ impl<B: Backend> LocalModel<B> {
             constraint,
             context,
         };
-        Ok(Admission::Runs(Box::new(Sequence::new(
-            beginning,
-            self.llama.new_cache(),
-        ))))
+        Ok(Admission::Runs(Box::new(Sequence::new(beginning, self.llama.new_cache()))))
     }
 
     fn constraint(&mut self, request: &ChatRequest) -> Result<Option<Constraint>, ModelError> {
@@ -155,11 +136,7 @@ impl<B: Backend> LocalModel<B> {
             None => SchemaCompiler::new(std::sync::Arc::clone(&self.tokenizer), &self.ends)
                 .map_err(wrong)?,
         };
-        self.schemas
-            .insert(compiler)
-            .compile(schema)
-            .map(Some)
-            .map_err(wrong)
+        self.schemas.insert(compiler).compile(schema).map(Some).map_err(wrong)
     }
 
     /// Moves the sequences of a phase, tells what they wrote, and removes those that are over.
@@ -176,18 +153,13 @@ impl<B: Backend> LocalModel<B> {
             let (delta, end) = match step {
                 Ok(Step { delta, finish }) => {
                     let model = || self.model_identity(sequence.adapter.as_deref()).name;
-                    (
-                        delta,
-                        finish.map(|finish| ChatEvent::Reply(sequence.reply(finish, model()))),
-                    )
+                    (delta, finish.map(|finish| ChatEvent::Reply(sequence.reply(finish, model()))))
                 }
                 Err(reason) => (String::new(), Some(failure(sequence.id.clone(), reason))),
             };
             over[index] = end.is_some();
-            let delta = (!delta.is_empty()).then(|| ChatEvent::Delta {
-                id: sequence.id.clone(),
-                text: delta,
-            });
+            let delta = (!delta.is_empty())
+                .then(|| ChatEvent::Delta { id: sequence.id.clone(), text: delta });
             for event in delta.into_iter().chain(end) {
                 if exchange.event(event).is_break() {
                     return Flow::Stop;
@@ -208,24 +180,16 @@ impl<B: Backend> LocalModel<B> {
         let clock = Instant::now();
         let mut rows: Vec<Option<Vec<f32>>> = vec![None; active.len()];
         let read = self.read(active, phase, &mut rows);
-        let voice = Voice {
-            tokenizer: &self.tokenizer,
-            ends: &self.ends,
-        };
+        let voice = Voice { tokenizer: &self.tokenizer, ends: &self.ends };
         // Each reply chooses from its own row, so they can do so at once.
         let step = |(number, (sequence, row)): (usize, (&mut Sequence<B>, Option<Vec<f32>>))| {
             row.map(|mut logits| (number, sequence.step(&mut logits, &voice)))
         };
-        let steps = self.llama.backend().enter(|| {
-            active
-                .par_iter_mut()
-                .zip(rows)
-                .enumerate()
-                .filter_map(step)
-                .collect()
-        });
-        self.timing
-            .add(phase == Phase::Prompts, read, clock.elapsed());
+        let steps = self
+            .llama
+            .backend()
+            .enter(|| active.par_iter_mut().zip(rows).enumerate().filter_map(step).collect());
+        self.timing.add(phase == Phase::Prompts, read, clock.elapsed());
         steps
     }
 
@@ -236,12 +200,7 @@ impl<B: Backend> LocalModel<B> {
         phase: Phase,
         rows: &mut [Option<Vec<f32>>],
     ) -> usize {
-        let Self {
-            llama,
-            work,
-            adapters,
-            ..
-        } = self;
+        let Self { llama, work, adapters, .. } = self;
         let lasts: Vec<[usize; 1]> = active.iter().map(|sequence| [sequence.last()]).collect();
         let mut numbers = Vec::with_capacity(active.len());
         let mut readings: Vec<Reading<'_, B>> = Vec::with_capacity(active.len());
@@ -256,29 +215,16 @@ impl<B: Backend> LocalModel<B> {
                 });
             }
         }
-        let most = if phase == Phase::Prompts {
-            PROMPT_PIECE
-        } else {
-            usize::MAX
-        };
-        read_piece(
-            llama,
-            work,
-            &mut readings,
-            most,
-            &mut |reading, _, logits| {
-                rows[numbers[reading]] = Some(logits.to_vec());
-            },
-        )
+        let most = if phase == Phase::Prompts { PROMPT_PIECE } else { usize::MAX };
+        read_piece(llama, work, &mut readings, most, &mut |reading, _, logits| {
+            rows[numbers[reading]] = Some(logits.to_vec());
+        })
     }
 }
 
 /// Whether another text could be rendered where this one could not.
 fn depends_on_text(error: &TemplateError) -> bool {
-    matches!(
-        error,
-        TemplateError::RewritesContent { .. } | TemplateError::Render { .. }
-    )
+    matches!(error, TemplateError::RewritesContent { .. } | TemplateError::Render { .. })
 }
 
 /// Why a prompt of so many tokens cannot be answered.

@@ -27,12 +27,8 @@ pub fn encode_rendered(tokenizer: &Tokenizer, rendered: &Rendered) -> Vec<(u32, 
                 match control_id(tokenizer, token) {
                     Some(id) => ids.push((id, *learned)),
                     // Another model's template: what it means is unknown here, so it is what it looks like.
-                    None => ids.extend(
-                        tokenizer
-                            .encode_text(token)
-                            .into_iter()
-                            .map(|id| (id, *learned)),
-                    ),
+                    None => ids
+                        .extend(tokenizer.encode_text(token).into_iter().map(|id| (id, *learned))),
                 }
             }
             Segment::EndOfSequence { learned } => {
@@ -50,17 +46,11 @@ pub fn encode_rendered(tokenizer: &Tokenizer, rendered: &Rendered) -> Vec<(u32, 
 
 /// The beginning-of-text token, when the tokenizer asks for it and `first` is not it.
 pub(super) fn leading_bos(tokenizer: &Tokenizer, first: Option<u32>) -> Option<u32> {
-    tokenizer
-        .bos()
-        .filter(|bos| tokenizer.adds_bos() && first != Some(*bos))
+    tokenizer.bos().filter(|bos| tokenizer.adds_bos() && first != Some(*bos))
 }
 
 fn control_id(tokenizer: &Tokenizer, name: &str) -> Option<u32> {
-    tokenizer
-        .control_tokens()
-        .iter()
-        .find(|(text, _)| text == name)
-        .map(|(_, id)| *id)
+    tokenizer.control_tokens().iter().find(|(text, _)| text == name).map(|(_, id)| *id)
 }
 
 /// Text that has not been tokenized yet.
@@ -73,12 +63,7 @@ struct Pending {
 impl Pending {
     fn flush(&mut self, tokenizer: &Tokenizer, ids: &mut Vec<(u32, bool)>) {
         if !self.text.is_empty() {
-            ids.extend(
-                tokenizer
-                    .encode_text(&self.text)
-                    .into_iter()
-                    .map(|id| (id, self.learned)),
-            );
+            ids.extend(tokenizer.encode_text(&self.text).into_iter().map(|id| (id, self.learned)));
             self.text.clear();
         }
     }
@@ -96,17 +81,11 @@ mod tests {
     }
 
     fn text(text: &str, learned: bool) -> Segment {
-        Segment::Text {
-            text: text.to_owned(),
-            learned,
-        }
+        Segment::Text { text: text.to_owned(), learned }
     }
 
     fn control(token: &str, learned: bool) -> Segment {
-        Segment::Control {
-            token: token.to_owned(),
-            learned,
-        }
+        Segment::Control { token: token.to_owned(), learned }
     }
 
     fn given(ids: Vec<u32>, learned: bool) -> Vec<(u32, bool)> {
@@ -116,16 +95,12 @@ mod tests {
     #[test]
     fn neighbours_of_one_kind_are_tokenized_together() {
         let tokenizer = tokenizer();
-        let rendered = Rendered {
-            segments: vec![text("The pat", false), text("ient is", false)],
-        };
+        let rendered = Rendered { segments: vec![text("The pat", false), text("ient is", false)] };
         assert_eq!(
             encode_rendered(&tokenizer, &rendered),
             given(tokenizer.encode_text("The patient is"), false)
         );
-        let rendered = Rendered {
-            segments: vec![text("The pat", false), text("ient is", true)],
-        };
+        let rendered = Rendered { segments: vec![text("The pat", false), text("ient is", true)] };
         let apart = [
             given(tokenizer.encode_text("The pat"), false),
             given(tokenizer.encode_text("ient is"), true),
@@ -149,19 +124,14 @@ mod tests {
         let inner = &ids[1..ids.len() - 2];
         assert_eq!(ids[0], (bos, false));
         assert_eq!(ids[ids.len() - 2..], [(eos, true), (eos, true)]);
-        assert_eq!(
-            inner,
-            given(tokenizer.encode_text("user\n<|im_end|>"), false)
-        );
+        assert_eq!(inner, given(tokenizer.encode_text("user\n<|im_end|>"), false));
         assert!(inner.iter().all(|(id, _)| !tokenizer.is_control(*id)));
     }
 
     #[test]
     fn unknown_control_tokens_are_read_as_text() {
         let tokenizer = tokenizer();
-        let rendered = Rendered {
-            segments: vec![control("[INST]", false)],
-        };
+        let rendered = Rendered { segments: vec![control("[INST]", false)] };
         assert_eq!(
             encode_rendered(&tokenizer, &rendered),
             given(tokenizer.encode_text("[INST]"), false)

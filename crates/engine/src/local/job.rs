@@ -68,11 +68,7 @@ impl Job {
         let prompt_tokens = pairs.first().map_or(0, |pair| pair.context.len());
         let mut truncated_tokens = 0;
         let mut texts = Vec::with_capacity(pairs.len());
-        for Pair {
-            context: mut input,
-            continuation: targets,
-        } in pairs
-        {
+        for Pair { context: mut input, continuation: targets } in pairs {
             if targets.len() > most {
                 return Err(format!(
                     "a continuation has {} tokens, and the model's context is {most}",
@@ -83,31 +79,15 @@ impl Job {
             let cut = input.len().saturating_sub(most);
             truncated_tokens = truncated_tokens.max(cut);
             input.drain(..cut);
-            texts.push(Text {
-                input,
-                targets,
-                scored: Vec::new(),
-            });
+            texts.push(Text { input, targets, scored: Vec::new() });
         }
         let shared = shared_beginning(&texts);
-        Ok(Self {
-            id,
-            adapter,
-            texts,
-            shared,
-            prompt_tokens,
-            truncated_tokens,
-        })
+        Ok(Self { id, adapter, texts, shared, prompt_tokens, truncated_tokens })
     }
 
     /// Tokens that are read for it.
     pub(super) fn tokens(&self) -> usize {
-        self.shared
-            + self
-                .texts
-                .iter()
-                .map(|text| text.input.len() - self.shared)
-                .sum::<usize>()
+        self.shared + self.texts.iter().map(|text| text.input.len() - self.shared).sum::<usize>()
     }
 
     /// Positions of the shared beginning after which a token is scored.
@@ -127,11 +107,7 @@ fn shared_beginning(texts: &[Text]) -> usize {
         return 0;
     };
     let same = |text: &Text| {
-        text.input
-            .iter()
-            .zip(&first.input)
-            .take_while(|(own, first)| own == first)
-            .count()
+        text.input.iter().zip(&first.input).take_while(|(own, first)| own == first).count()
     };
     others.iter().map(same).min().unwrap_or(first.input.len())
 }

@@ -52,13 +52,7 @@ pub struct LocalOptions {
 
 impl Default for LocalOptions {
     fn default() -> Self {
-        Self {
-            precision: Precision::Bf16,
-            threads: 0,
-            training: false,
-            positions: 0,
-            slots: 8,
-        }
+        Self { precision: Precision::Bf16, threads: 0, training: false, positions: 0, slots: 8 }
     }
 }
 
@@ -101,28 +95,10 @@ impl<B: Backend> LocalModel<B> {
         let tokenizer = Tokenizer::for_model(&file)?;
         let (tokens, rows) = (tokenizer.vocabulary_size(), file.config().vocabulary_size);
         if tokens > rows {
-            return Err(LocalError::Vocabulary {
-                path: path.to_owned(),
-                tokens,
-                rows,
-            });
+            return Err(LocalError::Vocabulary { path: path.to_owned(), tokens, rows });
         }
-        let LocalOptions {
-            precision,
-            training,
-            positions,
-            slots,
-            ..
-        } = options;
-        let llama = Llama::load(
-            &file,
-            backend,
-            LoadOptions {
-                precision,
-                training,
-                positions,
-            },
-        )?;
+        let LocalOptions { precision, training, positions, slots, .. } = options;
+        let llama = Llama::load(&file, backend, LoadOptions { precision, training, positions })?;
         let mut ends = [tokenizer.eos_ids(), &llama.config().eos_tokens].concat();
         ends.sort_unstable();
         ends.dedup();
@@ -198,20 +174,15 @@ impl<B: Backend> LocalModel<B> {
             Prompt::Messages(messages) => {
                 chat.ok_or(TemplateError::NoChatTemplate)?.prompt(messages)
             }
-            Prompt::Instruction {
-                instruction,
-                input,
-                template,
-            } => InstructionTemplate::load(template)?.prompt(instruction, input, chat),
+            Prompt::Instruction { instruction, input, template } => {
+                InstructionTemplate::load(template)?.prompt(instruction, input, chat)
+            }
         }
     }
 
     /// A rendered prompt in token ids: see [`encode_rendered`].
     pub fn encode_prompt(&self, rendered: &Rendered) -> Vec<u32> {
-        encode_rendered(&self.tokenizer, rendered)
-            .into_iter()
-            .map(|(id, _)| id)
-            .collect()
+        encode_rendered(&self.tokenizer, rendered).into_iter().map(|(id, _)| id).collect()
     }
 
     /// What answers under this adapter (none: the base). The digest covers weights, adapter, tokenizer, chat template,
@@ -225,10 +196,7 @@ impl<B: Backend> LocalModel<B> {
             self.llama.weights_hash().as_slice(),
             loaded.unwrap_or_default().as_bytes(),
             self.tokenizer.identity().as_slice(),
-            self.chat_template
-                .as_ref()
-                .map_or("", |template| &template.source)
-                .as_bytes(),
+            self.chat_template.as_ref().map_or("", |template| &template.source).as_bytes(),
             self.llama.options().precision.name().as_bytes(),
             self.llama.backend().kernels().as_bytes(),
         ]);
@@ -236,10 +204,7 @@ impl<B: Backend> LocalModel<B> {
             Some(adapter) => format!("{}+{adapter}", self.name),
             None => self.name.clone(),
         };
-        ModelIdentity {
-            name,
-            digest: digest.as_str().to_owned(),
-        }
+        ModelIdentity { name, digest: digest.as_str().to_owned() }
     }
 
     /// The adapter of this name, none for the base.
@@ -266,9 +231,7 @@ fn loaded<'a, B: Backend>(
 /// File or folder name, without the ending of a GGUF file.
 fn name_of(path: &Path) -> String {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let name = path
-        .file_name()
-        .map_or_else(|| "model".into(), |name| name.to_string_lossy());
+    let name = path.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy());
     name.strip_suffix(".gguf").unwrap_or(&name).to_owned()
 }
 
@@ -282,10 +245,6 @@ pub fn chat_template(tokenizer: &Tokenizer) -> Option<ChatTemplate> {
         source: tokenizer.chat_template()?.to_owned(),
         bos_token: text(tokenizer.bos()),
         eos_token: text(tokenizer.eos()),
-        control_tokens: tokenizer
-            .control_tokens()
-            .iter()
-            .map(|(text, _)| text.clone())
-            .collect(),
+        control_tokens: tokenizer.control_tokens().iter().map(|(text, _)| text.clone()).collect(),
     })
 }

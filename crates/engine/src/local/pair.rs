@@ -32,11 +32,7 @@ impl Pair {
             }
             ids
         };
-        let mut head = if context.is_empty() {
-            Vec::new()
-        } else {
-            encode(context)
-        };
+        let mut head = if context.is_empty() { Vec::new() } else { encode(context) };
         let tail = if context.is_empty() {
             tokenizer.encode_text(&format!("{space}{continuation}"))
         } else {
@@ -65,11 +61,7 @@ impl Pair {
         if context.is_empty() {
             return Err("the prompt is empty".to_owned());
         }
-        Self::new(
-            context.to_vec(),
-            tokenizer.encode_text(continuation),
-            continuation,
-        )
+        Self::new(context.to_vec(), tokenizer.encode_text(continuation), continuation)
     }
 
     fn new(context: Vec<u32>, continuation: Vec<u32>, text: &str) -> Result<Self, String> {
@@ -78,10 +70,7 @@ impl Pair {
                 "the continuation {text:?} has no token of its own after this context"
             ));
         }
-        Ok(Self {
-            context,
-            continuation,
-        })
+        Ok(Self { context, continuation })
     }
 }
 
@@ -108,11 +97,7 @@ mod tests {
             let pair = Pair::of_text(&tokenizer, &format!("The heart{space}"), "pumps").unwrap();
             assert_eq!(pair.context, tokenizer.encode_text("The heart"));
             let whole = tokenizer.encode_text(&format!("The heart{space}pumps"));
-            assert_eq!(
-                [pair.context, pair.continuation].concat(),
-                whole,
-                "{space:?}"
-            );
+            assert_eq!([pair.context, pair.continuation].concat(), whole, "{space:?}");
         }
     }
 
@@ -130,11 +115,7 @@ mod tests {
     #[test]
     fn a_continuation_without_a_token_is_refused() {
         let tokenizer = tokenizer();
-        assert!(
-            Pair::of_text(&tokenizer, "The heart", "")
-                .unwrap_err()
-                .contains("no token")
-        );
+        assert!(Pair::of_text(&tokenizer, "The heart", "").unwrap_err().contains("no token"));
         // A boundary inside a token: the whole has no more tokens than the context alone.
         let text = "patient";
         let (whole, mut cut) = (tokenizer.encode_text(text).len(), 0);
@@ -143,10 +124,7 @@ mod tests {
                 cut = at;
             }
         }
-        assert!(
-            cut > 0,
-            "the fixture's vocabulary joins no letters of {text}"
-        );
+        assert!(cut > 0, "the fixture's vocabulary joins no letters of {text}");
         assert!(Pair::of_text(&tokenizer, &text[..cut], &text[cut..]).is_err());
         assert!(Pair::of_answer(&tokenizer, &[5], "").is_err());
         assert!(Pair::of_answer(&tokenizer, &[], "x").is_err());

@@ -37,10 +37,7 @@ pub(super) fn read_piece<B: Backend>(
         if piece.is_empty() {
             continue;
         }
-        let wanted = reading
-            .wanted
-            .iter()
-            .filter(|position| piece.contains(position));
+        let wanted = reading.wanted.iter().filter(|position| piece.contains(position));
         rows.extend(wanted.map(|position| (count + position - from, index, *position)));
         count += piece.len();
         extensions.push(Extension {
@@ -52,9 +49,7 @@ pub(super) fn read_piece<B: Backend>(
     if extensions.is_empty() {
         return 0;
     }
-    llama
-        .backend()
-        .enter(|| llama.extend(work, &mut extensions));
+    llama.backend().enter(|| llama.extend(work, &mut extensions));
     let vocabulary = llama.config().vocabulary_size;
     for rows in rows.chunks(HEAD_ROWS) {
         let numbers: Vec<usize> = rows.iter().map(|(row, _, _)| *row).collect();

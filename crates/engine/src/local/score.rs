@@ -38,9 +38,7 @@ impl<B: Backend> Scorer for LocalModel<B> {
         let mut next = requests.next();
         while let Some(request) = next {
             let id = request.id.clone();
-            let job = self
-                .job(request)
-                .map_err(|reason| ModelError::Request { id, reason });
+            let job = self.job(request).map_err(|reason| ModelError::Request { id, reason });
             let failed = job.is_err();
             let mut tokens = group.iter().map(Job::tokens).sum::<usize>();
             if let Ok(job) = &job {
@@ -62,12 +60,7 @@ impl<B: Backend> LocalModel<B> {
     fn job(&self, request: ScoreRequest) -> Result<Job, String> {
         self.adapter(request.adapter.as_deref())?;
         let pairs = self.pairs(&request)?;
-        Job::new(
-            request.id,
-            request.adapter,
-            pairs,
-            self.llama.context_length(),
-        )
+        Job::new(request.id, request.adapter, pairs, self.llama.context_length())
     }
 
     fn pairs(&self, request: &ScoreRequest) -> Result<Vec<Pair>, String> {
@@ -77,13 +70,9 @@ impl<B: Backend> LocalModel<B> {
                 .map(|text| Pair::of_text(&self.tokenizer, context, text))
                 .collect();
         }
-        let rendered = self
-            .render(&request.context)
-            .map_err(|error| error.to_string())?;
+        let rendered = self.render(&request.context).map_err(|error| error.to_string())?;
         let context = self.encode_prompt(&rendered);
-        continuations
-            .map(|text| Pair::of_answer(&self.tokenizer, &context, text))
-            .collect()
+        continuations.map(|text| Pair::of_answer(&self.tokenizer, &context, text)).collect()
     }
 
     /// Scores the group and hands its replies out in order.
@@ -108,12 +97,7 @@ impl<B: Backend> LocalModel<B> {
 
     /// Reads what the texts of each job share.
     fn read_shared(&mut self, jobs: &mut [Job]) -> Vec<Cache<B>> {
-        let Self {
-            llama,
-            work,
-            adapters,
-            ..
-        } = self;
+        let Self { llama, work, adapters, .. } = self;
         let mut caches: Vec<Cache<B>> = jobs.iter().map(|_| llama.new_cache()).collect();
         let wanted: Vec<Vec<usize>> = jobs.iter().map(Job::shared_rows).collect();
         let mut readings: Vec<Reading<'_, B>> = caches
@@ -121,10 +105,7 @@ impl<B: Backend> LocalModel<B> {
             .zip(&wanted)
             .zip(&*jobs)
             .map(|((cache, wanted), job)| Reading {
-                ids: job
-                    .texts
-                    .first()
-                    .map_or(&[], |text| &text.input[..job.shared]),
+                ids: job.texts.first().map_or(&[], |text| &text.input[..job.shared]),
                 cache,
                 adapter: loaded(adapters, job.adapter.as_deref()),
                 wanted,
@@ -135,11 +116,7 @@ impl<B: Backend> LocalModel<B> {
             let row = Likelihoods::new(logits);
             let texts = jobs[job].texts.iter().enumerate();
             found.extend(texts.filter_map(|(text, of)| {
-                Some(Found {
-                    job,
-                    text,
-                    score: of.score_at(position, &row)?,
-                })
+                Some(Found { job, text, score: of.score_at(position, &row)? })
             }));
         };
         while read_piece(llama, work, &mut readings, PIECE, on_row) > 0 {}
@@ -175,16 +152,9 @@ impl<B: Backend> LocalModel<B> {
 
     /// Reads the rest of these texts, each given by its job and its number there.
     fn read_wave(&mut self, jobs: &mut [Job], beginnings: &[Cache<B>], wave: &[(usize, usize)]) {
-        let Self {
-            llama,
-            work,
-            adapters,
-            ..
-        } = self;
-        let mut caches: Vec<Cache<B>> = wave
-            .iter()
-            .map(|(job, _)| llama.fork_cache(&beginnings[*job]))
-            .collect();
+        let Self { llama, work, adapters, .. } = self;
+        let mut caches: Vec<Cache<B>> =
+            wave.iter().map(|(job, _)| llama.fork_cache(&beginnings[*job])).collect();
         let wanted: Vec<Vec<usize>> = wave
             .iter()
             .map(|(job, text)| {

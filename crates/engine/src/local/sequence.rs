@@ -59,10 +59,7 @@ impl<B: Backend> Sequence<B> {
             ids: beginning.prompt,
             cache,
             prompt,
-            limit: beginning
-                .sampling
-                .max_tokens
-                .min(beginning.context.saturating_sub(prompt)),
+            limit: beginning.sampling.max_tokens.min(beginning.context.saturating_sub(prompt)),
             constraint: beginning.constraint,
             text: TextStream::new(beginning.stop),
         }
@@ -119,9 +116,7 @@ impl<B: Backend> Sequence<B> {
         let Some(constraint) = &mut self.constraint else {
             return Ok(finish);
         };
-        constraint
-            .advance(chosen)
-            .map_err(|error| error.to_string())?;
+        constraint.advance(chosen).map_err(|error| error.to_string())?;
         let forced = constraint.forced().map_err(|error| error.to_string())?;
         let complete = constraint.complete();
         let mut forced = forced.into_iter().peekable();
@@ -131,11 +126,7 @@ impl<B: Backend> Sequence<B> {
             finish = self.write(id, voice, delta);
         }
         let all_written = forced.peek().is_none() && finish != Some(Finish::StopString);
-        Ok(if complete && all_written {
-            Some(Finish::Stop)
-        } else {
-            finish
-        })
+        Ok(if complete && all_written { Some(Finish::Stop) } else { finish })
     }
 
     /// Appends a token to the reply.

@@ -41,9 +41,5 @@ impl Timing {
 }
 
 fn rate(tokens: u64, seconds: f64) -> f64 {
-    if seconds > 0.0 {
-        tokens as f64 / seconds
-    } else {
-        0.0
-    }
+    if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 }
 }

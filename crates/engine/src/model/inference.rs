@@ -75,7 +75,9 @@ impl<B: Backend> Workspace<B> {
 impl<B: Backend> Llama<B> {
     /// A cache without tokens.
     pub fn new_cache(&self) -> Cache<B> {
-        let blocks = (0..self.config.layers).map(|_| (self.backend.zeros(0), self.backend.zeros(0))).collect();
+        let blocks = (0..self.config.layers)
+            .map(|_| (self.backend.zeros(0), self.backend.zeros(0)))
+            .collect();
         Cache { blocks, length: 0, capacity: 0 }
     }
 
@@ -109,11 +111,14 @@ impl<B: Backend> Llama<B> {
     ///
     /// A sequence's results are the same bits alone, in any batch, and in pieces.
     pub fn extend(&self, work: &mut Workspace<B>, sequences: &mut [Extension<'_, B>]) {
-        let ids: Vec<u32> = sequences.iter().flat_map(|sequence| sequence.ids.iter().copied()).collect();
+        let ids: Vec<u32> =
+            sequences.iter().flat_map(|sequence| sequence.ids.iter().copied()).collect();
         let rows = rows_of(sequences);
         let positions: Vec<u32> = sequences
             .iter()
-            .flat_map(|sequence| (0..sequence.ids.len()).map(|at| (sequence.cache.length + at) as u32))
+            .flat_map(|sequence| {
+                (0..sequence.ids.len()).map(|at| (sequence.cache.length + at) as u32)
+            })
             .collect();
         for sequence in sequences.iter_mut() {
             let length = sequence.cache.length + sequence.ids.len();
@@ -130,7 +135,15 @@ impl<B: Backend> Llama<B> {
         }
         let Workspace { stream, delta, hidden, inverse, .. } = work;
         let epsilon = self.config.rms_norm_epsilon;
-        self.backend.rms_norm(ids.len(), stream, Some(delta), &self.final_norm, epsilon, hidden, inverse);
+        self.backend.rms_norm(
+            ids.len(),
+            stream,
+            Some(delta),
+            &self.final_norm,
+            epsilon,
+            hidden,
+            inverse,
+        );
     }
 
     fn run_block(
@@ -142,12 +155,24 @@ impl<B: Backend> Llama<B> {
         block: usize,
     ) {
         let weights = &self.blocks[block];
-        let (backend, epsilon, count) = (&self.backend, self.config.rms_norm_epsilon, positions.len());
-        let project = |projection: Projection, x: &B::Buffer, y: &mut B::Buffer, sequences: &[Extension<'_, B>]| {
+        let (backend, epsilon, count) =
+            (&self.backend, self.config.rms_norm_epsilon, positions.len());
+        let project = |projection: Projection,
+                       x: &B::Buffer,
+                       y: &mut B::Buffer,
+                       sequences: &[Extension<'_, B>]| {
             let adapters = adapters_of(sequences, rows, block, projection);
-            backend.project(count, x, &weights.projections[projection as usize], &adapters, y, None);
+            backend.project(
+                count,
+                x,
+                &weights.projections[projection as usize],
+                &adapters,
+                y,
+                None,
+            );
         };
-        let Workspace { stream, delta, hidden, inverse, query, key, value, attended, gate, up } = work;
+        let Workspace { stream, delta, hidden, inverse, query, key, value, attended, gate, up } =
+            work;
 
         let before = (block > 0).then_some(&*delta);
         backend.rms_norm(count, stream, before, &weights.input_norm, epsilon, hidden, inverse);
@@ -173,7 +198,15 @@ impl<B: Backend> Llama<B> {
         backend.attention_cached(self.heads(), &cached, query, attended);
         project(Projection::Output, attended, delta, sequences);
 
-        backend.rms_norm(count, stream, Some(delta), &weights.middle_norm, epsilon, hidden, inverse);
+        backend.rms_norm(
+            count,
+            stream,
+            Some(delta),
+            &weights.middle_norm,
+            epsilon,
+            hidden,
+            inverse,
+        );
         project(Projection::Gate, hidden, gate, sequences);
         project(Projection::Up, hidden, up, sequences);
         backend.swiglu_in_place(count * self.config.intermediate_size, gate, up);
@@ -226,10 +259,17 @@ fn adapters_of<'a, B: Backend>(
 ) -> Vec<Adapted<'a, B>> {
     let mut adapters: Vec<Adapted<'a, B>> = Vec::new();
     for (sequence, rows) in sequences.iter().zip(rows) {
-        let Some(adapter) = sequence.adapter else { continue };
-        let Some(factors) = adapter.layout.factors(block, projection) else { continue };
+        let Some(adapter) = sequence.adapter else {
+            continue;
+        };
+        let Some(factors) = adapter.layout.factors(block, projection) else {
+            continue;
+        };
         match adapters.last_mut() {
-            Some(last) if std::ptr::eq(last.parameters, &raw const adapter.parameters) && last.rows.end == rows.start => {
+            Some(last)
+                if std::ptr::eq(last.parameters, &raw const adapter.parameters)
+                    && last.rows.end == rows.start =>
+            {
                 last.rows.end = rows.end;
             }
             _ => adapters.push(Adapted {

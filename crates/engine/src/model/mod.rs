@@ -60,7 +60,8 @@ impl<B: Backend> Llama<B> {
         };
         let norm = |name: &str| Ok::<_, EngineError>(backend.upload(&file.tensor(name)?.to_f32()));
         let vocabulary = (config.vocabulary_size, config.hidden_size);
-        let lookup = MatrixUse { backward: options.training && config.tied_embeddings, ..matrix_use };
+        let lookup =
+            MatrixUse { backward: options.training && config.tied_embeddings, ..matrix_use };
         let embedding = Arc::new(matrix("model.embed_tokens.weight", vocabulary, lookup)?);
         let head = if config.tied_embeddings {
             Arc::clone(&embedding)
@@ -72,20 +73,34 @@ impl<B: Backend> Llama<B> {
             let name = |part: &str| format!("model.layers.{block}.{part}.weight");
             let mut projections = Vec::with_capacity(7);
             for projection in Projection::ALL {
-                projections.push(matrix(&name(projection.path()), projection.shape(&config), matrix_use)?);
+                projections.push(matrix(
+                    &name(projection.path()),
+                    projection.shape(&config),
+                    matrix_use,
+                )?);
             }
             blocks.push(Block {
                 input_norm: norm(&name("input_layernorm"))?,
                 middle_norm: norm(&name("post_attention_layernorm"))?,
-                projections: projections
-                    .try_into()
-                    .unwrap_or_else(|_| unreachable!("one matrix was pushed for each of the seven")),
+                projections: projections.try_into().unwrap_or_else(|_| {
+                    unreachable!("one matrix was pushed for each of the seven")
+                }),
             });
         }
         let final_norm = norm("model.norm.weight")?;
         let rotary = RotaryTable::new(&config, context_length(&config, options.positions));
         let weights_hash = file.weights_hash()?;
-        Ok(Self { backend, config, options, embedding, head, final_norm, blocks, rotary, weights_hash })
+        Ok(Self {
+            backend,
+            config,
+            options,
+            embedding,
+            head,
+            final_norm,
+            blocks,
+            rotary,
+            weights_hash,
+        })
     }
 
     /// The architecture's numbers.
@@ -135,7 +150,9 @@ impl<B: Backend> Llama<B> {
 
 /// A sliding window is exact without further ado as long as no sequence is longer than it.
 fn context_length(config: &ModelConfig, wanted: usize) -> usize {
-    let made_for = config.sliding_window.map_or(config.maximum_positions, |window| window.min(config.maximum_positions));
+    let made_for = config
+        .sliding_window
+        .map_or(config.maximum_positions, |window| window.min(config.maximum_positions));
     if wanted == 0 { made_for } else { wanted.min(made_for) }
 }
 

@@ -31,7 +31,8 @@ impl Batch {
         self.ids.extend_from_slice(ids);
         self.positions.extend(0..ids.len() as u32);
         self.sequences.push(start..start + ids.len());
-        let labels = ids.iter().zip(learned).enumerate().skip(1).filter(|(_, (_, learned))| **learned);
+        let labels =
+            ids.iter().zip(learned).enumerate().skip(1).filter(|(_, (_, learned))| **learned);
         self.labels.extend(labels.map(|(at, (id, _))| (start + at - 1, *id)));
     }
 
@@ -127,10 +128,22 @@ impl<B: Backend> Llama<B> {
     }
 
     /// Cross-entropy in nats of each label of the batch, in order; no gradient.
-    pub fn losses(&self, tape: &mut Tape<B>, adapter: Option<&Adapter<B>>, batch: &Batch) -> Vec<f32> {
+    pub fn losses(
+        &self,
+        tape: &mut Tape<B>,
+        adapter: Option<&Adapter<B>>,
+        batch: &Batch,
+    ) -> Vec<f32> {
         self.backend.enter(|| {
             self.forward(tape, adapter, batch, None);
-            self.backend.head_loss(batch.tokens(), &tape.hidden, &self.head, &batch.labels, 1.0, None)
+            self.backend.head_loss(
+                batch.tokens(),
+                &tape.hidden,
+                &self.head,
+                &batch.labels,
+                1.0,
+                None,
+            )
         })
     }
 
@@ -147,7 +160,14 @@ impl<B: Backend> Llama<B> {
             self.forward(tape, Some(adapter), batch, step.dropout);
             let Tape { hidden, d_hidden, .. } = tape;
             let rows = batch.tokens();
-            let losses = self.backend.head_loss(rows, hidden, &self.head, &batch.labels, step.scale, Some(d_hidden));
+            let losses = self.backend.head_loss(
+                rows,
+                hidden,
+                &self.head,
+                &batch.labels,
+                step.scale,
+                Some(d_hidden),
+            );
             self.backward(tape, adapter, batch, step.dropout, gradient);
             losses
         })
@@ -160,7 +180,8 @@ impl<B: Backend> Llama<B> {
         batch: &Batch,
         dropout: Option<(f32, &[Stream])>,
     ) {
-        let (rows, hidden_size, epsilon) = (batch.tokens(), self.config.hidden_size, self.config.rms_norm_epsilon);
+        let (rows, hidden_size, epsilon) =
+            (batch.tokens(), self.config.hidden_size, self.config.rms_norm_epsilon);
         self.reserve_tape(tape, rows, adapter);
         let Tape { blocks, last, last_inverse, hidden, delta, wide, .. } = tape;
         for index in 0..blocks.len() {
@@ -168,19 +189,37 @@ impl<B: Backend> Llama<B> {
             let kept = &mut from[0];
             match before.last() {
                 None => self.backend.embed(&self.embedding, &batch.ids, &mut kept.input),
-                Some(before) => self.backend.copy_rows(&before.middle, 0..rows, hidden_size, &mut kept.input, 0),
+                Some(before) => {
+                    self.backend.copy_rows(&before.middle, 0..rows, hidden_size, &mut kept.input, 0)
+                }
             }
             let pending = (index > 0).then_some(&*delta);
             let block = &self.blocks[index];
             let norm = &block.input_norm;
-            self.backend.rms_norm(rows, &mut kept.input, pending, norm, epsilon, hidden, &mut kept.input_inverse);
+            self.backend.rms_norm(
+                rows,
+                &mut kept.input,
+                pending,
+                norm,
+                epsilon,
+                hidden,
+                &mut kept.input_inverse,
+            );
             let context = BlockContext { model: self, block, index, adapter, batch, dropout };
             context.forward(kept, hidden, delta, wide);
         }
         if let Some(top) = blocks.last() {
             self.backend.copy_rows(&top.middle, 0..rows, hidden_size, last, 0);
         }
-        self.backend.rms_norm(rows, last, Some(delta), &self.final_norm, epsilon, hidden, last_inverse);
+        self.backend.rms_norm(
+            rows,
+            last,
+            Some(delta),
+            &self.final_norm,
+            epsilon,
+            hidden,
+            last_inverse,
+        );
     }
 
     fn backward(
@@ -191,13 +230,22 @@ impl<B: Backend> Llama<B> {
         dropout: Option<(f32, &[Stream])>,
         gradient: &mut B::Buffer,
     ) {
-        let Some(lowest) = adapter.layout.lowest_block() else { return };
+        let Some(lowest) = adapter.layout.lowest_block() else {
+            return;
+        };
         self.backend.clear(&mut tape.d_stream);
         let Tape { last, last_inverse, d_hidden, d_stream, .. } = tape;
-        self.backend.rms_norm_backward(batch.tokens(), (last, last_inverse), &self.final_norm, d_hidden, d_stream);
+        self.backend.rms_norm_backward(
+            batch.tokens(),
+            (last, last_inverse),
+            &self.final_norm,
+            d_hidden,
+            d_stream,
+        );
         for index in (lowest..self.blocks.len()).rev() {
             let block = &self.blocks[index];
-            let context = BlockContext { model: self, block, index, adapter: Some(adapter), batch, dropout };
+            let context =
+                BlockContext { model: self, block, index, adapter: Some(adapter), batch, dropout };
             context.backward(tape, index > lowest, gradient);
         }
     }
@@ -206,7 +254,8 @@ impl<B: Backend> Llama<B> {
         let config = &self.config;
         let rank = adapter.map_or(0, |adapter| adapter.config.rank);
         let low = |block: usize, projection: Projection| {
-            let adapted = adapter.is_some_and(|adapter| adapter.layout.factors(block, projection).is_some());
+            let adapted =
+                adapter.is_some_and(|adapter| adapter.layout.factors(block, projection).is_some());
             if adapted { rows * rank } else { 0 }
         };
         for (index, block) in tape.blocks.iter_mut().enumerate() {
@@ -270,7 +319,13 @@ struct BlockContext<'a, B: Backend> {
 
 impl<B: Backend> BlockContext<'_, B> {
     /// From the normed input in `hidden` to the block's contribution in `delta`; `kept.middle` is the stream between.
-    fn forward(&self, kept: &mut BlockTape<B>, hidden: &mut B::Buffer, delta: &mut B::Buffer, wide: &mut B::Buffer) {
+    fn forward(
+        &self,
+        kept: &mut BlockTape<B>,
+        hidden: &mut B::Buffer,
+        delta: &mut B::Buffer,
+        wide: &mut B::Buffer,
+    ) {
         let (model, backend, rows) = (self.model, &self.model.backend, self.batch.tokens());
         let config = &model.config;
         let low = &mut kept.low;
@@ -278,8 +333,20 @@ impl<B: Backend> BlockContext<'_, B> {
         self.project(Projection::Key, hidden, &mut kept.key, low);
         self.project(Projection::Value, hidden, &mut kept.value, low);
         let positions = &self.batch.positions;
-        backend.rotate(&model.rotary, positions, config.query_size(), &mut kept.query, Turn::Forward);
-        backend.rotate(&model.rotary, positions, config.key_value_size(), &mut kept.key, Turn::Forward);
+        backend.rotate(
+            &model.rotary,
+            positions,
+            config.query_size(),
+            &mut kept.query,
+            Turn::Forward,
+        );
+        backend.rotate(
+            &model.rotary,
+            positions,
+            config.key_value_size(),
+            &mut kept.key,
+            Turn::Forward,
+        );
         let (sequences, heads) = (&self.batch.sequences, model.heads());
         let BlockTape { query, key, value, attended, log_sum_exp, .. } = kept;
         backend.attention(heads, sequences, query, key, value, attended, log_sum_exp);
@@ -287,7 +354,15 @@ impl<B: Backend> BlockContext<'_, B> {
 
         backend.copy_rows(&kept.input, 0..rows, config.hidden_size, &mut kept.middle, 0);
         let (norm, epsilon) = (&self.block.middle_norm, config.rms_norm_epsilon);
-        backend.rms_norm(rows, &mut kept.middle, Some(delta), norm, epsilon, hidden, &mut kept.middle_inverse);
+        backend.rms_norm(
+            rows,
+            &mut kept.middle,
+            Some(delta),
+            norm,
+            epsilon,
+            hidden,
+            &mut kept.middle_inverse,
+        );
         let low = &mut kept.low;
         self.project(Projection::Gate, hidden, &mut kept.gate, low);
         self.project(Projection::Up, hidden, &mut kept.up, low);
@@ -307,17 +382,41 @@ impl<B: Backend> BlockContext<'_, B> {
 
         backend.swiglu(length, &kept.gate, &kept.up, wide);
         let d_wide = &mut tape.d_wide;
-        self.project_backward(Projection::Down, wide, kept, d_stream, gradient, Some(d_wide), false);
+        self.project_backward(
+            Projection::Down,
+            wide,
+            kept,
+            d_stream,
+            gradient,
+            Some(d_wide),
+            false,
+        );
         backend.swiglu_backward(length, &kept.gate, &kept.up, d_wide, [d_gate, d_up]);
         backend.rms_norm_again(rows, &kept.middle, &self.block.middle_norm, epsilon, hidden);
-        self.project_backward(Projection::Gate, hidden, kept, d_gate, gradient, Some(d_hidden), false);
+        self.project_backward(
+            Projection::Gate,
+            hidden,
+            kept,
+            d_gate,
+            gradient,
+            Some(d_hidden),
+            false,
+        );
         self.project_backward(Projection::Up, hidden, kept, d_up, gradient, Some(d_hidden), true);
         let norm = (&kept.middle, &kept.middle_inverse);
         backend.rms_norm_backward(rows, norm, &self.block.middle_norm, d_hidden, d_stream);
 
         let (d_attended, d_query) = (&mut tape.d_attended, &mut tape.d_query);
         let (d_key, d_value) = (&mut tape.d_key, &mut tape.d_value);
-        self.project_backward(Projection::Output, &kept.attended, kept, d_stream, gradient, Some(d_attended), false);
+        self.project_backward(
+            Projection::Output,
+            &kept.attended,
+            kept,
+            d_stream,
+            gradient,
+            Some(d_attended),
+            false,
+        );
         let attention = AttentionKept {
             query: &kept.query,
             key: &kept.key,
@@ -326,7 +425,13 @@ impl<B: Backend> BlockContext<'_, B> {
             log_sum_exp: &kept.log_sum_exp,
         };
         let gradients = [&mut *d_query, &mut *d_key, &mut *d_value];
-        backend.attention_backward(model.heads(), &self.batch.sequences, attention, d_attended, gradients);
+        backend.attention_backward(
+            model.heads(),
+            &self.batch.sequences,
+            attention,
+            d_attended,
+            gradients,
+        );
         let positions = &self.batch.positions;
         backend.rotate(&model.rotary, positions, config.query_size(), d_query, Turn::Backward);
         backend.rotate(&model.rotary, positions, config.key_value_size(), d_key, Turn::Backward);
@@ -345,7 +450,13 @@ impl<B: Backend> BlockContext<'_, B> {
         }
     }
 
-    fn project(&self, projection: Projection, x: &B::Buffer, y: &mut B::Buffer, low: &mut [B::Buffer; 7]) {
+    fn project(
+        &self,
+        projection: Projection,
+        x: &B::Buffer,
+        y: &mut B::Buffer,
+        low: &mut [B::Buffer; 7],
+    ) {
         let matrix = &self.block.projections[projection as usize];
         let streams = self.streams(projection);
         let adapted = self.adapted(projection, &streams);
@@ -354,7 +465,6 @@ impl<B: Backend> BlockContext<'_, B> {
         self.model.backend.project(self.batch.tokens(), x, matrix, adapters, y, kept);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "operands of one product's backward")]
     fn project_backward(
         &self,
         projection: Projection,
@@ -391,8 +501,15 @@ impl<B: Backend> BlockContext<'_, B> {
 
     /// The dropout streams of this block and projection, one for each sequence.
     fn streams(&self, projection: Projection) -> Vec<(Range<usize>, Stream)> {
-        let Some((_, streams)) = self.dropout else { return Vec::new() };
+        let Some((_, streams)) = self.dropout else {
+            return Vec::new();
+        };
         let place = (self.index * Projection::ALL.len() + projection as usize) as u64;
-        self.batch.sequences.iter().cloned().zip(streams.iter().map(|stream| stream.fork(place))).collect()
+        self.batch
+            .sequences
+            .iter()
+            .cloned()
+            .zip(streams.iter().map(|stream| stream.fork(place)))
+            .collect()
     }
 }

@@ -36,7 +36,8 @@ pub fn update(
     mean: &mut [f32],
     square: &mut [f32],
 ) {
-    let AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale } = settings;
+    let AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale } =
+        settings;
     let correction1 = 1.0 - beta1.powf(step as f64);
     let correction2 = (1.0 - beta2.powf(step as f64)).sqrt();
     let size = (learning_rate / correction1) as f32;
@@ -46,9 +47,12 @@ pub fn update(
     let (correction2, epsilon) = (correction2 as f32, epsilon as f32);
     let (mean, square) = (Shared::new(mean), Shared::new(square));
     threads.for_rows(parameters, 1, VALUES, |part, parameters| {
-        let (mean, square) = (mean.part(part.start, part.len()), square.part(part.start, part.len()));
+        let (mean, square) =
+            (mean.part(part.start, part.len()), square.part(part.start, part.len()));
         let state = mean.iter_mut().zip(square.iter_mut());
-        for ((parameter, gradient), (mean, square)) in parameters.iter_mut().zip(&gradient[part]).zip(state) {
+        for ((parameter, gradient), (mean, square)) in
+            parameters.iter_mut().zip(&gradient[part]).zip(state)
+        {
             let gradient = gradient * gradient_scale;
             *parameter *= shrink;
             *mean = keep1 * *mean + new1 * gradient;
@@ -83,7 +87,10 @@ mod tests {
         let (mut mean, mut square) = (vec![0.0; 3], vec![0.0; 3]);
         update(&threads, settings, &mut parameters, &gradient, &mut mean, &mut square);
         let expected = [0.9, 1.1, 1.0];
-        assert!(parameters.iter().zip(expected).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6), "{parameters:?}");
+        assert!(
+            parameters.iter().zip(expected).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6),
+            "{parameters:?}"
+        );
         assert!((norm(&[3.0, 4.0]) - 5.0).abs() < 1e-12);
     }
 }

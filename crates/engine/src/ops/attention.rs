@@ -105,7 +105,6 @@ dispatch!(fn forward_row = forward_row_body(
 ) -> f32);
 
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "an inner loop takes its operands one by one")]
 fn forward_row_body<A: Arithmetic>(
     query: &[f32],
     keys: &[f32],
@@ -133,7 +132,9 @@ fn forward_row_body<A: Arithmetic>(
         add_scaled::<A>(out, weight, &values[at * stride..][..size]);
     }
     let inverse = 1.0 / total;
-    out.iter_mut().for_each(|value| *value *= inverse);
+    for value in out.iter_mut() {
+        *value *= inverse;
+    }
     greatest + total.ln()
 }
 
@@ -278,14 +279,24 @@ mod tests {
             backward(
                 (path, &threads),
                 HEADS,
-                Kept { query: &query, key: &key, value: &value, out: &out, log_sum_exp: &log_sum_exp },
+                Kept {
+                    query: &query,
+                    key: &key,
+                    value: &value,
+                    out: &out,
+                    log_sum_exp: &log_sum_exp,
+                },
                 &SEQUENCES,
                 &d_out,
                 Gradients { query: &mut d_query, key: &mut d_key, value: &mut d_value },
             );
-            check("query", &query, &d_query, |query| weighted(&d_out, &run(path, query, &key, &value).0));
+            check("query", &query, &d_query, |query| {
+                weighted(&d_out, &run(path, query, &key, &value).0)
+            });
             check("key", &key, &d_key, |key| weighted(&d_out, &run(path, &query, key, &value).0));
-            check("value", &value, &d_value, |value| weighted(&d_out, &run(path, &query, &key, value).0));
+            check("value", &value, &d_value, |value| {
+                weighted(&d_out, &run(path, &query, &key, value).0)
+            });
         }
     }
 

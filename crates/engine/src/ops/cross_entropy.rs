@@ -20,7 +20,9 @@ fn body<A: Arithmetic>(logits: &mut [f32], target: usize, scale: f32) -> f32 {
     }
     let total = fold(lanes);
     let factor = scale / total;
-    logits.iter_mut().for_each(|value| *value *= factor);
+    for value in logits.iter_mut() {
+        *value *= factor;
+    }
     logits[target] -= scale;
     greatest + total.ln() - at_target
 }
@@ -35,7 +37,8 @@ mod tests {
     fn backward_is_the_slope_of_forward() {
         let logits = random(37, "logits");
         for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
-            let loss = |logits: &[f32]| f64::from(loss_and_gradient(path, &mut logits.to_vec(), 5, 1.0));
+            let loss =
+                |logits: &[f32]| f64::from(loss_and_gradient(path, &mut logits.to_vec(), 5, 1.0));
             let mut gradient = logits.clone();
             loss_and_gradient(path, &mut gradient, 5, 1.0);
             check("cross entropy", &logits, &gradient, loss);

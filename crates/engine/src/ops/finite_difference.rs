@@ -31,10 +31,16 @@ pub(crate) fn check(name: &str, at: &[f32], gradient: &[f32], loss: impl Fn(&[f3
     }
     for (number, direction) in directions.iter().enumerate() {
         let expected = slope(direction);
-        let found: f64 =
-            gradient.iter().zip(direction).map(|(slope, way)| f64::from(*slope) * f64::from(*way)).sum();
+        let found: f64 = gradient
+            .iter()
+            .zip(direction)
+            .map(|(slope, way)| f64::from(*slope) * f64::from(*way))
+            .sum();
         let size = expected.abs().max(found.abs()).max(0.05);
-        assert!((expected - found).abs() <= 0.01 * size, "{name}, direction {number}: {found}, slope {expected}");
+        assert!(
+            (expected - found).abs() <= 0.01 * size,
+            "{name}, direction {number}: {found}, slope {expected}"
+        );
     }
 }
 

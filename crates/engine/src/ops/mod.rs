@@ -6,10 +6,10 @@
 pub mod adamw;
 pub mod attention;
 pub mod cross_entropy;
+#[cfg(test)]
+pub(crate) mod finite_difference;
 pub mod project;
 pub mod rms_norm;
 pub mod rope;
 pub(crate) mod shared;
 pub mod swiglu;
-#[cfg(test)]
-pub(crate) mod finite_difference;

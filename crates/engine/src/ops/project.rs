@@ -42,11 +42,14 @@ impl Matrix {
             threads.for_rows(&mut rows[..count * input], input, STRIP, |part, values| {
                 for (row, values) in part.zip(values.chunks_exact_mut(input)) {
                     if let Err(error) = read(first + row, values) {
-                        *failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+                        *failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                            Some(error);
                     }
                 }
             });
-            if let Some(error) = failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            if let Some(error) =
+                failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+            {
                 return Err(error);
             }
             forward.set_columns(threads, first, &rows[..count * input]);
@@ -70,8 +73,22 @@ impl Matrix {
     }
 
     /// `y` (rows, out) = `x` (rows, in) · Wᵀ.
-    pub fn forward(&self, (path, threads): (KernelPath, &Threads), rows: usize, x: &[f32], y: &mut [f32]) {
-        gemm(path, threads, rows, Strided::rows(x, self.input), &self.forward, y, (1.0, Output::Store));
+    pub fn forward(
+        &self,
+        (path, threads): (KernelPath, &Threads),
+        rows: usize,
+        x: &[f32],
+        y: &mut [f32],
+    ) {
+        gemm(
+            path,
+            threads,
+            rows,
+            Strided::rows(x, self.input),
+            &self.forward,
+            y,
+            (1.0, Output::Store),
+        );
     }
 
     /// `d_x` (rows, in) = or += `d_y` (rows, out) · W. The matrix must have been packed with its backward.
@@ -83,7 +100,8 @@ impl Matrix {
         d_x: &mut [f32],
         output: Output,
     ) {
-        let panels = self.backward.as_ref().expect("a model loaded for training packs both directions");
+        let panels =
+            self.backward.as_ref().expect("a model loaded for training packs both directions");
         gemm(path, threads, rows, Strided::rows(d_y, self.out), panels, d_x, (1.0, output));
     }
 }
@@ -188,7 +206,15 @@ pub fn low_rank_backward(
     let x = dropped_input(adapter, threads, input, x, dropped);
     let transposed = resized(transposed, input * rank);
     panels.pack(rows, rank, low, rank, 1);
-    gemm(path, threads, input, Strided::transposed(x, input), panels, transposed, (1.0, Output::Store));
+    gemm(
+        path,
+        threads,
+        input,
+        Strided::transposed(x, input),
+        panels,
+        transposed,
+        (1.0, Output::Store),
+    );
     for (column, values) in transposed.chunks_exact(rank).enumerate() {
         for (row, value) in values.iter().enumerate() {
             d_a[row * input + column] += value;
@@ -199,7 +225,9 @@ pub fn low_rank_backward(
     let d_x = &mut d_x[first_row * input..][..rows * input];
     panels.pack(rank, input, adapter.a, input, 1);
     match adapter.dropout {
-        None => gemm(path, threads, rows, Strided::rows(low, rank), panels, d_x, (1.0, Output::Add)),
+        None => {
+            gemm(path, threads, rows, Strided::rows(low, rank), panels, d_x, (1.0, Output::Add))
+        }
         Some(dropout) => {
             let raw = resized(dropped, rows * input);
             gemm(path, threads, rows, Strided::rows(low, rank), panels, raw, (1.0, Output::Store));
@@ -217,7 +245,9 @@ fn dropped_input<'a>(
     x: &'a [f32],
     buffer: &'a mut Vec<f32>,
 ) -> &'a [f32] {
-    let Some(dropout) = adapter.dropout else { return x };
+    let Some(dropout) = adapter.dropout else {
+        return x;
+    };
     let buffer = resized(buffer, x.len());
     buffer.copy_from_slice(x);
     apply_dropout(threads, dropout, adapter.first_row, input, buffer);
@@ -228,13 +258,21 @@ fn dropped_input<'a>(
 ///
 /// The draw of a value is named by its sequence's stream, its token in the sequence and its place in the token: batch,
 /// threads and padding have no part in it.
-fn apply_dropout(threads: &Threads, dropout: Dropout<'_>, first_row: usize, width: usize, values: &mut [f32]) {
+fn apply_dropout(
+    threads: &Threads,
+    dropout: Dropout<'_>,
+    first_row: usize,
+    width: usize,
+    values: &mut [f32],
+) {
     let threshold = (f64::from(dropout.probability) * 4_294_967_296.0) as u32;
     let keep = 1.0 / (1.0 - dropout.probability);
     threads.for_rows(values, width, 8, |rows, values| {
         for (row, values) in rows.zip(values.chunks_exact_mut(width)) {
             let row = row + first_row;
-            let Some((sequence, stream)) = dropout.sequences.iter().find(|(rows, _)| rows.contains(&row)) else {
+            let Some((sequence, stream)) =
+                dropout.sequences.iter().find(|(rows, _)| rows.contains(&row))
+            else {
                 continue;
             };
             let blocks = width.div_ceil(4) as u64;
@@ -266,13 +304,20 @@ mod tests {
     const OUT: usize = 40;
     const RANK: usize = 3;
 
-    fn forward(path: KernelPath, x: &[f32], a: &[f32], b: &[f32], dropout: Option<Dropout<'_>>) -> (Vec<f32>, Vec<f32>) {
+    fn forward(
+        path: KernelPath,
+        x: &[f32],
+        a: &[f32],
+        b: &[f32],
+        dropout: Option<Dropout<'_>>,
+    ) -> (Vec<f32>, Vec<f32>) {
         let threads = Threads::new(2).unwrap();
         let context = (path, &threads);
         let matrix = matrix(&threads);
         let mut y = vec![0.0; ROWS * OUT];
         matrix.forward(context, ROWS, x, &mut y);
-        let adapter = LowRank { a, b, rank: RANK, scale: 2.0, first_row: 1, rows: ROWS - 1, dropout };
+        let adapter =
+            LowRank { a, b, rank: RANK, scale: 2.0, first_row: 1, rows: ROWS - 1, dropout };
         let mut kept = vec![0.0; (ROWS - 1) * RANK];
         low_rank_forward(context, &mut Scratch::default(), &adapter, x, &mut y, Some(&mut kept));
         (y, kept)
@@ -290,15 +335,24 @@ mod tests {
     #[test]
     fn backward_is_the_slope_of_forward_with_and_without_dropout() {
         let threads = Threads::new(2).unwrap();
-        let (x, a, b) = (random(ROWS * INPUT, "x"), random(RANK * INPUT, "a"), random(OUT * RANK, "b"));
+        let (x, a, b) =
+            (random(ROWS * INPUT, "x"), random(RANK * INPUT, "a"), random(OUT * RANK, "b"));
         let d_y = random(ROWS * OUT, "d_y");
         let sequences = [(0..2, Stream::new(1, "a")), (2..ROWS, Stream::new(1, "b"))];
         for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
             for dropout in [None, Some(Dropout { probability: 0.3, sequences: &sequences })] {
                 let (_, kept) = forward(path, &x, &a, &b, dropout);
-                let adapter =
-                    LowRank { a: &a, b: &b, rank: RANK, scale: 2.0, first_row: 1, rows: ROWS - 1, dropout };
-                let (mut d_a, mut d_b, mut d_x) = (vec![0.0; a.len()], vec![0.0; b.len()], vec![0.0; x.len()]);
+                let adapter = LowRank {
+                    a: &a,
+                    b: &b,
+                    rank: RANK,
+                    scale: 2.0,
+                    first_row: 1,
+                    rows: ROWS - 1,
+                    dropout,
+                };
+                let (mut d_a, mut d_b, mut d_x) =
+                    (vec![0.0; a.len()], vec![0.0; b.len()], vec![0.0; x.len()]);
                 matrix(&threads).backward((path, &threads), ROWS, &d_y, &mut d_x, Output::Store);
                 low_rank_backward(
                     (path, &threads),
@@ -321,7 +375,13 @@ mod tests {
         let threads = Threads::new(2).unwrap();
         let sequences = [(0..100, Stream::new(1, "mask"))];
         let mut values = vec![1.0; 100 * 64];
-        apply_dropout(&threads, Dropout { probability: 0.25, sequences: &sequences }, 0, 64, &mut values);
+        apply_dropout(
+            &threads,
+            Dropout { probability: 0.25, sequences: &sequences },
+            0,
+            64,
+            &mut values,
+        );
         let zeros = values.iter().filter(|value| **value == 0.0).count() as f64 / 6400.0;
         let mean = values.iter().sum::<f32>() / 6400.0;
         assert!((zeros - 0.25).abs() < 0.02 && (mean - 1.0).abs() < 0.03, "{zeros} {mean}");

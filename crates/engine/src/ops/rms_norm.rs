@@ -1,9 +1,9 @@
 //! Root-mean-square norm, fused with the residual addition before it: y = x / rms(x) · w.
 
 use super::shared::Shared;
+use crate::kernels::KernelPath;
 use crate::kernels::simd::{Arithmetic, LANES, dispatch, dot, fold};
 use crate::kernels::threads::Threads;
-use crate::kernels::KernelPath;
 
 /// Rows of one task.
 const ROWS: usize = 16;
@@ -22,7 +22,8 @@ pub fn forward(
     threads.for_rows(stream, hidden, ROWS, |rows, stream| {
         for (row, stream) in rows.zip(stream.chunks_exact_mut(hidden)) {
             let delta = delta.map_or(&[][..], |delta| &delta[row * hidden..][..hidden]);
-            let inverse = forward_row(path, stream, delta, weight, epsilon, out.part(row * hidden, hidden));
+            let inverse =
+                forward_row(path, stream, delta, weight, epsilon, out.part(row * hidden, hidden));
             inverse_rms.part(row, 1)[0] = inverse;
         }
     });
@@ -75,7 +76,7 @@ dispatch!(fn again_row = norm_row(stream: &[f32], weight: &[f32], epsilon: f32, 
 
 /// Adds the gradient of the norm's input to `d_stream`.
 ///
-/// With g = d_out · w and x̂ = x / rms: dx = (g − x̂ · mean(g x̂)) / rms.
+/// With g = `d_out` · w and x̂ = x / rms: dx = (g − x̂ · mean(g x̂)) / rms.
 pub fn backward(
     (path, threads): (KernelPath, &Threads),
     (stream, inverse_rms): (&[f32], &[f32]),
@@ -87,7 +88,14 @@ pub fn backward(
     threads.for_rows(d_stream, hidden, ROWS, |rows, d_stream| {
         for (row, d_stream) in rows.zip(d_stream.chunks_exact_mut(hidden)) {
             let part = row * hidden..(row + 1) * hidden;
-            backward_row(path, &stream[part.clone()], inverse_rms[row], weight, &d_out[part], d_stream);
+            backward_row(
+                path,
+                &stream[part.clone()],
+                inverse_rms[row],
+                weight,
+                &d_out[part],
+                d_stream,
+            );
         }
     });
 }
@@ -105,13 +113,17 @@ fn backward_row_body<A: Arithmetic>(
     d_stream: &mut [f32],
 ) {
     let mut lanes = [0.0f32; LANES];
-    for ((d_out, weight), stream) in d_out.chunks(LANES).zip(weight.chunks(LANES)).zip(stream.chunks(LANES)) {
+    for ((d_out, weight), stream) in
+        d_out.chunks(LANES).zip(weight.chunks(LANES)).zip(stream.chunks(LANES))
+    {
         for (lane, ((d_out, weight), stream)) in d_out.iter().zip(weight).zip(stream).enumerate() {
             lanes[lane] = A::multiply_add(d_out * weight, *stream, lanes[lane]);
         }
     }
     let shrink = fold(lanes) * inverse * inverse * inverse / stream.len() as f32;
-    for (((d_stream, d_out), weight), stream) in d_stream.iter_mut().zip(d_out).zip(weight).zip(stream) {
+    for (((d_stream, d_out), weight), stream) in
+        d_stream.iter_mut().zip(d_out).zip(weight).zip(stream)
+    {
         *d_stream += A::multiply_add(d_out * weight, inverse, -(shrink * stream));
     }
 }
@@ -130,8 +142,16 @@ mod tests {
         let d_out = random(tokens * hidden, "d_out");
         for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
             let run = |x: &[f32]| {
-                let (mut stream, mut out, mut inverse) = (x.to_vec(), vec![0.0; x.len()], vec![0.0; tokens]);
-                forward((path, &threads), &mut stream, None, (&weight, 1e-5), &mut out, &mut inverse);
+                let (mut stream, mut out, mut inverse) =
+                    (x.to_vec(), vec![0.0; x.len()], vec![0.0; tokens]);
+                forward(
+                    (path, &threads),
+                    &mut stream,
+                    None,
+                    (&weight, 1e-5),
+                    &mut out,
+                    &mut inverse,
+                );
                 (out, inverse)
             };
             let (_, inverse) = run(&x);
@@ -146,7 +166,14 @@ mod tests {
         let threads = Threads::new(1).unwrap();
         let (mut stream, delta) = (vec![1.0, 2.0], vec![2.0, 2.0]);
         let (mut out, mut inverse) = (vec![0.0; 2], vec![0.0]);
-        forward((KernelPath::Portable, &threads), &mut stream, Some(&delta), (&[1.0, 1.0], 0.0), &mut out, &mut inverse);
+        forward(
+            (KernelPath::Portable, &threads),
+            &mut stream,
+            Some(&delta),
+            (&[1.0, 1.0], 0.0),
+            &mut out,
+            &mut inverse,
+        );
         assert_eq!(stream, [3.0, 4.0]);
         let rms = 12.5f32.sqrt();
         assert!((out[0] - 3.0 / rms).abs() < 1e-6 && (inverse[0] - 1.0 / rms).abs() < 1e-7);

@@ -21,7 +21,8 @@ impl RotaryTable {
     pub fn new(config: &ModelConfig, positions: usize) -> Self {
         let half = config.head_size / 2;
         let frequencies = config.rope_frequencies();
-        let (mut cosine, mut sine) = (Vec::with_capacity(positions * half), Vec::with_capacity(positions * half));
+        let (mut cosine, mut sine) =
+            (Vec::with_capacity(positions * half), Vec::with_capacity(positions * half));
         for position in 0..positions {
             for &frequency in &frequencies {
                 // The angle is rounded to 32 bits before the sine is taken, as the reference does.
@@ -49,7 +50,14 @@ pub enum Turn {
 }
 
 /// Turns every head of `x` (tokens, heads · size) in place.
-pub fn rotate(threads: &Threads, table: &RotaryTable, positions: &[u32], width: usize, x: &mut [f32], turn: Turn) {
+pub fn rotate(
+    threads: &Threads,
+    table: &RotaryTable,
+    positions: &[u32],
+    width: usize,
+    x: &mut [f32],
+    turn: Turn,
+) {
     let half = table.half;
     threads.for_rows(x, width, ROWS, |rows, x| {
         for (row, x) in rows.zip(x.chunks_exact_mut(width)) {
@@ -57,7 +65,9 @@ pub fn rotate(threads: &Threads, table: &RotaryTable, positions: &[u32], width: 
             let (cosine, sine) = (&table.cosine[at..at + half], &table.sine[at..at + half]);
             for head in x.chunks_exact_mut(2 * half) {
                 let (first, second) = head.split_at_mut(half);
-                for (((first, second), cosine), sine) in first.iter_mut().zip(second).zip(cosine).zip(sine) {
+                for (((first, second), cosine), sine) in
+                    first.iter_mut().zip(second).zip(cosine).zip(sine)
+                {
                     let sine = if turn == Turn::Forward { *sine } else { -sine };
                     let (a, b) = (*first, *second);
                     *first = a * cosine - b * sine;
@@ -90,7 +100,9 @@ mod tests {
             rotate(&threads, &table(), &positions, width, &mut x, turn);
             x
         };
-        check("rope", &x, &run(&d_out, Turn::Backward), |x| weighted(&d_out, &run(x, Turn::Forward)));
+        check("rope", &x, &run(&d_out, Turn::Backward), |x| {
+            weighted(&d_out, &run(x, Turn::Forward))
+        });
         let there_and_back = run(&run(&x, Turn::Forward), Turn::Backward);
         assert!(x.iter().zip(there_and_back).all(|(a, b)| (a - b).abs() < 1e-6));
     }

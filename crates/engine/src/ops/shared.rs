@@ -23,7 +23,6 @@ impl<'a> Shared<'a> {
 
     /// `length` values from `first`. No two tasks, and no two parts alive in one task, may overlap: each caller derives
     /// its parts from its own row or head.
-    #[expect(clippy::mut_from_ref, reason = "parts are disjoint by the contract above")]
     pub(crate) fn part(&self, first: usize, length: usize) -> &'a mut [f32] {
         assert!(first + length <= self.length, "part {first} + {length} of {}", self.length);
         // SAFETY: inside the slice (asserted); disjoint from every other part by the contract.

@@ -10,7 +10,9 @@ const VALUES: usize = 8192;
 
 /// `out`, `gate` and `up` have the same shape.
 pub fn forward((path, threads): (KernelPath, &Threads), gate: &[f32], up: &[f32], out: &mut [f32]) {
-    threads.for_rows(out, 1, VALUES, |part, out| forward_part(path, &gate[part.clone()], &up[part], out));
+    threads.for_rows(out, 1, VALUES, |part, out| {
+        forward_part(path, &gate[part.clone()], &up[part], out);
+    });
 }
 
 dispatch!(fn forward_part = forward_body(gate: &[f32], up: &[f32], out: &mut [f32]));
@@ -24,7 +26,9 @@ fn forward_body<A: Arithmetic>(gate: &[f32], up: &[f32], out: &mut [f32]) {
 
 /// As [`forward`], with the result in the place of `gate`.
 pub fn forward_in_place((path, threads): (KernelPath, &Threads), gate: &mut [f32], up: &[f32]) {
-    threads.for_rows(gate, 1, VALUES, |part, gate| in_place_part(path, gate, &up[part]));
+    threads.for_rows(gate, 1, VALUES, |part, gate| {
+        in_place_part(path, gate, &up[part]);
+    });
 }
 
 dispatch!(fn in_place_part = in_place_body(gate: &mut [f32], up: &[f32]));
@@ -56,7 +60,13 @@ dispatch!(fn backward_part = backward_body(
 ));
 
 #[inline(always)]
-fn backward_body<A: Arithmetic>(gate: &[f32], up: &[f32], d_out: &[f32], d_gate: &mut [f32], d_up: &mut [f32]) {
+fn backward_body<A: Arithmetic>(
+    gate: &[f32],
+    up: &[f32],
+    d_out: &[f32],
+    d_gate: &mut [f32],
+    d_up: &mut [f32],
+) {
     let values = gate.iter().zip(up).zip(d_out);
     for (((gate, up), d_out), (d_gate, d_up)) in values.zip(d_gate.iter_mut().zip(d_up)) {
         let sigmoid = 1.0 / (1.0 + exp::<A>(-gate));

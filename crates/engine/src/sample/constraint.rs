@@ -69,9 +69,7 @@ impl SchemaCompiler {
                 &llguidance::earley::SlicedBiasComputer::json_slices(),
             )
         }))
-        .map_err(|error| ConstraintError::Vocabulary {
-            reason: first_line(error),
-        })?;
+        .map_err(|error| ConstraintError::Vocabulary { reason: first_line(error) })?;
         factory.quiet();
         factory.limits_mut().verbose_errors = false;
         Ok(Self { factory })
@@ -88,9 +86,7 @@ impl SchemaCompiler {
             Value::Bool(true) => json!({}),
             Value::Bool(false) => return Err(refuse("it allows nothing".to_owned())),
             _ => {
-                return Err(refuse(
-                    "it is neither an object nor a truth value".to_owned(),
-                ));
+                return Err(refuse("it is neither an object nor a truth value".to_owned()));
             }
         };
         // llguidance's own options stand in the schema; those of the caller are none of ours.
@@ -161,20 +157,12 @@ impl Constraint {
 }
 
 fn decoding(error: impl Display) -> ConstraintError {
-    ConstraintError::Decoding {
-        reason: first_line(error),
-    }
+    ConstraintError::Decoding { reason: first_line(error) }
 }
 
 /// The message without the state of the parser that llguidance appends.
 fn first_line(error: impl Display) -> String {
-    error
-        .to_string()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches(':')
-        .to_owned()
+    error.to_string().lines().next().unwrap_or_default().trim_end_matches(':').to_owned()
 }
 
 #[cfg(test)]
@@ -201,18 +189,13 @@ mod tests {
     fn random_reply(compiler: &SchemaCompiler, schema: &Value, seed: u64) -> Option<String> {
         let tokenizer = tokenizer();
         let mut constraint = compiler.compile(schema).unwrap();
-        let sampling = Sampling {
-            temperature: 1.0,
-            seed,
-            ..Sampling::default()
-        };
+        let sampling = Sampling { temperature: 1.0, seed, ..Sampling::default() };
         let sampler = Sampler::new(&sampling, &[]);
         let mut bytes = Vec::new();
         for step in 0..400 {
             let mut draws = Stream::new(seed, "logits").at(step);
-            let mut logits: Vec<f32> = (0..tokenizer.vocabulary_size())
-                .map(|_| draws.unit() as f32 * 4.0)
-                .collect();
+            let mut logits: Vec<f32> =
+                (0..tokenizer.vocabulary_size()).map(|_| draws.unit() as f32 * 4.0).collect();
             constraint.mask(&mut logits).unwrap();
             let id = sampler.choose(&mut logits, step).unwrap();
             if tokenizer.eos_ids().contains(&id) {
@@ -228,9 +211,7 @@ mod tests {
                 break;
             }
         }
-        String::from_utf8(bytes)
-            .ok()
-            .filter(|text| serde_json::from_str::<Value>(text).is_ok())
+        String::from_utf8(bytes).ok().filter(|text| serde_json::from_str::<Value>(text).is_ok())
     }
 
     #[test]
@@ -249,22 +230,14 @@ mod tests {
         for seed in 0..30 {
             let text = random_reply(&compiler, &schema, seed).expect("complete JSON");
             let value: Value = serde_json::from_str(&text).unwrap();
-            assert!(
-                ["yes", "no", "maybe"].contains(&value["answer"].as_str().unwrap()),
-                "{text}"
-            );
+            assert!(["yes", "no", "maybe"].contains(&value["answer"].as_str().unwrap()), "{text}");
             let doses = value["doses"].as_array().unwrap();
             assert!((1..=3).contains(&doses.len()), "{text}");
             assert!(
-                doses
-                    .iter()
-                    .all(|dose| dose.as_u64().is_some_and(|dose| dose <= 400)),
+                doses.iter().all(|dose| dose.as_u64().is_some_and(|dose| dose <= 400)),
                 "{text}"
             );
-            assert!(
-                value["note"].as_str().unwrap().chars().count() <= 12,
-                "{text}"
-            );
+            assert!(value["note"].as_str().unwrap().chars().count() <= 12, "{text}");
             assert_eq!(value.as_object().unwrap().len(), 3, "{text}");
             assert!(text.starts_with(r#"{"answer":""#), "compact: {text}");
         }
@@ -293,9 +266,7 @@ mod tests {
             json!({"$ref": "#/definitions/missing"}),
             json!({"type": "integer", "minimum": 3, "maximum": 2}),
         ] {
-            let Err(error) = compiler.compile(&schema) else {
-                panic!("{schema} was taken")
-            };
+            let Err(error) = compiler.compile(&schema) else { panic!("{schema} was taken") };
             assert!(matches!(error, ConstraintError::Schema { .. }), "{error}");
             assert!(!error.to_string().contains('\n'), "{error}");
         }

@@ -15,23 +15,15 @@ impl<'a> Likelihoods<'a> {
     pub fn new(logits: &'a [f32]) -> Self {
         let best = first_maximum(logits);
         let largest = best.map_or(f64::NAN, |id| f64::from(logits[id as usize]));
-        let sum: f64 = logits
-            .iter()
-            .map(|logit| (f64::from(*logit) - largest).exp())
-            .sum();
-        Self {
-            logits,
-            largest,
-            log_sum: sum.ln(),
-            best,
-        }
+        let sum: f64 = logits.iter().map(|logit| (f64::from(*logit) - largest).exp()).sum();
+        Self { logits, largest, log_sum: sum.ln(), best }
     }
 
     /// The log-likelihood of a token in nats; NaN for one outside the vocabulary.
     pub fn of(&self, id: u32) -> f64 {
-        self.logits.get(id as usize).map_or(f64::NAN, |logit| {
-            f64::from(*logit) - self.largest - self.log_sum
-        })
+        self.logits
+            .get(id as usize)
+            .map_or(f64::NAN, |logit| f64::from(*logit) - self.largest - self.log_sum)
     }
 
     /// The most likely token, the lowest id among equals; none when no logit is a number.
@@ -61,10 +53,7 @@ mod tests {
     fn log_softmax_by_hand() {
         let logits = [1.0, 3.0, 2.0, 3.0];
         let row = Likelihoods::new(&logits);
-        let sum: f64 = [1.0f64, 3.0, 2.0, 3.0]
-            .iter()
-            .map(|logit| logit.exp())
-            .sum();
+        let sum: f64 = [1.0f64, 3.0, 2.0, 3.0].iter().map(|logit| logit.exp()).sum();
         for (id, logit) in (0u32..).zip(logits) {
             assert!((row.of(id) - (f64::from(logit) - sum.ln())).abs() < 1e-14);
         }

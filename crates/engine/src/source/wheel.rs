@@ -48,14 +48,7 @@ fn run_pip(
 ) -> Result<PathBuf, SourceError> {
     let requirement = format!("{package}=={version}");
     let output = Command::new(python)
-        .args([
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--no-input",
-        ])
+        .args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"])
         .args(["--disable-pip-version-check", "--quiet", "-d"])
         .arg(download)
         .arg(&requirement)
@@ -66,10 +59,7 @@ fn run_pip(
         })?;
     if !output.status.success() {
         let message = last_words(&String::from_utf8_lossy(&output.stderr));
-        return Err(SourceError::Pip {
-            requirement,
-            message,
-        });
+        return Err(SourceError::Pip { requirement, message });
     }
     let mut wheels: Vec<PathBuf> = fs_err::read_dir(download)?
         .map(|entry| Ok(entry?.path()))
@@ -79,25 +69,16 @@ fn run_pip(
         Some(wheel) if wheels.is_empty() => Ok(wheel),
         _ => {
             let message = "pip ended without exactly one wheel".to_string();
-            Err(SourceError::Pip {
-                requirement,
-                message,
-            })
+            Err(SourceError::Pip { requirement, message })
         }
     }
 }
 
 /// pip's errors, or its last lines when it names none.
 fn last_words(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    let errors: Vec<&str> = lines
-        .iter()
-        .filter(|line| line.starts_with("ERROR"))
-        .copied()
-        .collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let errors: Vec<&str> =
+        lines.iter().filter(|line| line.starts_with("ERROR")).copied().collect();
     let told = if errors.is_empty() { &lines } else { &errors };
     told[told.len().saturating_sub(3)..].join(" / ")
 }
@@ -109,15 +90,8 @@ pub(super) fn extract(
     folder: &Path,
     source_name: &str,
 ) -> Result<Vec<String>, SourceError> {
-    let name = wheel
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let refuse = |reason: String| SourceError::Wheel {
-        wheel: name.clone(),
-        reason,
-    };
+    let name = wheel.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let refuse = |reason: String| SourceError::Wheel { wheel: name.clone(), reason };
     let file = std::io::BufReader::new(fs_err::File::open(wheel)?);
     let mut archive = zip::ZipArchive::new(file).map_err(|error| refuse(error.to_string()))?;
     if archive.len() > MAXIMUM_MEMBERS {
@@ -131,14 +105,10 @@ pub(super) fn extract(
     let wanted = choose(&names, source_name)?;
     let mut total = 0;
     for (file, member) in &wanted {
-        let mut member = archive
-            .by_name(member)
-            .map_err(|error| refuse(format!("{member}: {error}")))?;
+        let mut member =
+            archive.by_name(member).map_err(|error| refuse(format!("{member}: {error}")))?;
         let (declared, compressed) = (member.size(), member.compressed_size());
-        let bomb = declared
-            > compressed
-                .saturating_mul(MAXIMUM_RATIO)
-                .saturating_add(1 << 20);
+        let bomb = declared > compressed.saturating_mul(MAXIMUM_RATIO).saturating_add(1 << 20);
         total += declared.min(MAXIMUM_TOTAL);
         if declared > MAXIMUM_MEMBER || total > MAXIMUM_TOTAL || bomb {
             return Err(refuse(format!("{file} would be {declared} bytes")));
@@ -147,9 +117,7 @@ pub(super) fn extract(
         // one byte more than declared would show
         let written = std::io::copy(&mut member.by_ref().take(declared + 1), &mut target)?;
         if written != declared {
-            return Err(refuse(format!(
-                "{file} is not the {declared} bytes that it declares"
-            )));
+            return Err(refuse(format!("{file} is not the {declared} bytes that it declares")));
         }
     }
     Ok(wanted.into_keys().collect())
@@ -157,10 +125,8 @@ pub(super) fn extract(
 
 /// File name → member of the archive.
 fn choose(names: &[String], source_name: &str) -> Result<BTreeMap<String, String>, SourceError> {
-    let nothing = |found: String| SourceError::NoModelInside {
-        source_name: source_name.to_string(),
-        found,
-    };
+    let nothing =
+        |found: String| SourceError::NoModelInside { source_name: source_name.to_string(), found };
     // only plain names are ever written; the folders inside the wheel are not recreated
     let split = |name: &str| -> (String, String) {
         let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
@@ -168,17 +134,11 @@ fn choose(names: &[String], source_name: &str) -> Result<BTreeMap<String, String
     };
     let ending = |ending: &str| -> Vec<(String, String)> {
         let split = names.iter().map(|name| split(name));
-        split
-            .filter(|(_, file)| super::is_plain(file) && super::has_ending(file, ending))
-            .collect()
+        split.filter(|(_, file)| super::is_plain(file) && super::has_ending(file, ending)).collect()
     };
     let (ggufs, mut shards) = (ending("gguf"), ending("safetensors"));
     let join = |folder: &str, file: &str| {
-        if folder.is_empty() {
-            file.to_string()
-        } else {
-            format!("{folder}/{file}")
-        }
+        if folder.is_empty() { file.to_string() } else { format!("{folder}/{file}") }
     };
     match (&ggufs[..], shards.is_empty()) {
         ([(folder, file)], true) => Ok(BTreeMap::from([(file.clone(), join(folder, file))])),
@@ -188,10 +148,8 @@ fn choose(names: &[String], source_name: &str) -> Result<BTreeMap<String, String
             if shards.iter().any(|(other, _)| *other != folder) {
                 return Err(nothing("safetensors files in several folders".to_string()));
             }
-            let mut wanted: BTreeMap<String, String> = shards
-                .iter()
-                .map(|(_, file)| (file.clone(), join(&folder, file)))
-                .collect();
+            let mut wanted: BTreeMap<String, String> =
+                shards.iter().map(|(_, file)| (file.clone(), join(&folder, file))).collect();
             for companion in COMPANIONS {
                 let member = join(&folder, companion);
                 if names.contains(&member) {
@@ -202,16 +160,10 @@ fn choose(names: &[String], source_name: &str) -> Result<BTreeMap<String, String
         }
         ([], true) => Err(nothing("no .gguf and no .safetensors file".to_string())),
         _ => {
-            let mut files: Vec<String> = ggufs
-                .into_iter()
-                .chain(shards)
-                .map(|(_, file)| file)
-                .collect();
+            let mut files: Vec<String> =
+                ggufs.into_iter().chain(shards).map(|(_, file)| file).collect();
             files.sort();
-            Err(nothing(format!(
-                "more than one model: {}",
-                files.join(", ")
-            )))
+            Err(nothing(format!("more than one model: {}", files.join(", "))))
         }
     }
 }

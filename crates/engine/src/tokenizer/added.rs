@@ -39,36 +39,20 @@ pub(super) struct AddedTokens {
 impl AddedTokens {
     pub(super) fn new(mut tokens: Vec<AddedToken>) -> Result<Self, TokenizerProblem> {
         tokens.sort_by(|left, right| {
-            right
-                .text
-                .len()
-                .cmp(&left.text.len())
-                .then_with(|| left.text.cmp(&right.text))
+            right.text.len().cmp(&left.text.len()).then_with(|| left.text.cmp(&right.text))
         });
         let all = alternatives(tokens.iter())?;
         let user_defined = alternatives(tokens.iter().filter(|token| !token.control))?;
-        Ok(Self {
-            tokens,
-            all,
-            user_defined,
-        })
+        Ok(Self { tokens, all, user_defined })
     }
 
     /// Splits `text` at the added tokens; at control tokens only with `control`.
     pub(super) fn split<'a>(&self, text: &'a str, control: bool) -> Vec<Segment<'a>> {
         let mut segments = Vec::new();
         let mut done = 0;
-        let pattern = if control {
-            &self.all
-        } else {
-            &self.user_defined
-        };
+        let pattern = if control { &self.all } else { &self.user_defined };
         for found in pattern.iter().flat_map(|pattern| pattern.find_iter(text)) {
-            let Some(token) = self
-                .tokens
-                .iter()
-                .find(|token| token.text == found.as_str())
-            else {
+            let Some(token) = self.tokens.iter().find(|token| token.text == found.as_str()) else {
                 continue;
             };
             // whitespace that the token before took along is gone
@@ -99,13 +83,11 @@ fn alternatives<'a>(
     if escaped.is_empty() {
         return Ok(None);
     }
-    regex::RegexBuilder::new(&escaped.join("|"))
-        .size_limit(256 << 20)
-        .build()
-        .map(Some)
-        .map_err(|error| TokenizerProblem::Unsupported {
+    regex::RegexBuilder::new(&escaped.join("|")).size_limit(256 << 20).build().map(Some).map_err(
+        |error| TokenizerProblem::Unsupported {
             what: format!("this set of added tokens ({error})"),
-        })
+        },
+    )
 }
 
 #[cfg(test)]
@@ -114,39 +96,20 @@ mod tests {
 
     fn token(text: &str, id: u32, control: bool) -> AddedToken {
         let text = text.to_string();
-        AddedToken {
-            text,
-            id,
-            control,
-            strip_left: false,
-            strip_right: false,
-        }
+        AddedToken { text, id, control, strip_left: false, strip_right: false }
     }
 
     #[test]
     fn the_longest_of_the_leftmost_is_taken() {
-        let tokens = vec![
-            token("<a>", 1, true),
-            token("<a><b>", 2, true),
-            token("<b>", 3, false),
-        ];
+        let tokens = vec![token("<a>", 1, true), token("<a><b>", 2, true), token("<b>", 3, false)];
         let added = AddedTokens::new(tokens).expect("valid");
         assert_eq!(
             added.split("x<a><b>y<a>", true),
-            [
-                Segment::Text(0, "x"),
-                Segment::Token(2),
-                Segment::Text(7, "y"),
-                Segment::Token(1)
-            ]
+            [Segment::Text(0, "x"), Segment::Token(2), Segment::Text(7, "y"), Segment::Token(1)]
         );
         assert_eq!(
             added.split("x<a><b>y", false),
-            [
-                Segment::Text(0, "x<a>"),
-                Segment::Token(3),
-                Segment::Text(7, "y")
-            ]
+            [Segment::Text(0, "x<a>"), Segment::Token(3), Segment::Text(7, "y")]
         );
         assert!(added.split("", true).is_empty());
     }
@@ -160,12 +123,7 @@ mod tests {
         let added = AddedTokens::new(vec![right, left]).expect("valid");
         assert_eq!(
             added.split("a <r> \n <l> b", true),
-            [
-                Segment::Text(0, "a "),
-                Segment::Token(1),
-                Segment::Token(2),
-                Segment::Text(11, " b")
-            ]
+            [Segment::Text(0, "a "), Segment::Token(1), Segment::Token(2), Segment::Text(11, " b")]
         );
     }
 }

@@ -70,11 +70,9 @@ impl Bpe {
             }
             builder = builder.unk_token(unknown.clone());
         }
-        let model = builder
-            .build()
-            .map_err(|error| TokenizerProblem::Unsupported {
-                what: format!("this BPE model ({error})"),
-            })?;
+        let model = builder.build().map_err(|error| TokenizerProblem::Unsupported {
+            what: format!("this BPE model ({error})"),
+        })?;
         Ok(Self { model, options })
     }
 
@@ -85,10 +83,8 @@ impl Bpe {
 
     /// Appends the ids of one word (in the vocabulary's spelling).
     pub(super) fn encode(&self, word: &str, ids: &mut Vec<u32>) {
-        let tokens = self
-            .model
-            .tokenize(word)
-            .expect("fails only for an unknown token that is missing");
+        let tokens =
+            self.model.tokenize(word).expect("fails only for an unknown token that is missing");
         ids.extend(tokens.iter().map(|token| token.id));
     }
 }
@@ -103,11 +99,7 @@ pub(super) fn ids_by_text(
             continue;
         };
         if let Some(first) = ids.insert(token.text.as_str(), second) {
-            return Err(TokenizerProblem::TokenTwice {
-                text: token.text.clone(),
-                first,
-                second,
-            });
+            return Err(TokenizerProblem::TokenTwice { text: token.text.clone(), first, second });
         }
     }
     Ok(ids)
@@ -122,20 +114,14 @@ fn validated(
     check_count("merges", merges.len(), MAXIMUM_MERGES)?;
     let longest = ids.keys().map(|text| text.len()).max().unwrap_or(0);
     let kind = |piece: &str| {
-        ids.get(piece)
-            .and_then(|id| tokens[*id as usize].as_ref())
-            .map(|token| token.kind)
+        ids.get(piece).and_then(|id| tokens[*id as usize].as_ref()).map(|token| token.kind)
     };
     let mut seen: BTreeSet<(u32, u32)> = BTreeSet::new();
     let mut kept = Vec::with_capacity(merges.len());
     for (number, (left, right)) in merges.into_iter().enumerate() {
         let length = left.len() + right.len();
         if length > longest {
-            return Err(TokenizerProblem::MergeTooLong {
-                number,
-                length,
-                longest,
-            });
+            return Err(TokenizerProblem::MergeTooLong { number, length, longest });
         }
         let merged = format!("{left}{right}");
         let mut reserved = false;
@@ -143,19 +129,12 @@ fn validated(
             match kind(piece) {
                 Some(kind) => reserved |= kind.is_reserved(),
                 None => {
-                    return Err(TokenizerProblem::MergePiece {
-                        number,
-                        piece: piece.clone(),
-                    });
+                    return Err(TokenizerProblem::MergePiece { number, piece: piece.clone() });
                 }
             }
         }
         if !seen.insert((ids[left.as_str()], ids[right.as_str()])) {
-            return Err(TokenizerProblem::MergeTwice {
-                number,
-                left,
-                right,
-            });
+            return Err(TokenizerProblem::MergeTwice { number, left, right });
         }
         if !reserved {
             kept.push((left, right));
@@ -171,20 +150,12 @@ mod tests {
     fn tokens(texts: &[(&str, Kind)]) -> Vec<Option<RawToken>> {
         texts
             .iter()
-            .map(|(text, kind)| {
-                Some(RawToken {
-                    text: (*text).to_string(),
-                    kind: *kind,
-                })
-            })
+            .map(|(text, kind)| Some(RawToken { text: (*text).to_string(), kind: *kind }))
             .collect()
     }
 
     fn merges(pairs: &[(&str, &str)]) -> Merges {
-        pairs
-            .iter()
-            .map(|(left, right)| ((*left).to_string(), (*right).to_string()))
-            .collect()
+        pairs.iter().map(|(left, right)| ((*left).to_string(), (*right).to_string())).collect()
     }
 
     fn letters() -> Vec<Option<RawToken>> {
@@ -211,10 +182,7 @@ mod tests {
     fn no_merge_spells_a_control_token() {
         let pairs = merges(&[("<s", ">")]);
         for ignore_merges in [false, true] {
-            let options = BpeOptions {
-                ignore_merges,
-                ..BpeOptions::default()
-            };
+            let options = BpeOptions { ignore_merges, ..BpeOptions::default() };
             let bpe = Bpe::new(&letters(), pairs.clone(), options).expect("valid");
             let mut ids = Vec::new();
             bpe.encode("<s>", &mut ids);
@@ -231,33 +199,19 @@ mod tests {
         let error = refuse(&[("ab", "ab")]);
         assert!(matches!(
             error,
-            TokenizerProblem::MergeTooLong {
-                number: 0,
-                length: 4,
-                longest: 3
-            }
+            TokenizerProblem::MergeTooLong { number: 0, length: 4, longest: 3 }
         ));
         let error = refuse(&[("a", "b"), ("b", "a")]);
         assert!(
             matches!(error, TokenizerProblem::MergePiece { number: 1, piece } if piece == "ba")
         );
-        assert!(matches!(
-            refuse(&[("a", "x")]),
-            TokenizerProblem::MergePiece { .. }
-        ));
+        assert!(matches!(refuse(&[("a", "x")]), TokenizerProblem::MergePiece { .. }));
         assert!(matches!(
             refuse(&[("a", "b"), ("a", "b")]),
             TokenizerProblem::MergeTwice { number: 1, .. }
         ));
         let twice = tokens(&[("a", Kind::Normal), ("a", Kind::Normal)]);
         let error = Bpe::new(&twice, Vec::new(), BpeOptions::default()).expect_err("twice");
-        assert!(matches!(
-            error,
-            TokenizerProblem::TokenTwice {
-                first: 0,
-                second: 1,
-                ..
-            }
-        ));
+        assert!(matches!(error, TokenizerProblem::TokenTwice { first: 0, second: 1, .. }));
     }
 }

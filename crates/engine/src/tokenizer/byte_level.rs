@@ -37,11 +37,7 @@ pub(super) fn bytes(token: &str) -> Vec<u8> {
             _ => None,
         }
     };
-    token
-        .chars()
-        .map(byte)
-        .collect::<Option<_>>()
-        .unwrap_or_else(|| token.as_bytes().to_vec())
+    token.chars().map(byte).collect::<Option<_>>().unwrap_or_else(|| token.as_bytes().to_vec())
 }
 
 #[cfg(test)]
@@ -50,18 +46,11 @@ mod tests {
 
     #[test]
     fn the_alphabet_is_a_bijection() {
-        assert_eq!(
-            (character(b'A'), character(b' '), character(b'\n')),
-            ('A', 'Ġ', 'Ċ')
-        );
+        assert_eq!((character(b'A'), character(b' '), character(b'\n')), ('A', 'Ġ', 'Ċ'));
         for byte in 0..=255u8 {
             assert_eq!(bytes(&character(byte).to_string()), [byte]);
         }
         assert_eq!(bytes(&spell("é 猫\n")), "é 猫\n".as_bytes());
-        assert_eq!(
-            bytes("<|猫|>"),
-            "<|猫|>".as_bytes(),
-            "not of the alphabet: literal"
-        );
+        assert_eq!(bytes("<|猫|>"), "<|猫|>".as_bytes(), "not of the alphabet: literal");
     }
 }

@@ -18,19 +18,13 @@ pub struct TokenizerError {
 
 impl TokenizerError {
     pub(crate) fn new(path: &Path, problem: TokenizerProblem) -> Self {
-        Self {
-            path: path.to_path_buf(),
-            problem,
-        }
+        Self { path: path.to_path_buf(), problem }
     }
 }
 
 impl From<FormatError> for TokenizerError {
     fn from(error: FormatError) -> Self {
-        Self {
-            path: error.path,
-            problem: TokenizerProblem::Format(error.problem),
-        }
+        Self { path: error.path, problem: TokenizerProblem::Format(error.problem) }
     }
 }
 

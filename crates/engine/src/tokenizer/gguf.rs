@@ -18,25 +18,17 @@ impl Tokenizer {
     /// [`TokenizerError`]: the metadata is missing or broken, or names something that is not implemented.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, TokenizerError> {
         let error = |problem| TokenizerError::new(gguf.path(), problem);
-        let model = gguf
-            .text("tokenizer.ggml.model")?
-            .ok_or_else(|| error(missing("model")))?;
+        let model = gguf.text("tokenizer.ggml.model")?.ok_or_else(|| error(missing("model")))?;
         let tokens = read_tokens(gguf)?;
         if flag(gguf, "add_eos_token")? == Some(true) {
             let what = "a tokenizer that appends the end-of-text token (add_eos_token)".to_string();
             return Err(error(TokenizerProblem::Unsupported { what }));
         }
-        let Model {
-            algorithm,
-            merges,
-            adds_bos,
-        } = match model {
+        let Model { algorithm, merges, adds_bos } = match model {
             "gpt2" => byte_level(gguf, &tokens)?,
             "llama" => sentence_piece(gguf, &tokens)?,
             other => {
-                return Err(error(TokenizerProblem::UnknownModel {
-                    name: other.to_string(),
-                }));
+                return Err(error(TokenizerProblem::UnknownModel { name: other.to_string() }));
             }
         };
         let mut eos: Vec<u32> = Vec::new();
@@ -75,10 +67,9 @@ fn flag(gguf: &Gguf, name: &str) -> Result<Option<bool>, TokenizerError> {
 fn token_id(gguf: &Gguf, name: &str, size: usize) -> Result<Option<u32>, TokenizerError> {
     let what = format!("tokenizer.ggml.{name}_token_id");
     match gguf.unsigned(&what)? {
-        Some(id) if id >= size as u64 => Err(TokenizerError::new(
-            gguf.path(),
-            TokenizerProblem::TokenId { what, id, size },
-        )),
+        Some(id) if id >= size as u64 => {
+            Err(TokenizerError::new(gguf.path(), TokenizerProblem::TokenId { what, id, size }))
+        }
         id => Ok(id.map(|id| id as u32)),
     }
 }
@@ -93,38 +84,24 @@ fn added_tokens(tokens: &[Option<RawToken>]) -> Vec<AddedToken> {
             Kind::Normal | Kind::Unused | Kind::Byte => return None,
         };
         let (text, id) = (token.text.clone(), id as u32);
-        Some(AddedToken {
-            text,
-            id,
-            control,
-            strip_left: false,
-            strip_right: false,
-        })
+        Some(AddedToken { text, id, control, strip_left: false, strip_right: false })
     });
     added.collect()
 }
 
 fn missing(name: &str) -> TokenizerProblem {
-    TokenizerProblem::Missing {
-        field: format!("tokenizer.ggml.{name}"),
-    }
+    TokenizerProblem::Missing { field: format!("tokenizer.ggml.{name}") }
 }
 
 fn read_tokens(gguf: &Gguf) -> Result<Vec<Option<RawToken>>, TokenizerError> {
     let error = |problem| TokenizerError::new(gguf.path(), problem);
-    let texts = gguf
-        .strings("tokenizer.ggml.tokens")?
-        .ok_or_else(|| error(missing("tokens")))?;
+    let texts = gguf.strings("tokenizer.ggml.tokens")?.ok_or_else(|| error(missing("tokens")))?;
     check_count("tokens", texts.len(), MAXIMUM_TOKENS).map_err(error)?;
     let kinds = gguf.integers("tokenizer.ggml.token_type")?;
     let kinds = kinds.unwrap_or_else(|| vec![Kind::Normal as i64; texts.len()]);
     if kinds.len() != texts.len() {
         let (expected, got) = (texts.len(), kinds.len());
-        return Err(error(TokenizerProblem::Lengths {
-            what: "token types",
-            expected,
-            got,
-        }));
+        return Err(error(TokenizerProblem::Lengths { what: "token types", expected, got }));
     }
     (0u32..)
         .zip(texts)
@@ -132,25 +109,16 @@ fn read_tokens(gguf: &Gguf) -> Result<Vec<Option<RawToken>>, TokenizerError> {
         .map(|((id, text), number)| {
             let kind = Kind::from_number(number).ok_or_else(|| {
                 let found = number.to_string();
-                error(TokenizerProblem::TokenField {
-                    id,
-                    what: "type",
-                    found,
-                })
+                error(TokenizerProblem::TokenField { id, what: "type", found })
             })?;
-            Ok(Some(RawToken {
-                text: text.to_string(),
-                kind,
-            }))
+            Ok(Some(RawToken { text: text.to_string(), kind }))
         })
         .collect()
 }
 
 fn read_merges(gguf: &Gguf) -> Result<Merges, TokenizerError> {
     let error = |problem| TokenizerError::new(gguf.path(), problem);
-    let merges = gguf
-        .strings("tokenizer.ggml.merges")?
-        .ok_or_else(|| error(missing("merges")))?;
+    let merges = gguf.strings("tokenizer.ggml.merges")?.ok_or_else(|| error(missing("merges")))?;
     merges
         .into_iter()
         .enumerate()
@@ -168,67 +136,36 @@ pub(super) fn parse_merge(
         Some((rest, right)) if !right.is_empty() => {
             Ok((format!("{}{rest}", &merge[..first]), right.to_string()))
         }
-        _ => Err(TokenizerProblem::MergeSyntax {
-            number,
-            found: merge.to_string(),
-        }),
+        _ => Err(TokenizerProblem::MergeSyntax { number, found: merge.to_string() }),
     }
 }
 
 fn byte_level(gguf: &Gguf, tokens: &[Option<RawToken>]) -> Result<Model, TokenizerError> {
     let error = |problem| TokenizerError::new(gguf.path(), problem);
     let merges = read_merges(gguf)?;
-    let pre = gguf
-        .text("tokenizer.ggml.pre")?
-        .ok_or_else(|| error(missing("pre")))?;
+    let pre = gguf.text("tokenizer.ggml.pre")?.ok_or_else(|| error(missing("pre")))?;
     let splitter = Splitter::from_pre(pre).ok_or_else(|| {
-        error(TokenizerProblem::UnknownPre {
-            name: pre.to_string(),
-            supported: KNOWN_PRE,
-        })
+        error(TokenizerProblem::UnknownPre { name: pre.to_string(), supported: KNOWN_PRE })
     })?;
     let llama3 = splitter.0 == [Step::Llama3];
-    let options = BpeOptions {
-        ignore_merges: llama3,
-        ..BpeOptions::default()
-    };
+    let options = BpeOptions { ignore_merges: llama3, ..BpeOptions::default() };
     let bpe = Bpe::new(tokens, merges.clone(), options).map_err(error)?;
     // Qwen2's own tokenizer composes first; llama.cpp leaves that out, which changes decomposed text only
     let compose = splitter.0 == [Step::Qwen2];
-    let algorithm = Algorithm::ByteLevel {
-        bpe,
-        splitter,
-        compose,
-    };
-    Ok(Model {
-        algorithm,
-        merges,
-        adds_bos: llama3,
-    })
+    let algorithm = Algorithm::ByteLevel { bpe, splitter, compose };
+    Ok(Model { algorithm, merges, adds_bos: llama3 })
 }
 
 fn sentence_piece(gguf: &Gguf, tokens: &[Option<RawToken>]) -> Result<Model, TokenizerError> {
     let error = |problem| TokenizerError::new(gguf.path(), problem);
-    let scores = gguf
-        .numbers("tokenizer.ggml.scores")?
-        .ok_or_else(|| error(missing("scores")))?;
+    let scores = gguf.numbers("tokenizer.ggml.scores")?.ok_or_else(|| error(missing("scores")))?;
     let pieces = SentencePiece::new(tokens, &scores).map_err(error)?;
     let prefixed = flag(gguf, "add_space_prefix")?.unwrap_or(true);
-    let prefix = if prefixed {
-        Prefix::EachText
-    } else {
-        Prefix::Never
-    };
+    let prefix = if prefixed { Prefix::EachText } else { Prefix::Never };
     // scores take the place of merges in the identity
-    let ranks = scores
-        .iter()
-        .map(|score| (format!("{:08x}", score.to_bits()), String::new()));
+    let ranks = scores.iter().map(|score| (format!("{:08x}", score.to_bits()), String::new()));
     let algorithm = Algorithm::SentencePiece { pieces, prefix };
-    Ok(Model {
-        algorithm,
-        merges: ranks.collect(),
-        adds_bos: true,
-    })
+    Ok(Model { algorithm, merges: ranks.collect(), adds_bos: true })
 }
 
 /// What a normal token of a GGUF vocabulary stands for.
@@ -242,15 +179,12 @@ pub(super) fn normal_bytes(
     if token.kind != Kind::Byte {
         return Ok(spaced_bytes(&token.text));
     }
-    let byte = token
-        .text
-        .strip_prefix("<0x")
-        .and_then(|rest| rest.strip_suffix('>'));
+    let byte = token.text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
     let byte = byte.filter(|digits| digits.len() == 2 && !digits.starts_with('+'));
     match byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
         Some(byte) => Ok(vec![byte]),
-        None => Err(TokenizerProblem::Unsupported {
-            what: format!("the byte token {:?}", token.text),
-        }),
+        None => {
+            Err(TokenizerProblem::Unsupported { what: format!("the byte token {:?}", token.text) })
+        }
     }
 }

@@ -34,9 +34,7 @@ impl Tokenizer {
 }
 
 fn missing(field: &str) -> TokenizerProblem {
-    TokenizerProblem::Missing {
-        field: field.to_string(),
-    }
+    TokenizerProblem::Missing { field: field.to_string() }
 }
 
 fn unsupported(what: impl Into<String>) -> TokenizerProblem {
@@ -55,11 +53,9 @@ fn read(json: &Value, beside: &Beside) -> Result<Tokenizer, TokenizerProblem> {
     }
     let bpe = Bpe::new(&tokens, merges.clone(), options)?;
     let algorithm = match pipeline {
-        Pipeline::ByteLevel { splitter, compose } => Algorithm::ByteLevel {
-            bpe,
-            splitter,
-            compose,
-        },
+        Pipeline::ByteLevel { splitter, compose } => {
+            Algorithm::ByteLevel { bpe, splitter, compose }
+        }
         Pipeline::Spaced { prefix } => Algorithm::SpacedBpe { bpe, prefix },
     };
     let id_of = |name: String| {
@@ -116,9 +112,7 @@ fn read_options(model: &Value) -> Result<BpeOptions, TokenizerProblem> {
         fuse_unknown: flag("fuse_unk"),
     };
     if options.byte_fallback && options.ignore_merges {
-        return Err(unsupported(
-            "a BPE model with both byte_fallback and ignore_merges",
-        ));
+        return Err(unsupported("a BPE model with both byte_fallback and ignore_merges"));
     }
     Ok(options)
 }
@@ -132,11 +126,7 @@ fn eos_tokens(
     let mut eos: Vec<u32> = declared.into_iter().collect();
     for &id in others {
         if id >= size as u64 {
-            return Err(TokenizerProblem::TokenId {
-                what: "eos_token_id".to_string(),
-                id,
-                size,
-            });
+            return Err(TokenizerProblem::TokenId { what: "eos_token_id".to_string(), id, size });
         }
         if !eos.contains(&(id as u32)) {
             eos.push(id as u32);
@@ -148,10 +138,7 @@ fn eos_tokens(
 /// A token of `tokenizer_config.json`: its text, or an object with its text.
 fn named_token(config: &Value, field: &str) -> Option<String> {
     let value = config.get(field)?;
-    value
-        .as_str()
-        .or_else(|| value.get("content")?.as_str())
-        .map(str::to_string)
+    value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_string)
 }
 
 fn read_added(json: &Value) -> Result<Vec<AddedToken>, TokenizerProblem> {
@@ -162,27 +149,17 @@ fn read_added(json: &Value) -> Result<Vec<AddedToken>, TokenizerProblem> {
         .iter()
         .map(|entry| {
             let text = entry.get("content").and_then(Value::as_str);
-            let text = text
-                .ok_or_else(|| missing("added_tokens: content"))?
-                .to_string();
+            let text = text.ok_or_else(|| missing("added_tokens: content"))?.to_string();
             let id = token_id("added_tokens: id", entry.get("id"))?;
             let flag = |field: &str| entry.get(field).and_then(Value::as_bool).unwrap_or(false);
             if text.is_empty() {
                 return Err(TokenizerProblem::EmptyToken { id });
             }
             if flag("single_word") {
-                return Err(unsupported(format!(
-                    "the added token {text:?} with single_word"
-                )));
+                return Err(unsupported(format!("the added token {text:?} with single_word")));
             }
             let (strip_left, strip_right) = (flag("lstrip"), flag("rstrip"));
-            Ok(AddedToken {
-                text,
-                id,
-                control: flag("special"),
-                strip_left,
-                strip_right,
-            })
+            Ok(AddedToken { text, id, control: flag("special"), strip_left, strip_right })
         })
         .collect()
 }
@@ -193,11 +170,7 @@ fn token_id(what: &str, value: Option<&Value>) -> Result<u32, TokenizerProblem> 
         Ok(id) if (id as usize) < MAXIMUM_TOKENS => Ok(id),
         _ => {
             let (what, size) = (what.to_string(), MAXIMUM_TOKENS);
-            Err(TokenizerProblem::TokenId {
-                what,
-                id: value,
-                size,
-            })
+            Err(TokenizerProblem::TokenId { what, id: value, size })
         }
     }
 }
@@ -207,15 +180,10 @@ fn read_tokens(
     model: &Value,
     added: &[AddedToken],
 ) -> Result<Vec<Option<RawToken>>, TokenizerProblem> {
-    let vocabulary = model
-        .get("vocab")
-        .and_then(Value::as_object)
-        .ok_or_else(|| missing("model.vocab"))?;
+    let vocabulary =
+        model.get("vocab").and_then(Value::as_object).ok_or_else(|| missing("model.vocab"))?;
     check_count("tokens", vocabulary.len(), MAXIMUM_TOKENS)?;
-    let byte_fallback = model
-        .get("byte_fallback")
-        .and_then(Value::as_bool)
-        .unwrap_or(false);
+    let byte_fallback = model.get("byte_fallback").and_then(Value::as_bool).unwrap_or(false);
     let mut tokens: Vec<Option<RawToken>> = Vec::new();
     let mut place = |text: &str, id: u32, kind: Kind, replace: bool| {
         if tokens.len() <= id as usize {
@@ -223,34 +191,21 @@ fn read_tokens(
         }
         let slot = &mut tokens[id as usize];
         match slot {
-            Some(token) if !(replace && token.text == text) => Err(TokenizerProblem::TokenTwice {
-                text: text.to_string(),
-                first: id,
-                second: id,
-            }),
+            Some(token) if !(replace && token.text == text) => {
+                Err(TokenizerProblem::TokenTwice { text: text.to_string(), first: id, second: id })
+            }
             _ => {
-                *slot = Some(RawToken {
-                    text: text.to_string(),
-                    kind,
-                });
+                *slot = Some(RawToken { text: text.to_string(), kind });
                 Ok(())
             }
         }
     };
     for (text, id) in vocabulary {
-        let kind = if byte_fallback && is_byte_name(text) {
-            Kind::Byte
-        } else {
-            Kind::Normal
-        };
+        let kind = if byte_fallback && is_byte_name(text) { Kind::Byte } else { Kind::Normal };
         place(text, token_id("model.vocab", Some(id))?, kind, false)?;
     }
     for token in added {
-        let kind = if token.control {
-            Kind::Control
-        } else {
-            Kind::UserDefined
-        };
+        let kind = if token.control { Kind::Control } else { Kind::UserDefined };
         place(&token.text, token.id, kind, true)?;
     }
     Ok(tokens)
@@ -258,35 +213,22 @@ fn read_tokens(
 
 /// `<0x00>` to `<0xFF>`.
 fn is_byte_name(text: &str) -> bool {
-    let digits = text
-        .strip_prefix("<0x")
-        .and_then(|rest| rest.strip_suffix('>'));
+    let digits = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
     digits.is_some_and(|digits| {
-        digits.len() == 2
-            && digits
-                .bytes()
-                .all(|digit| matches!(digit, b'0'..=b'9' | b'A'..=b'F'))
+        digits.len() == 2 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'A'..=b'F'))
     })
 }
 
 fn read_merges(model: &Value) -> Result<Merges, TokenizerProblem> {
-    let merges = model
-        .get("merges")
-        .and_then(Value::as_array)
-        .ok_or_else(|| missing("model.merges"))?;
+    let merges =
+        model.get("merges").and_then(Value::as_array).ok_or_else(|| missing("model.merges"))?;
     let pair = |(number, merge): (usize, &Value)| match merge {
         Value::String(text) => parse_merge(number, text),
         Value::Array(pieces) => match &pieces[..] {
             [Value::String(left), Value::String(right)] => Ok((left.clone(), right.clone())),
-            _ => Err(TokenizerProblem::MergeSyntax {
-                number,
-                found: merge.to_string(),
-            }),
+            _ => Err(TokenizerProblem::MergeSyntax { number, found: merge.to_string() }),
         },
-        _ => Err(TokenizerProblem::MergeSyntax {
-            number,
-            found: merge.to_string(),
-        }),
+        _ => Err(TokenizerProblem::MergeSyntax { number, found: merge.to_string() }),
     };
     merges.iter().enumerate().map(pair).collect()
 }

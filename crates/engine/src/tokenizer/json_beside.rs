@@ -46,21 +46,13 @@ impl Beside {
         let chat_template = if template.is_file() {
             let error = |problem: Problem| TokenizerError::new(&template, problem.into());
             let bytes = read_limited(&template, MAXIMUM_TEMPLATE).map_err(error)?;
-            let text = String::from_utf8(bytes).map_err(|_| {
-                error(Problem::NotUtf8 {
-                    what: "the chat template",
-                    offset: 0,
-                })
-            })?;
+            let text = String::from_utf8(bytes)
+                .map_err(|_| error(Problem::NotUtf8 { what: "the chat template", offset: 0 }))?;
             Some(text)
         } else {
             config.get("chat_template").and_then(default_template)
         };
-        Ok(Self {
-            config,
-            eos,
-            chat_template,
-        })
+        Ok(Self { config, eos, chat_template })
     }
 }
 
@@ -69,12 +61,9 @@ fn default_template(value: &Value) -> Option<String> {
     let named = |entry: &&Value| entry.get("name").and_then(Value::as_str) == Some("default");
     match value {
         Value::String(template) => Some(template.clone()),
-        Value::Array(entries) => entries
-            .iter()
-            .find(named)?
-            .get("template")?
-            .as_str()
-            .map(str::to_string),
+        Value::Array(entries) => {
+            entries.iter().find(named)?.get("template")?.as_str().map(str::to_string)
+        }
         _ => None,
     }
 }

@@ -26,28 +26,19 @@ fn unsupported(what: impl Into<String>) -> TokenizerProblem {
 fn stages<'a>(json: &'a Value, name: &str, members: &str) -> Vec<&'a Value> {
     match json.get(name).filter(|stage| !stage.is_null()) {
         None => Vec::new(),
-        Some(stage) if kind(stage) == "Sequence" => stage
-            .get(members)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .collect(),
+        Some(stage) if kind(stage) == "Sequence" => {
+            stage.get(members).and_then(Value::as_array).into_iter().flatten().collect()
+        }
         Some(stage) => vec![stage],
     }
 }
 
 fn kind(stage: &Value) -> &str {
-    stage
-        .get("type")
-        .and_then(Value::as_str)
-        .unwrap_or("unnamed")
+    stage.get("type").and_then(Value::as_str).unwrap_or("unnamed")
 }
 
 fn flag(stage: &Value, field: &str, otherwise: bool) -> bool {
-    stage
-        .get(field)
-        .and_then(Value::as_bool)
-        .unwrap_or(otherwise)
+    stage.get(field).and_then(Value::as_bool).unwrap_or(otherwise)
 }
 
 /// The text that a `String` or `Regex` pattern holds.
@@ -60,38 +51,24 @@ impl Pipeline {
     pub(super) fn read(json: &Value) -> Result<Self, TokenizerProblem> {
         let normalizers = stages(json, "normalizer", "normalizers");
         let pre_tokenizers = stages(json, "pre_tokenizer", "pretokenizers");
-        if pre_tokenizers
-            .iter()
-            .any(|stage| kind(stage) == "ByteLevel")
-        {
+        if pre_tokenizers.iter().any(|stage| kind(stage) == "ByteLevel") {
             let splitter = splitter(&pre_tokenizers)?;
             if let Some(other) = normalizers.iter().find(|stage| kind(stage) != "NFC") {
                 return Err(unsupported(format!("the normalizer {:?}", kind(other))));
             }
             check_decoder(json, &["ByteLevel"])?;
-            return Ok(Self::ByteLevel {
-                splitter,
-                compose: !normalizers.is_empty(),
-            });
+            return Ok(Self::ByteLevel { splitter, compose: !normalizers.is_empty() });
         }
         check_decoder(json, &["Sequence", "Metaspace"])?;
         match (&normalizers[..], &pre_tokenizers[..]) {
             ([prepend, replace], []) if is_prepend(prepend) && is_replace(replace) => {
-                Ok(Self::Spaced {
-                    prefix: Prefix::EachText,
-                })
+                Ok(Self::Spaced { prefix: Prefix::EachText })
             }
-            ([replace], []) if is_replace(replace) => Ok(Self::Spaced {
-                prefix: Prefix::Never,
-            }),
+            ([replace], []) if is_replace(replace) => Ok(Self::Spaced { prefix: Prefix::Never }),
             ([], [metaspace]) if kind(metaspace) == "Metaspace" => read_metaspace(metaspace),
             _ => {
                 let names = |stages: &[&Value]| {
-                    stages
-                        .iter()
-                        .map(|stage| kind(stage))
-                        .collect::<Vec<_>>()
-                        .join(", ")
+                    stages.iter().map(|stage| kind(stage)).collect::<Vec<_>>().join(", ")
                 };
                 let what = format!(
                     "a tokenizer with the normalizers [{}] and the pre-tokenizers [{}]",
@@ -118,9 +95,7 @@ fn is_replace(stage: &Value) -> bool {
 
 fn read_metaspace(stage: &Value) -> Result<Pipeline, TokenizerProblem> {
     if stage.get("replacement").and_then(Value::as_str) != Some(&SPACE.to_string()) {
-        return Err(unsupported(
-            "a Metaspace pre-tokenizer with another mark than U+2581",
-        ));
+        return Err(unsupported("a Metaspace pre-tokenizer with another mark than U+2581"));
     }
     if flag(stage, "split", true) {
         return Err(unsupported("a Metaspace pre-tokenizer that splits"));
@@ -144,9 +119,7 @@ fn splitter(stages: &[&Value]) -> Result<Splitter, TokenizerProblem> {
         match kind(stage) {
             "ByteLevel" if number == last => {
                 if flag(stage, "add_prefix_space", true) {
-                    return Err(unsupported(
-                        "a ByteLevel pre-tokenizer with add_prefix_space",
-                    ));
+                    return Err(unsupported("a ByteLevel pre-tokenizer with add_prefix_space"));
                 }
                 if flag(stage, "use_regex", true) {
                     steps.push(Step::Gpt2);
@@ -155,9 +128,7 @@ fn splitter(stages: &[&Value]) -> Result<Splitter, TokenizerProblem> {
             "Digits" if flag(stage, "individual_digits", false) => steps.push(Step::Digits),
             "Split" => steps.push(split_step(stage)?),
             other => {
-                return Err(unsupported(format!(
-                    "the pre-tokenizer {other:?} in this place"
-                )));
+                return Err(unsupported(format!("the pre-tokenizer {other:?} in this place")));
             }
         }
     }
@@ -166,28 +137,20 @@ fn splitter(stages: &[&Value]) -> Result<Splitter, TokenizerProblem> {
 
 fn split_step(stage: &Value) -> Result<Step, TokenizerProblem> {
     let isolated = stage.get("behavior").and_then(Value::as_str) == Some("Isolated");
-    let published = pattern(stage, "Regex")
-        .or_else(|| pattern(stage, "String"))
-        .unwrap_or_default();
+    let published =
+        pattern(stage, "Regex").or_else(|| pattern(stage, "String")).unwrap_or_default();
     let step = Step::from_pattern(published).filter(|_| pattern(stage, "Regex").is_some());
-    let step = step.ok_or_else(|| TokenizerProblem::UnknownPattern {
-        pattern: published.to_string(),
-    })?;
+    let step =
+        step.ok_or_else(|| TokenizerProblem::UnknownPattern { pattern: published.to_string() })?;
     if isolated && !flag(stage, "invert", false) {
         Ok(step)
     } else {
-        Err(unsupported(
-            "a Split pre-tokenizer that does not keep the matches as they are",
-        ))
+        Err(unsupported("a Split pre-tokenizer that does not keep the matches as they are"))
     }
 }
 
 fn check_decoder(json: &Value, known: &[&str]) -> Result<(), TokenizerProblem> {
-    match json
-        .get("decoder")
-        .filter(|decoder| !decoder.is_null())
-        .map(kind)
-    {
+    match json.get("decoder").filter(|decoder| !decoder.is_null()).map(kind) {
         Some(decoder) if !known.contains(&decoder) => {
             Err(unsupported(format!("the decoder {decoder:?}")))
         }
@@ -205,11 +168,7 @@ pub(super) fn prepended_token(json: &Value) -> Result<Option<String>, TokenizerP
                 let single = stage.get("single").and_then(Value::as_array);
                 let pieces: Vec<&Value> = single.into_iter().flatten().collect();
                 let special = |piece: &Value| {
-                    piece
-                        .get("SpecialToken")?
-                        .get("id")?
-                        .as_str()
-                        .map(str::to_string)
+                    piece.get("SpecialToken")?.get("id")?.as_str().map(str::to_string)
                 };
                 match pieces[..] {
                     [text] if text.get("Sequence").is_some() => {}
@@ -239,35 +198,25 @@ mod tests {
         let smollm = json!({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
             {"type": "Digits", "individual_digits": true}, byte_level]}});
         let splitter = Splitter(vec![Step::Digits, Step::Gpt2]);
-        let expected = Pipeline::ByteLevel {
-            splitter,
-            compose: false,
-        };
+        let expected = Pipeline::ByteLevel { splitter, compose: false };
         assert_eq!(Pipeline::read(&smollm).expect("known"), expected);
 
         let qwen = json!({"normalizer": {"type": "NFC"}, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
             {"type": "Split", "behavior": "Isolated", "invert": false, "pattern": {"Regex":
                 "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}},
             {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]}});
-        let expected = Pipeline::ByteLevel {
-            splitter: Splitter(vec![Step::Qwen2]),
-            compose: true,
-        };
+        let expected = Pipeline::ByteLevel { splitter: Splitter(vec![Step::Qwen2]), compose: true };
         assert_eq!(Pipeline::read(&qwen).expect("known"), expected);
 
         let llama2 = json!({"normalizer": {"type": "Sequence", "normalizers": [
             {"type": "Prepend", "prepend": "▁"},
             {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}});
-        let expected = Pipeline::Spaced {
-            prefix: Prefix::EachText,
-        };
+        let expected = Pipeline::Spaced { prefix: Prefix::EachText };
         assert_eq!(Pipeline::read(&llama2).expect("known"), expected);
 
         let metaspace = json!({"pre_tokenizer": {"type": "Metaspace", "replacement": "▁",
             "prepend_scheme": "first", "split": false}});
-        let expected = Pipeline::Spaced {
-            prefix: Prefix::StartOnce,
-        };
+        let expected = Pipeline::Spaced { prefix: Prefix::StartOnce };
         assert_eq!(Pipeline::read(&metaspace).expect("known"), expected);
     }
 
@@ -287,10 +236,7 @@ mod tests {
             json!({}),
         ] {
             let error = Pipeline::read(&json).expect_err("unknown");
-            assert!(
-                matches!(error, TokenizerProblem::Unsupported { .. }),
-                "{json}"
-            );
+            assert!(matches!(error, TokenizerProblem::Unsupported { .. }), "{json}");
         }
     }
 
@@ -303,10 +249,7 @@ mod tests {
                 {"Sequence": {"id": "A", "type_id": 0}}]}]}});
         let prepended = prepended_token(&llama3).expect("known");
         assert_eq!(prepended.as_deref(), Some("<|begin_of_text|>"));
-        assert_eq!(
-            prepended_token(&json!({"post_processor": null})).expect("none"),
-            None
-        );
+        assert_eq!(prepended_token(&json!({"post_processor": null})).expect("none"), None);
         let bert = json!({"post_processor": {"type": "TemplateProcessing", "single": [
             {"SpecialToken": {"id": "[CLS]"}}, {"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "[SEP]"}}]}});
         assert!(prepended_token(&bert).is_err());

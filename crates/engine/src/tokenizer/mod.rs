@@ -51,18 +51,11 @@ pub struct Tokenizer {
 #[derive(Debug)]
 enum Algorithm {
     /// Words, spelled in GPT-2's byte alphabet, then merges. `compose`: Unicode NFC first.
-    ByteLevel {
-        bpe: Bpe,
-        splitter: Splitter,
-        compose: bool,
-    },
+    ByteLevel { bpe: Bpe, splitter: Splitter, compose: bool },
     /// Merges over the whole text, spaces written as `▁` (a `tokenizer.json` made from SentencePiece).
     SpacedBpe { bpe: Bpe, prefix: Prefix },
     /// Joins by score (a GGUF vocabulary made from SentencePiece).
-    SentencePiece {
-        pieces: SentencePiece,
-        prefix: Prefix,
-    },
+    SentencePiece { pieces: SentencePiece, prefix: Prefix },
 }
 
 /// Where a SentencePiece tokenizer puts a space that is not in the text.
@@ -103,9 +96,8 @@ impl Tokenizer {
     }
 
     fn assemble(parts: Parts) -> Result<Self, TokenizerProblem> {
-        let vocabulary = Vocabulary::new(&parts.tokens, |token| {
-            gguf::normal_bytes(&parts.algorithm, token)
-        })?;
+        let vocabulary =
+            Vocabulary::new(&parts.tokens, |token| gguf::normal_bytes(&parts.algorithm, token))?;
         let mut control: Vec<(String, u32)> = parts
             .added
             .iter()
@@ -151,11 +143,7 @@ impl Tokenizer {
 
     fn encode_segment(&self, text: &str, at_start: bool, ids: &mut Vec<u32>) {
         match &self.algorithm {
-            Algorithm::ByteLevel {
-                bpe,
-                splitter,
-                compose,
-            } => {
+            Algorithm::ByteLevel { bpe, splitter, compose } => {
                 let composed = (*compose && !text.is_ascii()).then(|| compose_nfc(text));
                 for word in splitter.split(composed.as_deref().unwrap_or(text)) {
                     bpe.encode(&byte_level::spell(word), ids);
@@ -175,9 +163,7 @@ impl Tokenizer {
 
     /// Whether `id` is one of [`Self::control_tokens`].
     pub fn is_control(&self, id: u32) -> bool {
-        self.control
-            .binary_search_by_key(&id, |(_, id)| *id)
-            .is_ok()
+        self.control.binary_search_by_key(&id, |(_, id)| *id).is_ok()
     }
 
     /// The beginning-of-text token.
@@ -205,10 +191,7 @@ impl Tokenizer {
     /// again, so for a continuation join [`Self::token_bytes`] instead.
     pub fn decode(&self, ids: &[u32], skip_control: bool) -> String {
         let mut bytes = Vec::with_capacity(ids.len() * 4);
-        for id in ids
-            .iter()
-            .filter(|id| !(skip_control && self.is_control(**id)))
-        {
+        for id in ids.iter().filter(|id| !(skip_control && self.is_control(**id))) {
             bytes.extend_from_slice(self.vocabulary.bytes(*id));
         }
         let prefixed = match &self.algorithm {
@@ -217,11 +200,7 @@ impl Tokenizer {
                 *prefix != Prefix::Never
             }
         };
-        let text = if prefixed {
-            bytes.strip_prefix(b" ").unwrap_or(&bytes)
-        } else {
-            &bytes[..]
-        };
+        let text = if prefixed { bytes.strip_prefix(b" ").unwrap_or(&bytes) } else { &bytes[..] };
         String::from_utf8_lossy(text).into_owned()
     }
 
@@ -262,10 +241,8 @@ impl Prefix {
         if prefixed {
             spaced.push(SPACE);
         }
-        spaced.extend(
-            text.chars()
-                .map(|character| if character == ' ' { SPACE } else { character }),
-        );
+        spaced
+            .extend(text.chars().map(|character| if character == ' ' { SPACE } else { character }));
         spaced
     }
 }
@@ -277,19 +254,14 @@ fn spaced_bytes(piece: &str) -> Vec<u8> {
 
 fn compose_nfc(text: &str) -> String {
     let mut normalized = NormalizedString::from(text);
-    NFC.normalize(&mut normalized)
-        .expect("composition cannot fail");
+    NFC.normalize(&mut normalized).expect("composition cannot fail");
     normalized.get().to_string()
 }
 
 fn identity(parts: &Parts, vocabulary: &Vocabulary) -> [u8; 32] {
     let mut hash = Sha256::new();
     let algorithm = match &parts.algorithm {
-        Algorithm::ByteLevel {
-            bpe,
-            splitter,
-            compose,
-        } => {
+        Algorithm::ByteLevel { bpe, splitter, compose } => {
             format!("{:?} {compose} {:?}", splitter.0, bpe.options())
         }
         Algorithm::SpacedBpe { bpe, prefix } => format!("spaced {prefix:?} {:?}", bpe.options()),

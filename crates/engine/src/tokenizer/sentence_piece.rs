@@ -64,9 +64,7 @@ impl PartialOrd for Join {
 
 impl Ord for Join {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.score
-            .total_cmp(&other.score)
-            .then_with(|| other.left.cmp(&self.left))
+        self.score.total_cmp(&other.score).then_with(|| other.left.cmp(&self.left))
     }
 }
 
@@ -78,11 +76,7 @@ impl SentencePiece {
     ) -> Result<Self, TokenizerProblem> {
         if scores.len() != tokens.len() {
             let (expected, got) = (tokens.len(), scores.len());
-            return Err(TokenizerProblem::Lengths {
-                what: "scores",
-                expected,
-                got,
-            });
+            return Err(TokenizerProblem::Lengths { what: "scores", expected, got });
         }
         let ids = super::bpe::ids_by_text(tokens)?;
         let mut pieces = HashMap::with_capacity(tokens.len());
@@ -91,11 +85,7 @@ impl SentencePiece {
             let Some(token) = token else { continue };
             if !score.is_finite() {
                 let found = score.to_string();
-                return Err(TokenizerProblem::TokenField {
-                    id,
-                    what: "score",
-                    found,
-                });
+                return Err(TokenizerProblem::TokenField { id, what: "score", found });
             }
             match token.kind {
                 Kind::Normal | Kind::UserDefined => {
@@ -161,13 +151,7 @@ impl SentencePiece {
             if let Some(next) = next {
                 symbols[next].previous = Some(left);
             }
-            self.propose(
-                text,
-                &symbols,
-                symbols[left].previous,
-                Some(left),
-                &mut joins,
-            );
+            self.propose(text, &symbols, symbols[left].previous, Some(left), &mut joins);
             self.propose(text, &symbols, Some(left), next, &mut joins);
         }
         for symbol in symbols.iter().filter(|symbol| symbol.length > 0) {
@@ -190,12 +174,7 @@ impl SentencePiece {
         let length = symbols[left].length + symbols[right].length;
         let start = symbols[left].start;
         if let Some((_, score)) = self.pieces.get(&text[start..start + length]) {
-            joins.push(Join {
-                score: *score,
-                left,
-                right,
-                length,
-            });
+            joins.push(Join { score: *score, left, right, length });
         }
     }
 
@@ -236,21 +215,13 @@ mod tests {
         ];
         tokens.extend(pieces.map(|(text, score)| (text.to_string(), Kind::Normal, score)));
         let scores = tokens.iter().map(|(_, _, score)| *score).collect();
-        (
-            tokens
-                .into_iter()
-                .map(|(text, kind, _)| Some(RawToken { text, kind }))
-                .collect(),
-            scores,
-        )
+        (tokens.into_iter().map(|(text, kind, _)| Some(RawToken { text, kind })).collect(), scores)
     }
 
     fn encode(text: &str) -> Vec<u32> {
         let (tokens, scores) = vocabulary();
         let mut ids = Vec::new();
-        SentencePiece::new(&tokens, &scores)
-            .expect("valid")
-            .encode(text, &mut ids);
+        SentencePiece::new(&tokens, &scores).expect("valid").encode(text, &mut ids);
         ids
     }
 
@@ -259,11 +230,7 @@ mod tests {
         let base = 258;
         assert_eq!(encode("ba"), [base + 3]);
         assert_eq!(encode("aba"), [base + 4], "ab, then ab+a");
-        assert_eq!(
-            encode("abab"),
-            [base + 2, base + 2],
-            "leftmost of equals first"
-        );
+        assert_eq!(encode("abab"), [base + 2, base + 2], "leftmost of equals first");
         assert!(encode("").is_empty());
     }
 
@@ -275,11 +242,7 @@ mod tests {
     #[test]
     fn text_cannot_spell_a_control_token() {
         let base = 258;
-        assert_eq!(
-            encode("</s>"),
-            [base + 5, base + 6],
-            "`</` and `s>` are not joined to id 1"
-        );
+        assert_eq!(encode("</s>"), [base + 5, base + 6], "`</` and `s>` are not joined to id 1");
         assert!(!encode("<0x41>").contains(&(2 + 0x41)));
     }
 

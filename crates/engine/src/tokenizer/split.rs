@@ -116,10 +116,7 @@ impl Step {
 
 /// The last character of a text that is all whitespace.
 fn last_of_whitespace(text: &str) -> Option<char> {
-    text.chars()
-        .all(char::is_whitespace)
-        .then(|| text.chars().next_back())
-        .flatten()
+    text.chars().all(char::is_whitespace).then(|| text.chars().next_back()).flatten()
 }
 
 impl Splitter {
@@ -157,11 +154,7 @@ mod tests {
 
     fn split(pre: &str, text: &str) -> Vec<String> {
         let splitter = Splitter::from_pre(pre).expect("known");
-        splitter
-            .split(text)
-            .into_iter()
-            .map(str::to_string)
-            .collect()
+        splitter.split(text).into_iter().map(str::to_string).collect()
     }
 
     #[test]
@@ -171,16 +164,10 @@ mod tests {
             ["It", "'s", " ", " 12", " mg", "\n", "\n", "qd", " "]
         );
         assert_eq!(split("smollm", "a 12 b"), ["a", " ", "1", "2", " b"]);
-        assert_eq!(
-            split("llama-bpe", "x 12345\n \n y"),
-            ["x", " ", "123", "45", "\n \n", " y"]
-        );
+        assert_eq!(split("llama-bpe", "x 12345\n \n y"), ["x", " ", "123", "45", "\n \n", " y"]);
         assert_eq!(split("qwen2", "I'LL 12"), ["I", "'LL", " ", "1", "2"]);
         assert_eq!(split("llama-bpe", "\ttab   end"), ["\ttab", "  ", " end"]);
-        assert_eq!(
-            split("default", "a,b 1234"),
-            ["a", ",", "b", " ", "123", "4"]
-        );
+        assert_eq!(split("default", "a,b 1234"), ["a", ",", "b", " ", "123", "4"]);
         assert!(Splitter::from_pre("tekken").is_none());
         assert!(split("gpt-2", "").is_empty());
     }

@@ -66,11 +66,8 @@ impl Vocabulary {
         bytes: impl Fn(&RawToken) -> Result<Vec<u8>, TokenizerProblem>,
     ) -> Result<Self, TokenizerProblem> {
         check_count("tokens", tokens.len(), MAXIMUM_TOKENS)?;
-        let mut vocabulary = Self {
-            bytes: Vec::new(),
-            ends: Vec::with_capacity(tokens.len()),
-            kinds: Vec::new(),
-        };
+        let mut vocabulary =
+            Self { bytes: Vec::new(), ends: Vec::with_capacity(tokens.len()), kinds: Vec::new() };
         for (id, token) in tokens.iter().enumerate() {
             if let Some(token) = token {
                 if token.text.is_empty() {
@@ -87,9 +84,7 @@ impl Vocabulary {
                 }
             }
             vocabulary.ends.push(vocabulary.bytes.len());
-            vocabulary
-                .kinds
-                .push(token.as_ref().map_or(Kind::Unused, |token| token.kind));
+            vocabulary.kinds.push(token.as_ref().map_or(Kind::Unused, |token| token.kind));
         }
         Ok(vocabulary)
     }
@@ -118,9 +113,5 @@ pub(super) fn check_count(
     count: usize,
     limit: usize,
 ) -> Result<(), TokenizerProblem> {
-    if count > limit {
-        Err(TokenizerProblem::TooMany { what, count, limit })
-    } else {
-        Ok(())
-    }
+    if count > limit { Err(TokenizerProblem::TooMany { what, count, limit }) } else { Ok(()) }
 }

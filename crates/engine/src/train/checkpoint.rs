@@ -41,7 +41,11 @@ struct Header {
 }
 
 /// Publishes a checkpoint and removes all but the newest ones.
-pub fn save(directory: &Path, fingerprint: &BTreeMap<String, String>, state: &State) -> Result<(), EngineError> {
+pub fn save(
+    directory: &Path,
+    fingerprint: &BTreeMap<String, String>,
+    state: &State,
+) -> Result<(), EngineError> {
     create_private_directory(directory)?;
     let name = format!("step-{:06}", state.step);
     let (temporary, place) = (directory.join(format!(".{name}.tmp")), directory.join(&name));
@@ -53,7 +57,8 @@ pub fn save(directory: &Path, fingerprint: &BTreeMap<String, String>, state: &St
     }
     create_private_directory(&temporary)?;
     let length = state.parameters.len();
-    let tensor = |name: &str, values| NamedTensor { name: name.to_owned(), shape: vec![length], values };
+    let tensor =
+        |name: &str, values| NamedTensor { name: name.to_owned(), shape: vec![length], values };
     let tensors = [
         tensor("parameters", &state.parameters[..]),
         tensor("mean", &state.mean),
@@ -67,7 +72,9 @@ pub fn save(directory: &Path, fingerprint: &BTreeMap<String, String>, state: &St
         fingerprint: fingerprint.clone(),
         state: ContentHash::of_file(&file)?,
     };
-    publish(&temporary.join("checkpoint.json"), |out| Ok(serde_json::to_writer_pretty(out, &header)?))?;
+    publish(&temporary.join("checkpoint.json"), |out| {
+        Ok(serde_json::to_writer_pretty(out, &header)?)
+    })?;
     fs_err::rename(&temporary, &place)?;
     fs_err::File::open(directory)?.sync_all()?;
     let found = all(directory)?;
@@ -79,7 +86,10 @@ pub fn save(directory: &Path, fingerprint: &BTreeMap<String, String>, state: &St
 
 /// The newest sound checkpoint; damaged ones are renamed to `….bad`. One of another run is an error that names the
 /// difference.
-pub fn load(directory: &Path, fingerprint: &BTreeMap<String, String>) -> Result<Option<State>, EngineError> {
+pub fn load(
+    directory: &Path,
+    fingerprint: &BTreeMap<String, String>,
+) -> Result<Option<State>, EngineError> {
     for path in all(directory)?.into_iter().rev() {
         match read(&path) {
             Ok((header, state)) => {
@@ -105,7 +115,9 @@ fn all(directory: &Path) -> Result<Vec<PathBuf>, EngineError> {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let number = name.strip_prefix("step-");
-        if number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())) {
+        if number.is_some_and(|number| {
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        }) {
             found.push(path);
         }
     }
@@ -115,14 +127,16 @@ fn all(directory: &Path) -> Result<Vec<PathBuf>, EngineError> {
 
 fn read(path: &Path) -> Result<(Header, State), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let json = fs_err::read_to_string(path.join("checkpoint.json")).map_err(|error| text(&error))?;
+    let json =
+        fs_err::read_to_string(path.join("checkpoint.json")).map_err(|error| text(&error))?;
     let header: Header = serde_json::from_str(&json).map_err(|error| text(&error))?;
     let file = path.join("state.safetensors");
     if ContentHash::of_file(&file).map_err(|error| text(&error))? != header.state {
         return Err("its state does not have the recorded hash".to_owned());
     }
     let tensors = Safetensors::open(&file).map_err(|error| text(&error))?;
-    let values = |name: &str| tensors.tensor(name).map(|view| view.to_f32()).map_err(|error| text(&error));
+    let values =
+        |name: &str| tensors.tensor(name).map(|view| view.to_f32()).map_err(|error| text(&error));
     let state = State {
         step: header.step,
         metrics_bytes: header.metrics_bytes,
@@ -161,7 +175,13 @@ mod tests {
 
     fn state(step: usize) -> State {
         let value = step as f32;
-        State { step, metrics_bytes: 10, parameters: vec![value; 5], mean: vec![value + 1.0; 5], square: vec![2.0; 5] }
+        State {
+            step,
+            metrics_bytes: 10,
+            parameters: vec![value; 5],
+            mean: vec![value + 1.0; 5],
+            square: vec![2.0; 5],
+        }
     }
 
     #[test]

@@ -129,7 +129,10 @@ impl TrainConfig {
             if (0.0..=most).contains(&value) {
                 return Ok(());
             }
-            Err(EngineError::Setting { setting, reason: format!("{value} is not between 0 and {most}") })
+            Err(EngineError::Setting {
+                setting,
+                reason: format!("{value} is not between 0 and {most}"),
+            })
         };
         self.lora()?;
         positive("train.lr", self.lr)?;

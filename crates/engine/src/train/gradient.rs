@@ -40,7 +40,9 @@ impl<B: Backend> GradientTree<B> {
 
     /// The sum of all units; the tree is empty again. Give the buffer back with [`GradientTree::recycle`].
     pub fn take(&mut self, backend: &B) -> B::Buffer {
-        let Some((_, mut sum)) = self.sums.pop() else { return self.buffer(backend) };
+        let Some((_, mut sum)) = self.sums.pop() else {
+            return self.buffer(backend);
+        };
         while let Some((_, mut earlier)) = self.sums.pop() {
             backend.add(&mut earlier, &sum);
             self.spare.push(std::mem::replace(&mut sum, earlier));

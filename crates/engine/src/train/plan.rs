@@ -39,7 +39,11 @@ impl Plan {
         let total = (config.epochs * lengths.len() as f64).ceil() as usize;
         loop {
             let start = plan.steps.last().map_or(0, |last| last.end);
-            let enough = if config.max_steps > 0 { plan.steps.len() >= config.max_steps } else { start >= total };
+            let enough = if config.max_steps > 0 {
+                plan.steps.len() >= config.max_steps
+            } else {
+                start >= total
+            };
             if enough {
                 return Ok(plan);
             }
@@ -50,7 +54,14 @@ impl Plan {
     }
 
     /// As many draws as a step takes: a number of rows, or rows up to a number of tokens.
-    fn step_end(&mut self, start: usize, most: usize, lengths: &[usize], config: &TrainConfig, seed: u64) -> usize {
+    fn step_end(
+        &mut self,
+        start: usize,
+        most: usize,
+        lengths: &[usize],
+        config: &TrainConfig,
+        seed: u64,
+    ) -> usize {
         let (mut end, mut tokens) = (start, 0);
         while end < most {
             self.draw_up_to(end, seed);
@@ -75,7 +86,12 @@ impl Plan {
             let mut order: Vec<usize> = (0..self.rows).collect();
             Stream::new(seed, "shuffle").at(epoch as u64).shuffle(&mut order);
             let first = self.draws.len() as u64;
-            self.draws.extend(order.into_iter().enumerate().map(|(at, row)| Draw { index: first + at as u64, row }));
+            self.draws.extend(
+                order
+                    .into_iter()
+                    .enumerate()
+                    .map(|(at, row)| Draw { index: first + at as u64, row }),
+            );
         }
     }
 
@@ -136,17 +152,22 @@ mod tests {
         assert_eq!(plan.steps(), 7);
         assert_eq!((0..7).map(|step| plan.draws(step).len()).sum::<usize>(), 25);
         for epoch in 0..2 {
-            let mut rows: Vec<usize> = plan.draws[epoch * 10..(epoch + 1) * 10].iter().map(|draw| draw.row).collect();
+            let mut rows: Vec<usize> =
+                plan.draws[epoch * 10..(epoch + 1) * 10].iter().map(|draw| draw.row).collect();
             rows.sort_unstable();
             assert_eq!(rows, (0..10).collect::<Vec<_>>());
         }
-        assert_ne!(plan.draws[..10].iter().map(|d| d.row).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+        assert_ne!(
+            plan.draws[..10].iter().map(|d| d.row).collect::<Vec<_>>(),
+            (0..10).collect::<Vec<_>>()
+        );
     }
 
     #[test]
     fn token_budgets_are_kept_and_steps_counted() {
         let lengths = [30, 10, 50, 20, 90];
-        let plan = Plan::new(&lengths, &config(r#"{"max_steps": 6, "batch_tokens": 60}"#), 1).unwrap();
+        let plan =
+            Plan::new(&lengths, &config(r#"{"max_steps": 6, "batch_tokens": 60}"#), 1).unwrap();
         assert_eq!(plan.steps(), 6);
         for step in 0..6 {
             let tokens: usize = plan.draws(step).iter().map(|draw| lengths[draw.row]).sum();

@@ -61,7 +61,12 @@ impl Records {
     /// Opens both; of the metrics only the first `bytes` are kept: what was written after the checkpoint is done again.
     pub fn open(directory: &Path, bytes: u64) -> Result<Self, EngineError> {
         let open = |name: &str| {
-            fs_err::OpenOptions::new().create(true).truncate(false).read(true).write(true).open(directory.join(name))
+            fs_err::OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .open(directory.join(name))
         };
         let (mut metrics, mut timing) = (open("metrics.jsonl")?, open("timing.jsonl")?);
         metrics.set_len(bytes)?;

@@ -36,7 +36,8 @@ mod tests {
     /// `get_linear_schedule_with_warmup` and `get_cosine_schedule_with_warmup`, two warm-up steps of six.
     #[test]
     fn factors_equal_transformers() {
-        let all = |schedule: Schedule| (0..6).map(|step| schedule.factor(step, 2, 6)).collect::<Vec<_>>();
+        let all =
+            |schedule: Schedule| (0..6).map(|step| schedule.factor(step, 2, 6)).collect::<Vec<_>>();
         assert_eq!(all(Schedule::Linear), [0.0, 0.5, 1.0, 0.75, 0.5, 0.25]);
         let cosine = all(Schedule::Cosine);
         let expected = [0.0, 0.5, 1.0, 0.853_553_390_593_273_7, 0.5, 0.146_446_609_406_726_3];

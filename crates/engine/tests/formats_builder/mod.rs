@@ -1,9 +1,6 @@
 //! Builders of small model files for tests, byte by byte, so that each byte can be made wrong.
 #![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(
-    clippy::allow_attributes,
-    reason = "`expect` would fail in the files that use all of it"
-)]
+#![allow(clippy::allow_attributes, reason = "`expect` would fail in the files that use all of it")]
 
 /// Writes GGUF files, sound or broken.
 #[derive(Clone)]
@@ -39,8 +36,7 @@ impl GgufBuilder {
 
     /// A metadata pair of any type.
     pub(crate) fn raw(mut self, key: &str, number: u32, value: &[u8]) -> Self {
-        self.pairs
-            .push([&text(key)[..], &number.to_le_bytes(), value].concat());
+        self.pairs.push([&text(key)[..], &number.to_le_bytes(), value].concat());
         self
     }
 
@@ -61,11 +57,7 @@ impl GgufBuilder {
     }
 
     pub(crate) fn strings<T: AsRef<str>>(self, key: &str, values: &[T]) -> Self {
-        let mut bytes = [
-            &8u32.to_le_bytes()[..],
-            &(values.len() as u64).to_le_bytes(),
-        ]
-        .concat();
+        let mut bytes = [&8u32.to_le_bytes()[..], &(values.len() as u64).to_le_bytes()].concat();
         for value in values {
             bytes.extend(text(value.as_ref()));
         }
@@ -73,21 +65,13 @@ impl GgufBuilder {
     }
 
     pub(crate) fn integers(self, key: &str, values: &[i32]) -> Self {
-        let mut bytes = [
-            &5u32.to_le_bytes()[..],
-            &(values.len() as u64).to_le_bytes(),
-        ]
-        .concat();
+        let mut bytes = [&5u32.to_le_bytes()[..], &(values.len() as u64).to_le_bytes()].concat();
         bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         self.raw(key, 9, &bytes)
     }
 
     pub(crate) fn floats(self, key: &str, values: &[f32]) -> Self {
-        let mut bytes = [
-            &6u32.to_le_bytes()[..],
-            &(values.len() as u64).to_le_bytes(),
-        ]
-        .concat();
+        let mut bytes = [&6u32.to_le_bytes()[..], &(values.len() as u64).to_le_bytes()].concat();
         bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         self.raw(key, 9, &bytes)
     }
@@ -119,26 +103,15 @@ impl GgufBuilder {
 
     /// A sound F32 tensor.
     pub(crate) fn f32_tensor(self, name: &str, shape: &[usize], values: &[f32]) -> Self {
-        let bytes: Vec<u8> = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.tensor(name, shape, 0, &bytes)
     }
 
     pub(crate) fn build(&self) -> Vec<u8> {
         let mut bytes = self.magic.to_vec();
         bytes.extend(self.version.to_le_bytes());
-        bytes.extend(
-            self.tensor_count
-                .unwrap_or(self.tensors.len() as u64)
-                .to_le_bytes(),
-        );
-        bytes.extend(
-            self.pair_count
-                .unwrap_or(self.pairs.len() as u64)
-                .to_le_bytes(),
-        );
+        bytes.extend(self.tensor_count.unwrap_or(self.tensors.len() as u64).to_le_bytes());
+        bytes.extend(self.pair_count.unwrap_or(self.pairs.len() as u64).to_le_bytes());
         bytes.extend(self.pairs.concat());
         bytes.extend(self.tensors.concat());
         if !self.data.is_empty() {
@@ -162,12 +135,7 @@ pub(crate) fn values(count: usize, seed: u32) -> Vec<f32> {
 
 /// A safetensors file with this header and so many bytes of data.
 pub(crate) fn safetensors_file(header: &str, data: usize) -> Vec<u8> {
-    [
-        &(header.len() as u64).to_le_bytes()[..],
-        header.as_bytes(),
-        &vec![0; data],
-    ]
-    .concat()
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; data]].concat()
 }
 
 /// The sizes of the tiny model of [`tiny_gguf`].
@@ -181,19 +149,11 @@ pub(crate) const VOCABULARY: usize = 10;
 /// The tiny model's tensors: GGUF name, Hugging Face name, shape.
 pub(crate) fn tiny_tensors() -> Vec<(String, String, Vec<usize>)> {
     let inner = |gguf: &str, hf: &str, shape: &[usize]| {
-        (
-            format!("blk.0.{gguf}.weight"),
-            format!("model.layers.0.{hf}.weight"),
-            shape.to_vec(),
-        )
+        (format!("blk.0.{gguf}.weight"), format!("model.layers.0.{hf}.weight"), shape.to_vec())
     };
     let key_value = KEY_VALUE_HEADS * HEAD;
     vec![
-        (
-            "token_embd.weight".into(),
-            "model.embed_tokens.weight".into(),
-            vec![VOCABULARY, HIDDEN],
-        ),
+        ("token_embd.weight".into(), "model.embed_tokens.weight".into(), vec![VOCABULARY, HIDDEN]),
         inner("attn_norm", "input_layernorm", &[HIDDEN]),
         inner("attn_q", "self_attn.q_proj", &[HEADS * HEAD, HIDDEN]),
         inner("attn_k", "self_attn.k_proj", &[key_value, HIDDEN]),
@@ -203,11 +163,7 @@ pub(crate) fn tiny_tensors() -> Vec<(String, String, Vec<usize>)> {
         inner("ffn_gate", "mlp.gate_proj", &[FEED, HIDDEN]),
         inner("ffn_up", "mlp.up_proj", &[FEED, HIDDEN]),
         inner("ffn_down", "mlp.down_proj", &[HIDDEN, FEED]),
-        (
-            "output_norm.weight".into(),
-            "model.norm.weight".into(),
-            vec![HIDDEN],
-        ),
+        ("output_norm.weight".into(), "model.norm.weight".into(), vec![HIDDEN]),
     ]
 }
 

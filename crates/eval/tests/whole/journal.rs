@@ -19,19 +19,12 @@ fn files_of(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     for folder in fs_err::read_dir(directory).unwrap() {
         let folder = folder.unwrap().path();
         let inside: Vec<_> = if folder.is_dir() {
-            fs_err::read_dir(&folder)
-                .unwrap()
-                .map(|entry| entry.unwrap().path())
-                .collect()
+            fs_err::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect()
         } else {
             vec![folder]
         };
         for path in inside {
-            let name = path
-                .strip_prefix(directory)
-                .unwrap()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.strip_prefix(directory).unwrap().to_string_lossy().into_owned();
             if !name.starts_with("ledger") {
                 files.insert(name, fs_err::read(&path).unwrap());
             }
@@ -57,38 +50,19 @@ fn an_interrupted_run_continues_to_the_same_bytes_and_a_finished_one_costs_nothi
     let mut second = model();
     run(&stage, &mut second, &base_and_tuned(), &[task()]).unwrap();
     assert_eq!(second.scored.len(), 18 - 13);
-    assert_eq!(
-        files_of(stage.directory()),
-        files_of(undisturbed.directory())
-    );
+    assert_eq!(files_of(stage.directory()), files_of(undisturbed.directory()));
 
     let mut third = model();
     let mut seen = Vec::new();
-    let config = EvaluationConfig {
-        resamples: 1_000,
-        ..EvaluationConfig::default()
-    };
-    evaluate(
-        &stage,
-        &mut third,
-        &base_and_tuned(),
-        &[task()],
-        &config,
-        &mut |progress| {
-            seen.push((progress.candidate.to_owned(), progress.done, progress.total));
-            ControlFlow::Continue(())
-        },
-    )
+    let config = EvaluationConfig { resamples: 1_000, ..EvaluationConfig::default() };
+    evaluate(&stage, &mut third, &base_and_tuned(), &[task()], &config, &mut |progress| {
+        seen.push((progress.candidate.to_owned(), progress.done, progress.total));
+        ControlFlow::Continue(())
+    })
     .unwrap();
     assert!(third.scored.is_empty());
-    assert_eq!(
-        seen,
-        [("tuned".to_owned(), 9, 9), ("base".to_owned(), 9, 9)]
-    );
-    assert_eq!(
-        files_of(stage.directory()),
-        files_of(undisturbed.directory())
-    );
+    assert_eq!(seen, [("tuned".to_owned(), 9, 9), ("base".to_owned(), 9, 9)]);
+    assert_eq!(files_of(stage.directory()), files_of(undisturbed.directory()));
 }
 
 #[test]
@@ -98,11 +72,7 @@ fn the_caller_can_stop_and_go_on() {
     let task = limited("demo_gen", 5);
     let mut model = Scripted::writing(|_| Ok("note".to_owned()));
     let stop = &mut |progress: bioinstruct_eval::Progress<'_>| {
-        if progress.done == 3 {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if progress.done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let candidates = [candidate("base", None, "chat")];
     let config = EvaluationConfig::default();
@@ -144,11 +114,7 @@ fn a_log_likelihood_that_is_no_number_is_an_error_and_is_not_kept() {
     let tasks = [limited("demo_qa", 4)];
     let candidates = [candidate("base", None, "bioinstruct")];
     let mut broken = Scripted::scoring(|request| {
-        let third = if request.id.ends_with("02") {
-            f64::NAN
-        } else {
-            -1.0
-        };
+        let third = if request.id.ends_with("02") { f64::NAN } else { -1.0 };
         vec![-1.0, -2.0, third, -4.0]
     });
     let error = run(&stage, &mut broken, &candidates, &tasks).unwrap_err();
@@ -163,17 +129,12 @@ fn a_log_likelihood_that_is_no_number_is_an_error_and_is_not_kept() {
     let other = [candidate("other", Some("x"), "bioinstruct")];
     let error = run(&stage, &mut few, &other, &tasks).unwrap_err();
     assert!(matches!(error, EvaluationError::Reply { .. }), "{error}");
-    assert!(
-        error.to_string().ends_with("1 scores for 4 choices"),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with("1 scores for 4 choices"), "{error}");
 }
 
 /// A task of the user's with its data beside it.
 fn own_task(folder: &Path, credentialed: bool, rows: &[(&str, &str)]) -> TaskInput {
-    let rows = rows
-        .iter()
-        .map(|(note, answer)| json!({"note": note, "drugs": [answer]}));
+    let rows = rows.iter().map(|(note, answer)| json!({"note": note, "drugs": [answer]}));
     let mut data = Vec::new();
     bioinstruct_core::jsonl::write(&mut data, rows).unwrap();
     fs_err::write(folder.join("own.jsonl"), data).unwrap();
@@ -191,28 +152,15 @@ fn own_task(folder: &Path, credentialed: bool, rows: &[(&str, &str)]) -> TaskInp
 
 #[test]
 fn no_text_of_a_credentialed_task_is_written_anywhere() {
-    let rows = [
-        ("Takes SECRETNOTE daily", "secretgold"),
-        ("Nothing", "other"),
-    ];
+    let rows = [("Takes SECRETNOTE daily", "secretgold"), ("Nothing", "other")];
     for credentialed in [true, false] {
         let folder = tempfile::tempdir().unwrap();
         let task = own_task(folder.path(), credentialed, &rows);
         let stage = stage(folder.path());
         let model = || Scripted::writing(|_| Ok("secretgold\nSECRETREPLY".to_owned()));
         let candidates = [candidate("base", None, "bioinstruct")];
-        let scores = run(
-            &stage,
-            &mut model(),
-            &candidates,
-            std::slice::from_ref(&task),
-        )
-        .unwrap();
-        let f1 = scores
-            .rows
-            .iter()
-            .find(|row| row.metric == "span_f1")
-            .unwrap();
+        let scores = run(&stage, &mut model(), &candidates, std::slice::from_ref(&task)).unwrap();
+        let f1 = scores.rows.iter().find(|row| row.metric == "span_f1").unwrap();
         assert!((f1.value - 1.0 / 3.0).abs() < 1e-15);
         let mut everything = Vec::new();
         for path in [stage.directory().to_owned(), stage.path("base")] {
@@ -226,17 +174,12 @@ fn no_text_of_a_credentialed_task_is_written_anywhere() {
         let everything = String::from_utf8_lossy(&everything).to_lowercase();
         assert_eq!(everything.contains("secret"), !credentialed);
         assert_eq!(
-            lines(&stage, "base/own@default-0shot.jsonl")[0]
-                .get("text")
-                .is_none(),
+            lines(&stage, "base/own@default-0shot.jsonl")[0].get("text").is_none(),
             credentialed
         );
 
         let mut again = model();
-        assert_eq!(
-            run(&stage, &mut again, &candidates, &[task]).unwrap(),
-            scores
-        );
+        assert_eq!(run(&stage, &mut again, &candidates, &[task]).unwrap(), scores);
         assert!(again.written.is_empty());
     }
 }
@@ -247,19 +190,11 @@ fn a_changed_item_is_asked_alone_and_equal_items_once() {
     let stage = stage(folder.path());
     let candidates = [candidate("base", None, "bioinstruct")];
     let mut model = Scripted::writing(|_| Ok("x".to_owned()));
-    let task = own_task(
-        folder.path(),
-        false,
-        &[("one", "x"), ("two", "y"), ("one", "z")],
-    );
+    let task = own_task(folder.path(), false, &[("one", "x"), ("two", "y"), ("one", "z")]);
     run(&stage, &mut model, &candidates, &[task]).unwrap();
     assert_eq!(model.written.len(), 2);
     assert_eq!(lines(&stage, "base/own@default-0shot.jsonl").len(), 3);
-    let task = own_task(
-        folder.path(),
-        false,
-        &[("one", "x"), ("TWO", "y"), ("one", "z")],
-    );
+    let task = own_task(folder.path(), false, &[("one", "x"), ("TWO", "y"), ("one", "z")]);
     run(&stage, &mut model, &candidates, &[task]).unwrap();
     assert_eq!(model.written.len(), 3);
     assert_eq!(prompt_text(&model.written[2].prompt), "TWO");
@@ -296,17 +231,11 @@ fn wrong_requests_are_refused_before_the_model_is_asked() {
     let base = candidate("base", None, "bioinstruct");
     let task = || limited("demo_qa", 2);
     let same = [base.clone(), base.clone()];
-    assert_eq!(
-        refuse(&same, &[], 1_000).to_string(),
-        "candidate `base`: the id is given twice"
-    );
+    assert_eq!(refuse(&same, &[], 1_000).to_string(), "candidate `base`: the id is given twice");
     let outside = candidate("../base", None, "bioinstruct");
     assert_eq!(refuse(&[outside], &[], 1_000).kind(), FailureKind::Usage);
     let twice = refuse(std::slice::from_ref(&base), &[task(), task()], 1_000);
-    assert_eq!(
-        twice.to_string(),
-        "demo_qa@default-0shot is asked for twice"
-    );
+    assert_eq!(twice.to_string(), "demo_qa@default-0shot is asked for twice");
     let setting = refuse(std::slice::from_ref(&base), &[task()], 10);
     assert_eq!(setting.kind(), FailureKind::Configuration);
     let template = candidate("base", None, "no-such-template");

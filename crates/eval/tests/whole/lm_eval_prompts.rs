@@ -28,24 +28,12 @@ fn check(task: &str, folder: &Path, shots: usize, expected: &Value) {
     let mut model = Scripted::scoring(|request| vec![-1.0; request.continuations.len()]);
     let run_folder = tempfile::tempdir().unwrap();
     let candidates = [candidate("base", None, "bioinstruct")];
-    run(
-        &stage(run_folder.path()),
-        &mut model,
-        &candidates,
-        &[input(task, &sources)],
-    )
-    .unwrap();
+    run(&stage(run_folder.path()), &mut model, &candidates, &[input(task, &sources)]).unwrap();
     let expected = expected.as_array().unwrap();
     assert_eq!(model.scored.len(), expected.len());
     for (asked, expected) in model.scored.iter().zip(expected) {
-        assert_eq!(
-            prompt_text(&asked.context),
-            expected["context"].as_str().unwrap()
-        );
-        assert_eq!(
-            serde_json::json!(asked.continuations),
-            expected["continuations"]
-        );
+        assert_eq!(prompt_text(&asked.context), expected["context"].as_str().unwrap());
+        assert_eq!(serde_json::json!(asked.continuations), expected["continuations"]);
     }
 }
 
@@ -72,10 +60,8 @@ fn pubmedqa_prompts_are_the_harness_s() {
         .chain(golden["train"].as_object().unwrap())
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
-    let ids: Map<String, Value> = test
-        .iter()
-        .map(|(key, row)| (key.clone(), row["final_decision"].clone()))
-        .collect();
+    let ids: Map<String, Value> =
+        test.iter().map(|(key, row)| (key.clone(), row["final_decision"].clone())).collect();
     let write = |name: &str, rows: Map<String, Value>| {
         fs_err::write(folder.path().join(name), Value::Object(rows).to_string()).unwrap();
     };

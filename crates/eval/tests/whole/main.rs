@@ -5,10 +5,7 @@ mod journal;
 #[cfg(test)]
 mod lm_eval_prompts;
 #[cfg(test)]
-#[expect(
-    clippy::float_cmp,
-    reason = "these values are exact in doubles, or must be the same bits"
-)]
+#[expect(clippy::float_cmp, reason = "these values are exact in doubles, or must be the same bits")]
 mod scoring;
 #[cfg(test)]
 mod scripted;

@@ -13,10 +13,7 @@ use bioinstruct_eval::{Scores, rebuild};
 use serde_json::{Value, json};
 
 fn row<'a>(scores: &'a Scores, candidate: &str, metric: &str) -> &'a Score {
-    let found = scores
-        .rows
-        .iter()
-        .find(|row| row.candidate == candidate && row.metric == metric);
+    let found = scores.rows.iter().find(|row| row.candidate == candidate && row.metric == metric);
     found.unwrap_or_else(|| panic!("no {metric} of {candidate}"))
 }
 
@@ -26,13 +23,7 @@ fn multiple_choice_is_scored_and_compared() {
     let stage = stage(folder.path());
     let task = limited("demo_qa", 12);
     let mut model = Scripted::scoring(opinions(&task));
-    let scores = run(
-        &stage,
-        &mut model,
-        &base_and_tuned(),
-        std::slice::from_ref(&task),
-    )
-    .unwrap();
+    let scores = run(&stage, &mut model, &base_and_tuned(), std::slice::from_ref(&task)).unwrap();
 
     let rows = lines(&stage, "tuned/demo_qa@default-0shot.jsonl");
     assert_eq!(rows.len(), 12);
@@ -43,17 +34,10 @@ fn multiple_choice_is_scored_and_compared() {
     assert_eq!(rows[0]["loglikelihoods"].as_array().unwrap().len(), 4);
     assert_eq!(rows[0]["prompt"].as_str().unwrap().len(), 16);
     let base = lines(&stage, "base/demo_qa@default-0shot.jsonl");
-    assert_eq!(
-        (&base[0]["choice"], &base[0]["tie"]),
-        (&json!("A"), &json!(true))
-    );
+    assert_eq!((&base[0]["choice"], &base[0]["tie"]), (&json!("A"), &json!(true)));
 
-    let right_is_a = task
-        .items
-        .items
-        .iter()
-        .filter(|item| item.answer == Answer::Choice(0))
-        .count();
+    let right_is_a =
+        task.items.items.iter().filter(|item| item.answer == Answer::Choice(0)).count();
     let accuracy = row(&scores, "tuned", "accuracy");
     assert_eq!((accuracy.n, accuracy.value), (12, 11.0 / 12.0));
     assert!(accuracy.ci_low < accuracy.value && accuracy.value < accuracy.ci_high);
@@ -62,20 +46,14 @@ fn multiple_choice_is_scored_and_compared() {
     let choices = accuracy.choices.as_ref().unwrap();
     assert_eq!(accuracy.value, right_is_a as f64 / 12.0);
     assert_eq!((choices.ties, choices.chance), (12, 0.25));
-    assert_eq!(
-        choices.choice_shares,
-        BTreeMap::from([("A".to_owned(), 1.0)])
-    );
+    assert_eq!(choices.choice_shares, BTreeMap::from([("A".to_owned(), 1.0)]));
     let most = choices.target_shares.values().copied().fold(0.0, f64::max);
     assert_eq!(choices.majority, most);
     assert_eq!(choices.target_shares[&choices.majority_choice], most);
 
     assert_eq!(scores.comparisons.len(), 1);
     let comparison = &scores.comparisons[0];
-    assert_eq!(
-        (comparison.a.as_str(), comparison.b.as_str()),
-        ("base", "tuned")
-    );
+    assert_eq!((comparison.a.as_str(), comparison.b.as_str()), ("base", "tuned"));
     assert_eq!(comparison.test, Test::McnemarExact);
     assert!((comparison.delta - (11.0 - right_is_a as f64) / 12.0).abs() < 1e-15);
     assert!(!comparison.within_noise && comparison.p < 0.05);
@@ -99,12 +77,7 @@ fn the_score_rows_have_the_published_fields() {
     run(&stage, &mut model, &base_and_tuned(), &[task]).unwrap();
     let rows: Vec<Value> =
         serde_json::from_slice(&fs_err::read(stage.path("scores.json")).unwrap()).unwrap();
-    let names: Vec<&str> = rows[0]
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let names: Vec<&str> = rows[0].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
         names,
         [
@@ -151,32 +124,19 @@ fn lists_are_read_and_scored() {
     let mut model = Scripted::writing(move |request: &ChatRequest| {
         let number: usize = request.id.rsplit('-').next().unwrap().parse().unwrap();
         Ok(match (request.adapter.is_some(), number) {
-            (true, _) => format!(
-                "- {}\n",
-                all[number - 1].to_uppercase().replace('\n', "\n- ")
-            ),
+            (true, _) => format!("- {}\n", all[number - 1].to_uppercase().replace('\n', "\n- ")),
             (false, 1) => format!("{first}, something else..."),
             (false, 2) => " \n".to_owned(),
             (false, _) => "None.".to_owned(),
         })
     });
     let scores = run(&stage, &mut model, &base_and_tuned(), &[task]).unwrap();
-    assert!(
-        model
-            .written
-            .iter()
-            .all(|request| request.sampling.temperature == 0.0)
-    );
+    assert!(model.written.iter().all(|request| request.sampling.temperature == 0.0));
     assert_eq!(model.written[0].sampling.max_tokens, 64);
     assert_eq!(model.written[0].stop, ["\n###"]);
 
-    for metric in [
-        "span_precision",
-        "span_recall",
-        "span_f1",
-        "span_f1_micro",
-        "span_recall_micro",
-    ] {
+    for metric in ["span_precision", "span_recall", "span_f1", "span_f1_micro", "span_recall_micro"]
+    {
         assert_eq!(row(&scores, "tuned", metric).value, 1.0, "{metric}");
     }
     let count = |text: &String| text.lines().count() as f64;
@@ -193,10 +153,7 @@ fn lists_are_read_and_scored() {
     assert_eq!(rows[0]["counts"]["hits"], 1);
     assert!(rows[1].get("parsed").is_none());
     assert_eq!(rows[2]["parsed"], json!([]));
-    assert_eq!(
-        rows[2]["target"].as_array().unwrap().len(),
-        gold[2].lines().count()
-    );
+    assert_eq!(rows[2]["target"].as_array().unwrap().len(), gold[2].lines().count());
 }
 
 #[test]
@@ -221,11 +178,8 @@ fn texts_are_scored_by_rouge() {
     assert!(half.value > 0.5 && half.value < 0.8, "{}", half.value);
     assert!(half.signature.contains("no stemmer"));
     assert!(half.choices.is_none());
-    let metrics: Vec<&str> = scores
-        .comparisons
-        .iter()
-        .map(|comparison| comparison.metric.as_str())
-        .collect();
+    let metrics: Vec<&str> =
+        scores.comparisons.iter().map(|comparison| comparison.metric.as_str()).collect();
     assert_eq!(metrics, ["rouge1", "rouge2", "rougeL"]);
     // Four items cannot reach significance by signs: the least p is 2/16.
     assert_eq!(scores.comparisons[0].p, 0.125);
@@ -236,11 +190,8 @@ fn texts_are_scored_by_rouge() {
 fn raw_text_is_asked_once_per_adapter_whatever_the_template() {
     let folder = tempfile::tempdir().unwrap();
     let stage = stage(folder.path());
-    let sources = ItemSources {
-        profile: Profile::LmEval,
-        limit: Some(2),
-        ..ItemSources::default()
-    };
+    let sources =
+        ItemSources { profile: Profile::LmEval, limit: Some(2), ..ItemSources::default() };
     let candidates = [
         candidate("base", None, "bioinstruct"),
         candidate("base-chat", None, "chat"),
@@ -250,12 +201,8 @@ fn raw_text_is_asked_once_per_adapter_whatever_the_template() {
     let mut model = Scripted::scoring(opinions(&tasks[1]));
     let scores = run(&stage, &mut model, &candidates, &tasks).unwrap();
     let ran = |profile| {
-        let rows = scores
-            .rows
-            .iter()
-            .filter(|row: &&Score| row.profile == profile);
-        rows.map(|row| (row.candidate.as_str(), row.template.as_deref()))
-            .collect::<Vec<_>>()
+        let rows = scores.rows.iter().filter(|row: &&Score| row.profile == profile);
+        rows.map(|row| (row.candidate.as_str(), row.template.as_deref())).collect::<Vec<_>>()
     };
     assert_eq!(ran(Profile::LmEval), [("base", None), ("tuned", None)]);
     assert_eq!(
@@ -272,14 +219,7 @@ fn raw_text_is_asked_once_per_adapter_whatever_the_template() {
         .filter(|comparison| comparison.profile == Profile::Default)
         .map(|comparison| (comparison.a.as_str(), comparison.b.as_str()))
         .collect();
-    assert_eq!(
-        pairs,
-        [
-            ("base", "base-chat"),
-            ("base", "tuned"),
-            ("base-chat", "tuned")
-        ]
-    );
+    assert_eq!(pairs, [("base", "base-chat"), ("base", "tuned"), ("base-chat", "tuned")]);
 }
 
 #[test]
@@ -300,21 +240,12 @@ fn shots_stand_in_the_input_of_an_instruction() {
     };
     let mut model = Scripted::writing(|_| Ok("Cough.".to_owned()));
     let candidates = [candidate("base", None, "bioinstruct")];
-    let scores = run(
-        &stage,
-        &mut model,
-        &candidates,
-        &[input("conv2note", &sources)],
-    )
-    .unwrap();
+    let scores = run(&stage, &mut model, &candidates, &[input("conv2note", &sources)]).unwrap();
     assert_eq!(
         prompt_text(&model.written[0].prompt),
         "Example:\nSection: chief complaint\n\nConversation:\nFever?\n\nAnswer:\nFever.\n\n\
          Now this one:\nSection: chief complaint\n\nConversation:\nCough?"
     );
-    assert_eq!(
-        (scores.rows[0].shots, scores.rows[0].profile),
-        (1, Profile::Paper)
-    );
+    assert_eq!((scores.rows[0].shots, scores.rows[0].profile), (1, Profile::Paper));
     assert!(stage.path("base/conv2note@paper-1shot.jsonl").is_file());
 }

@@ -40,10 +40,7 @@ impl Scripted {
     pub(crate) fn writing(
         write: impl FnMut(&ChatRequest) -> Result<String, String> + 'static,
     ) -> Self {
-        Self {
-            write: Box::new(write),
-            ..Self::scoring(|_| panic!("nothing is to be scored"))
-        }
+        Self { write: Box::new(write), ..Self::scoring(|_| panic!("nothing is to be scored")) }
     }
 
     pub(crate) fn with_patience(mut self, patience: usize) -> Self {
@@ -65,10 +62,7 @@ impl Scripted {
 }
 
 fn identity(adapter: Option<&str>) -> ModelIdentity {
-    ModelIdentity {
-        name: "scripted".to_owned(),
-        digest: format!("digest of {adapter:?}"),
-    }
+    ModelIdentity { name: "scripted".to_owned(), digest: format!("digest of {adapter:?}") }
 }
 
 impl Scorer for Scripted {
@@ -122,20 +116,12 @@ impl ChatModel for Scripted {
             let event = match (self.write)(&request) {
                 Ok(text) => ChatEvent::Reply(ChatReply {
                     id: request.id.clone(),
-                    finish: if text.ends_with("...") {
-                        Finish::Length
-                    } else {
-                        Finish::Stop
-                    },
+                    finish: if text.ends_with("...") { Finish::Length } else { Finish::Stop },
                     text,
                     usage: Usage::default(),
                     model: "scripted".to_owned(),
                 }),
-                Err(error) => ChatEvent::Failure {
-                    id: request.id.clone(),
-                    error,
-                    in_doubt: false,
-                },
+                Err(error) => ChatEvent::Failure { id: request.id.clone(), error, in_doubt: false },
             };
             self.written.push(request);
             if exchange.event(event).is_break() {
@@ -148,10 +134,7 @@ impl ChatModel for Scripted {
 
 /// A fresh stage in a temporary directory.
 pub(crate) fn stage(folder: &Path) -> Stage {
-    RunDirectory::open(&folder.join("run"))
-        .unwrap()
-        .stage("eval")
-        .unwrap()
+    RunDirectory::open(&folder.join("run")).unwrap().stage("eval").unwrap()
 }
 
 pub(crate) fn candidate(id: &str, adapter: Option<&str>, template: &str) -> Candidate {
@@ -163,10 +146,7 @@ pub(crate) fn candidate(id: &str, adapter: Option<&str>, template: &str) -> Cand
 }
 
 pub(crate) fn base_and_tuned() -> Vec<Candidate> {
-    vec![
-        candidate("tuned", Some("adapter"), "bioinstruct"),
-        candidate("base", None, "bioinstruct"),
-    ]
+    vec![candidate("tuned", Some("adapter"), "bioinstruct"), candidate("base", None, "bioinstruct")]
 }
 
 pub(crate) fn input(task: &str, sources: &ItemSources<'_>) -> TaskInput {
@@ -176,13 +156,7 @@ pub(crate) fn input(task: &str, sources: &ItemSources<'_>) -> TaskInput {
 }
 
 pub(crate) fn limited(task: &str, limit: usize) -> TaskInput {
-    input(
-        task,
-        &ItemSources {
-            limit: Some(limit),
-            ..ItemSources::default()
-        },
-    )
+    input(task, &ItemSources { limit: Some(limit), ..ItemSources::default() })
 }
 
 pub(crate) fn run(
@@ -191,13 +165,8 @@ pub(crate) fn run(
     candidates: &[Candidate],
     tasks: &[TaskInput],
 ) -> Result<Scores, EvaluationError> {
-    let config = EvaluationConfig {
-        resamples: 1_000,
-        ..EvaluationConfig::default()
-    };
-    evaluate(stage, model, candidates, tasks, &config, &mut |_| {
-        ControlFlow::Continue(())
-    })
+    let config = EvaluationConfig { resamples: 1_000, ..EvaluationConfig::default() };
+    evaluate(stage, model, candidates, tasks, &config, &mut |_| ControlFlow::Continue(()))
 }
 
 pub(crate) fn prompt_text(prompt: &Prompt) -> &str {
@@ -227,11 +196,7 @@ pub(crate) fn opinions(input: &TaskInput) -> impl FnMut(&ScoreRequest) -> Vec<f6
         let shift = usize::from(request.id == second);
         let favourite = (right[&request.id] + shift) % 4;
         let value = |choice| {
-            if choice == favourite {
-                -0.1
-            } else {
-                -4.0 - 0.1 * choice as f64
-            }
+            if choice == favourite { -0.1 } else { -4.0 - 0.1 * choice as f64 }
         };
         (0..4).map(value).collect()
     }
@@ -239,7 +204,5 @@ pub(crate) fn opinions(input: &TaskInput) -> impl FnMut(&ScoreRequest) -> Vec<f6
 
 pub(crate) fn lines(stage: &Stage, file: &str) -> Vec<Value> {
     let text = fs_err::read_to_string(stage.path(file)).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -22,11 +22,7 @@ pub fn parse(text: &str, finish: Finish, limits: FieldLimits) -> Vec<Piece> {
             continue;
         }
         let Some(end) = end_of_object(object) else {
-            pieces.push(Piece::bad(
-                Fault::of_unfinished(finish),
-                "the object has no end",
-                object,
-            ));
+            pieces.push(Piece::bad(Fault::of_unfinished(finish), "the object has no end", object));
             return pieces;
         };
         pieces.push(task(&object[..end], limits));
@@ -120,10 +116,7 @@ mod tests {
         for piece in parse(text, finish, JSON_LIMITS) {
             match piece {
                 Piece::Draft(draft) => {
-                    drafts.push(format!(
-                        "{}|{}|{}",
-                        draft.instruction, draft.input, draft.output
-                    ));
+                    drafts.push(format!("{}|{}|{}", draft.instruction, draft.input, draft.output));
                 }
                 Piece::Bad { fault, reason, .. } => faults.push((fault, reason)),
             }
@@ -167,11 +160,7 @@ mod tests {
         let reasons: Vec<&str> = faults.iter().map(|fault| fault.1.as_str()).collect();
         assert_eq!(
             reasons[..3],
-            [
-                "`output` is not a string",
-                "its instruction is empty",
-                "it has no `instruction`"
-            ]
+            ["`output` is not a string", "its instruction is empty", "it has no `instruction`"]
         );
         assert!(reasons[3].starts_with("it is not JSON"));
         assert_eq!(read("no", Finish::Stop).1[0].0, Fault::Malformed);
@@ -185,10 +174,7 @@ mod tests {
         let (_, faults) = read(&text, Finish::Stop);
         assert_eq!(
             faults,
-            [(
-                Fault::Truncated,
-                "`output` was cut off at 400 characters".to_owned()
-            )]
+            [(Fault::Truncated, "`output` was cut off at 400 characters".to_owned())]
         );
     }
 }

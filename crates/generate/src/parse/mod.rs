@@ -63,10 +63,6 @@ pub enum Piece {
 
 impl Piece {
     fn bad(fault: Fault, reason: impl Into<String>, text: impl Into<String>) -> Self {
-        Self::Bad {
-            fault,
-            reason: reason.into(),
-            text: text.into(),
-        }
+        Self::Bad { fault, reason: reason.into(), text: text.into() }
     }
 }

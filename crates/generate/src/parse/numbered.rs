@@ -35,17 +35,11 @@ pub fn parse(text: &str, first: usize, finish: Finish) -> Vec<Piece> {
     let starts = task_starts(text, &headings, first);
     let mut pieces: Vec<Piece> = Vec::new();
     for (position, start) in starts.iter().enumerate() {
-        let end = starts
-            .get(position + 1)
-            .map_or(text.len(), |next| next.line);
+        let end = starts.get(position + 1).map_or(text.len(), |next| next.line);
         let is_last = position + 1 == starts.len();
         let whole = &text[start.line..end];
         if is_last && Fault::of_unfinished(finish) == Fault::Truncated {
-            pieces.push(Piece::bad(
-                Fault::Truncated,
-                "the reply ended within this task",
-                whole,
-            ));
+            pieces.push(Piece::bad(Fault::Truncated, "the reply ended within this task", whole));
             continue;
         }
         pieces.push(match task(text, start, end, &headings) {
@@ -75,19 +69,11 @@ fn task_starts(text: &str, headings: &[Heading], first: usize) -> Vec<Start> {
         .iter()
         .filter(|heading| heading.field == Field::Instruction)
         .filter_map(|heading| {
-            Some(Start {
-                number: heading.number?,
-                line: heading.start,
-                text: heading.end,
-            })
+            Some(Start { number: heading.number?, line: heading.start, text: heading.end })
         })
         .collect();
     let mut starts: Vec<Start> = Vec::new();
-    starts.extend(
-        headings
-            .first()
-            .and_then(|heading| start_of_reply(text, heading, first)),
-    );
+    starts.extend(headings.first().and_then(|heading| start_of_reply(text, heading, first)));
     for candidate in instructions {
         let expected = match starts.last() {
             None => true,
@@ -105,18 +91,11 @@ fn task_starts(text: &str, headings: &[Heading], first: usize) -> Vec<Start> {
 /// The task with which the request ended, when the reply goes on with it: the first heading is that task's input, or repeats
 /// the name of the field without the number.
 fn start_of_reply(text: &str, heading: &Heading, first: usize) -> Option<Start> {
-    let goes_on = Start {
-        number: first,
-        line: 0,
-        text: text.len() - text.trim_start().len(),
-    };
+    let goes_on = Start { number: first, line: 0, text: text.len() - text.trim_start().len() };
     match (heading.field, heading.number) {
         (Field::Input, None) => Some(goes_on),
         (Field::Input, Some(number)) if number == first => Some(goes_on),
-        (Field::Instruction, None) => Some(Start {
-            text: heading.end,
-            ..goes_on
-        }),
+        (Field::Instruction, None) => Some(Start { text: heading.end, ..goes_on }),
         _ => None,
     }
 }
@@ -192,10 +171,7 @@ fn headings(text: &str) -> Vec<Heading> {
 fn heading(line: &str, start: usize) -> Option<Heading> {
     const MARKS: [char; 5] = ['*', '#', '_', '>', ' '];
     let rest = line.trim_start_matches(MARKS);
-    let digits = rest.len()
-        - rest
-            .trim_start_matches(|digit: char| digit.is_ascii_digit())
-            .len();
+    let digits = rest.len() - rest.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
     let (number, rest) = if digits == 0 {
         (None, rest)
     } else {
@@ -207,21 +183,13 @@ fn heading(line: &str, start: usize) -> Option<Heading> {
         let begins = rest.get(..name.len())?.eq_ignore_ascii_case(name);
         begins.then(|| &rest[name.len()..])
     };
-    let (field, rest) = [
-        (Field::Instruction, "instruction"),
-        (Field::Input, "input"),
-        (Field::Output, "output"),
-    ]
-    .into_iter()
-    .find_map(|(field, word)| Some((field, name(word)?)))?;
+    let (field, rest) =
+        [(Field::Instruction, "instruction"), (Field::Input, "input"), (Field::Output, "output")]
+            .into_iter()
+            .find_map(|(field, word)| Some((field, name(word)?)))?;
     let rest = rest.trim_start_matches(['*', '_']).strip_prefix(':')?;
     let rest = rest.trim_start_matches(['*', '_']);
-    Some(Heading {
-        field,
-        number,
-        start,
-        end: start + line.len() - rest.len(),
-    })
+    Some(Heading { field, number, start, end: start + line.len() - rest.len() })
 }
 
 #[cfg(test)]
@@ -261,19 +229,10 @@ mod tests {
             owned(["Why?", "", "Because."]),
         ];
         assert_eq!(drafts(text, Finish::Stop), expected);
+        assert_eq!(drafts(&format!("4. Instruction:{text}"), Finish::Stop), expected);
+        assert_eq!(drafts(&format!("Instruction:{text}"), Finish::Stop), expected);
         assert_eq!(
-            drafts(&format!("4. Instruction:{text}"), Finish::Stop),
-            expected
-        );
-        assert_eq!(
-            drafts(&format!("Instruction:{text}"), Finish::Stop),
-            expected
-        );
-        assert_eq!(
-            drafts(
-                &format!("Sure, here they are:\n\n**4. Instruction:**{text}"),
-                Finish::Stop
-            ),
+            drafts(&format!("Sure, here they are:\n\n**4. Instruction:**{text}"), Finish::Stop),
             expected
         );
         assert!(faults(text, Finish::Stop).is_empty());
@@ -314,10 +273,7 @@ mod tests {
         let text = "One\n4. Input: a\n4. Output: b\n5. Instruction: Two\n5. Input: c\n5. Output: d";
         assert_eq!(drafts(text, Finish::Length), vec![owned(["One", "a", "b"])]);
         let reason = "the reply ended within this task".to_owned();
-        assert_eq!(
-            faults(text, Finish::Length),
-            vec![(Fault::Truncated, reason)]
-        );
+        assert_eq!(faults(text, Finish::Length), vec![(Fault::Truncated, reason)]);
         assert_eq!(drafts(text, Finish::Stop).len(), 2);
     }
 
@@ -326,26 +282,14 @@ mod tests {
         let text = "4. Instruction: One\n4. Output: b\n5. Instruction: Two\n5. Input: c\n6. Instruction:\n6. Input: c\n6. Output: d\n\
                     7. Instruction: Good\nInput: e\n---\nOutput: f\n###\n";
         assert_eq!(drafts(text, Finish::Stop), vec![owned(["Good", "e", "f"])]);
-        let reasons: Vec<String> = faults(text, Finish::Stop)
-            .into_iter()
-            .map(|fault| fault.1)
-            .collect();
+        let reasons: Vec<String> =
+            faults(text, Finish::Stop).into_iter().map(|fault| fault.1).collect();
         assert_eq!(
             reasons,
-            [
-                "it has no `Input:`",
-                "it has no `Output:`",
-                "its instruction is empty"
-            ]
+            ["it has no `Input:`", "it has no `Output:`", "its instruction is empty"]
         );
-        assert_eq!(
-            faults("I cannot help with that.", Finish::Stop)[0].0,
-            Fault::Malformed
-        );
-        assert_eq!(
-            faults("The first task", Finish::Length)[0].0,
-            Fault::Truncated
-        );
+        assert_eq!(faults("I cannot help with that.", Finish::Stop)[0].0, Fault::Malformed);
+        assert_eq!(faults("The first task", Finish::Length)[0].0, Fault::Truncated);
         assert!(parse(" \n", 4, Finish::Stop).is_empty());
     }
 

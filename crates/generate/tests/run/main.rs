@@ -35,11 +35,7 @@ fn seeds() -> Vec<SeedTask> {
 }
 
 fn config(form: Form, count: usize) -> GenerateConfig {
-    GenerateConfig {
-        form,
-        count,
-        ..GenerateConfig::default()
-    }
+    GenerateConfig { form, count, ..GenerateConfig::default() }
 }
 
 fn run_in(
@@ -49,13 +45,7 @@ fn run_in(
 ) -> Result<Summary, GenerateError> {
     let seeds = seeds();
     let curate = CurateConfig::default();
-    let job = Job {
-        seeds: &seeds,
-        config,
-        curate: &curate,
-        seed: 3,
-        local: false,
-    };
+    let job = Job { seeds: &seeds, config, curate: &curate, seed: 3, local: false };
     let run = RunDirectory::open(root).unwrap();
     let mut last = 0;
     generate(&run, model, &job, &mut |progress| {
@@ -84,12 +74,7 @@ fn reference(form: Form) -> &'static Vec<String> {
     let cell = if form == Form::Paper { &PAPER } else { &JSON };
     cell.get_or_init(|| {
         let scratch = tempfile::tempdir().unwrap();
-        run_in(
-            scratch.path(),
-            &mut Scripted::new(script(form)),
-            &config(form, 12),
-        )
-        .unwrap();
+        run_in(scratch.path(), &mut Scripted::new(script(form)), &config(form, 12)).unwrap();
         published(scratch.path())
     })
 }
@@ -102,31 +87,18 @@ fn rows_carry_where_they_come_from_and_rejects_why() {
     let directory = scratch.path().join("generate");
     let rows: Vec<Instruction> = jsonl::read(&directory.join("instructions.jsonl")).unwrap();
     let rejected: Vec<RejectedDraft> = jsonl::read(&directory.join("rejected.jsonl")).unwrap();
-    assert_eq!(
-        (rows.len(), summary.tally.accepted, summary.wanted),
-        (12, 12, 12)
-    );
+    assert_eq!((rows.len(), summary.tally.accepted, summary.wanted), (12, 12, 12));
     assert_eq!(summary.tally.drafts, rows.len() + rejected.len());
     assert_eq!(summary.tally.requests, model.requests as u64);
     assert_eq!(summary.tally.completion_tokens, 11 * summary.tally.requests);
     for row in &rows {
         assert_eq!(row.provenance.source, "generated");
         assert_eq!(row.provenance.model, "scripted-1");
-        assert_eq!(
-            (
-                row.provenance.exemplar_ids.len(),
-                row.provenance.request_id.len()
-            ),
-            (3, 16)
-        );
+        assert_eq!((row.provenance.exemplar_ids.len(), row.provenance.request_id.len()), (3, 16));
         assert_eq!(row.input, "8. Albuterol\n5. x");
     }
     for reason in ["malformed", "truncated", "keyword"] {
-        assert!(
-            summary.tally.rejected.contains_key(reason),
-            "{:?}",
-            summary.tally.rejected
-        );
+        assert!(summary.tally.rejected.contains_key(reason), "{:?}", summary.tally.rejected);
     }
     let of_filter = |name: &str| rejected.iter().find(|draft| draft.filter == name).unwrap();
     assert!(of_filter("keyword").draft.is_some() && of_filter("keyword").text.is_empty());
@@ -138,29 +110,16 @@ fn rows_carry_where_they_come_from_and_rejects_why() {
     assert!(again.was_finished && second.requests == 0);
     assert_eq!(again.tally, summary.tally);
     let error = run_in(scratch.path(), &mut second, &config(Form::Paper, 13)).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("`generate.count` is 12 there, 13 now"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("`generate.count` is 12 there, 13 now"), "{error}");
 }
 
 #[test]
 fn the_json_form_knows_what_it_asked_for() {
     let scratch = tempfile::tempdir().unwrap();
-    run_in(
-        scratch.path(),
-        &mut Scripted::new(in_json),
-        &config(Form::Json, 12),
-    )
-    .unwrap();
+    run_in(scratch.path(), &mut Scripted::new(in_json), &config(Form::Json, 12)).unwrap();
     let rows: Vec<Instruction> =
         jsonl::read(&scratch.path().join("generate/instructions.jsonl")).unwrap();
-    assert!(
-        rows.iter()
-            .all(|row| row.category.is_some() && row.input.is_empty())
-    );
+    assert!(rows.iter().all(|row| row.category.is_some() && row.input.is_empty()));
 }
 
 proptest! {
@@ -217,18 +176,10 @@ fn a_service_that_is_down_ends_the_run_and_a_rerun_goes_on() {
     let mut model = Scripted::new(numbered);
     model.fails = |_| Some(false);
     let error = run_in(scratch.path(), &mut model, &config(Form::Paper, 12)).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "5 requests in a row failed, the last with: refused"
-    );
+    assert_eq!(error.to_string(), "5 requests in a row failed, the last with: refused");
     assert_eq!(error.kind(), FailureKind::Unavailable);
     assert_eq!(model.requests, 5);
-    run_in(
-        scratch.path(),
-        &mut Scripted::new(numbered),
-        &config(Form::Paper, 12),
-    )
-    .unwrap();
+    run_in(scratch.path(), &mut Scripted::new(numbered), &config(Form::Paper, 12)).unwrap();
     assert_eq!(&published(scratch.path()), reference(Form::Paper));
 }
 
@@ -247,10 +198,7 @@ fn doubtful_requests_are_given_up() {
     assert_eq!(summary.tally.rejected["request-failed"], 1);
     let rejected: Vec<RejectedDraft> =
         jsonl::read(&scratch.path().join("generate/rejected.jsonl")).unwrap();
-    assert_eq!(
-        (rejected[0].filter.as_str(), rejected[0].position),
-        ("request-failed", 0)
-    );
+    assert_eq!((rejected[0].filter.as_str(), rejected[0].position), ("request-failed", 0));
     assert_eq!(rejected[0].reason, "refused");
 }
 
@@ -259,32 +207,18 @@ fn a_model_that_repeats_itself_is_stopped() {
     let scratch = tempfile::tempdir().unwrap();
     let mut model = Scripted::new(always_the_same);
     model.concurrency = 7;
-    let config = GenerateConfig {
-        max_barren_requests: 10,
-        ..config(Form::Paper, 12)
-    };
+    let config = GenerateConfig { max_barren_requests: 10, ..config(Form::Paper, 12) };
     let summary = run_in(scratch.path(), &mut model, &config).unwrap();
     let stopped = summary.stopped.unwrap();
-    assert_eq!(
-        stopped,
-        "1 of 12 rows are accepted: 10 requests in a row gave no new one"
-    );
+    assert_eq!(stopped, "1 of 12 rows are accepted: 10 requests in a row gave no new one");
     assert_eq!((summary.tally.accepted, summary.tally.requests), (1, 11));
 
     let scratch = tempfile::tempdir().unwrap();
-    let config = GenerateConfig {
-        max_requests: 2,
-        ..config
-    };
+    let config = GenerateConfig { max_requests: 2, ..config };
     let mut model = Scripted::new(always_the_same);
     model.concurrency = 7;
     let summary = run_in(scratch.path(), &mut model, &config).unwrap();
-    assert!(
-        summary
-            .stopped
-            .unwrap()
-            .contains("`max_requests` 2 is reached")
-    );
+    assert!(summary.stopped.unwrap().contains("`max_requests` 2 is reached"));
     assert_eq!(model.requests, 2);
 }
 
@@ -294,11 +228,7 @@ fn few_requests_are_sent_for_few_rows() {
     let mut model = Scripted::new(numbered);
     model.concurrency = 64;
     run_in(scratch.path(), &mut model, &config(Form::Paper, 3)).unwrap();
-    assert!(
-        model.requests <= 6,
-        "{} requests for 3 rows",
-        model.requests
-    );
+    assert!(model.requests <= 6, "{} requests for 3 rows", model.requests);
 }
 
 #[test]
@@ -307,20 +237,13 @@ fn other_settings_do_not_continue_a_ledger() {
     let mut model = Scripted::new(numbered);
     model.dies_at = Some(1);
     run_in(scratch.path(), &mut model, &config(Form::Paper, 12)).unwrap_err();
-    let other = GenerateConfig {
-        temperature: 0.5,
-        ..config(Form::Paper, 12)
-    };
+    let other = GenerateConfig { temperature: 0.5, ..config(Form::Paper, 12) };
     let error = run_in(scratch.path(), &mut Scripted::new(numbered), &other).unwrap_err();
     assert!(matches!(error, GenerateError::Ledger(_)), "{error}");
     assert_eq!(error.kind(), FailureKind::Configuration);
     // How many rows are wanted may change on the way.
-    let summary = run_in(
-        scratch.path(),
-        &mut Scripted::new(numbered),
-        &config(Form::Paper, 5),
-    )
-    .unwrap();
+    let summary =
+        run_in(scratch.path(), &mut Scripted::new(numbered), &config(Form::Paper, 5)).unwrap();
     assert_eq!(summary.tally.accepted, 5);
 }
 
@@ -332,25 +255,11 @@ fn restricted_seeds_stay_and_schemas_are_needed() {
     seeds[3].restricted = true;
     let curate = CurateConfig::default();
     let paper = config(Form::Paper, 12);
-    let job = Job {
-        seeds: &seeds,
-        config: &paper,
-        curate: &curate,
-        seed: 3,
-        local: false,
-    };
+    let job = Job { seeds: &seeds, config: &paper, curate: &curate, seed: 3, local: false };
     let mut model = Scripted::new(numbered);
     let error = generate(&run, &mut model, &job, &mut |_| ()).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("1 seeds are restricted (the first is s3)"),
-        "{error}"
-    );
-    assert_eq!(
-        (error.kind(), model.requests),
-        (FailureKind::Configuration, 0)
-    );
+    assert!(error.to_string().contains("1 seeds are restricted (the first is s3)"), "{error}");
+    assert_eq!((error.kind(), model.requests), (FailureKind::Configuration, 0));
 
     generate(&run, &mut model, &Job { local: true, ..job }, &mut |_| ()).unwrap();
     let rows: Vec<Instruction> =
@@ -363,14 +272,7 @@ fn restricted_seeds_stay_and_schemas_are_needed() {
     let mut model = Scripted::new(in_json);
     model.schema = false;
     let json = config(Form::Json, 12);
-    let job = Job {
-        config: &json,
-        local: true,
-        ..job
-    };
+    let job = Job { config: &json, local: true, ..job };
     let error = generate(&run, &mut model, &job, &mut |_| ()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "scripted cannot be held to a JSON schema"
-    );
+    assert_eq!(error.to_string(), "scripted cannot be held to a JSON schema");
 }

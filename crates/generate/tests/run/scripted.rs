@@ -42,10 +42,7 @@ impl Scripted {
             id: request.id.clone(),
             text,
             finish,
-            usage: Usage {
-                prompt_tokens: 7,
-                completion_tokens: 11,
-            },
+            usage: Usage { prompt_tokens: 7, completion_tokens: 11 },
             model: "scripted-1".to_owned(),
         }
     }
@@ -53,10 +50,7 @@ impl Scripted {
 
 impl ChatModel for Scripted {
     fn identity(&self, _: Option<&str>) -> ModelIdentity {
-        ModelIdentity {
-            name: "scripted".to_owned(),
-            digest: "d".to_owned(),
-        }
+        ModelIdentity { name: "scripted".to_owned(), digest: "d".to_owned() }
     }
 
     fn supports_schema(&self) -> bool {
@@ -84,20 +78,15 @@ impl ChatModel for Scripted {
                 });
             }
             let request = under_way.swap_remove(draws.below(under_way.len()));
-            let delta = ChatEvent::Delta {
-                id: request.id.clone(),
-                text: "…".to_owned(),
-            };
+            let delta = ChatEvent::Delta { id: request.id.clone(), text: "…".to_owned() };
             assert_eq!(exchange.event(delta), ControlFlow::Continue(()));
             if event % 4 == 2 {
                 assert!(exchange.retry(&request.id, "busy", false).is_continue());
             }
             let end = match (self.fails)(event) {
-                Some(in_doubt) => ChatEvent::Failure {
-                    id: request.id,
-                    error: "refused".to_owned(),
-                    in_doubt,
-                },
+                Some(in_doubt) => {
+                    ChatEvent::Failure { id: request.id, error: "refused".to_owned(), in_doubt }
+                }
                 None => ChatEvent::Reply(self.reply(&request)),
             };
             if exchange.event(end).is_break() {
@@ -108,14 +97,7 @@ impl ChatModel for Scripted {
     }
 }
 
-const VERBS: [&str; 6] = [
-    "List",
-    "Explain",
-    "Summarise",
-    "Rewrite",
-    "Name",
-    "Find the image of",
-];
+const VERBS: [&str; 6] = ["List", "Explain", "Summarise", "Rewrite", "Name", "Find the image of"];
 const OBJECTS: [&str; 7] = [
     "the drugs that this woman takes",
     "how vaccines protect newborn children",
@@ -139,10 +121,7 @@ fn task(draws: &mut Draws) -> (String, String) {
     let object = OBJECTS[draws.below(OBJECTS.len())];
     let end = ENDS[draws.below(ENDS.len())];
     let number = draws.below(30);
-    (
-        format!("{verb} {object} {end}"),
-        format!("Answer {number}."),
-    )
+    (format!("{verb} {object} {end}"), format!("Answer {number}."))
 }
 
 /// A reply of up to five numbered tasks with duplicates, short ones, missing fields and cut ends.
@@ -158,11 +137,7 @@ pub(crate) fn numbered(request: &ChatRequest) -> (String, Finish) {
         lines.push(format!("{number}. Output: {output}"));
     }
     let text = lines.join("\n");
-    let finish = if draws.below(4) == 0 {
-        Finish::Length
-    } else {
-        Finish::Stop
-    };
+    let finish = if draws.below(4) == 0 { Finish::Length } else { Finish::Stop };
     (text, finish)
 }
 

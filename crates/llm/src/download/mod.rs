@@ -91,9 +91,7 @@ impl Downloader {
         part: &Path,
         limit: u64,
     ) -> Result<(), DownloadError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut attempt = 1;
         let result = loop {
             let result = runtime.block_on(self.fetch(start.clone(), part, limit));
@@ -163,10 +161,7 @@ impl Downloader {
         part: &Path,
         limit: u64,
     ) -> Result<(), DownloadError> {
-        let too_large = || DownloadError::TooLarge {
-            address: address(url),
-            limit,
-        };
+        let too_large = || DownloadError::TooLarge { address: address(url), limit };
         let whole = response.content_length();
         if whole.is_some_and(|length| length > limit) {
             return Err(too_large());
@@ -197,26 +192,14 @@ impl Downloader {
 
 /// The address in a redirect. Encryption is never given up: https leads to https, and this machine to this machine.
 fn next_address(from: &Url, response: &Response) -> Result<Url, DownloadError> {
-    let location = response
-        .headers()
-        .get(LOCATION)
-        .and_then(|value| value.to_str().ok());
-    let refused = |reason: String| DownloadError::Redirect {
-        address: address(from),
-        reason,
-    };
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let refused = |reason: String| DownloadError::Redirect { address: address(from), reason };
     let location = location.ok_or_else(|| refused("without an address".to_owned()))?;
-    let next = from
-        .join(location)
-        .map_err(|error| refused(format!("to no address: {error}")))?;
+    let next = from.join(location).map_err(|error| refused(format!("to no address: {error}")))?;
     if may_lead(from, &next) {
         return Ok(next);
     }
-    Err(refused(format!(
-        "to {}, which is not followed from {}",
-        address(&next),
-        from.scheme()
-    )))
+    Err(refused(format!("to {}, which is not followed from {}", address(&next), from.scheme())))
 }
 
 fn may_lead(from: &Url, to: &Url) -> bool {
@@ -225,27 +208,19 @@ fn may_lead(from: &Url, to: &Url) -> bool {
 }
 
 fn interrupted(url: &Url, reason: String) -> DownloadError {
-    DownloadError::Interrupted {
-        address: address(url),
-        reason,
-    }
+    DownloadError::Interrupted { address: address(url), reason }
 }
 
 /// Scheme, host and path: what may be shown.
 fn address(url: &Url) -> String {
-    let port = url
-        .port()
-        .map(|port| format!(":{port}"))
-        .unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let host = url.host_str().unwrap_or_default();
     format!("{}://{host}{port}{}", url.scheme(), url.path())
 }
 
 fn part_path(destination: &Path) -> PathBuf {
-    let name = destination
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let name =
+        destination.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     destination.with_file_name(format!(".{name}.{}.part", std::process::id()))
 }
 
@@ -257,10 +232,7 @@ mod tests {
     fn redirects_keep_their_encryption_and_their_side_of_the_machine() {
         let leads =
             |from: &str, to: &str| may_lead(&Url::parse(from).unwrap(), &Url::parse(to).unwrap());
-        assert!(leads(
-            "https://huggingface.co/a",
-            "https://cdn.hf.co/b?sig=1"
-        ));
+        assert!(leads("https://huggingface.co/a", "https://cdn.hf.co/b?sig=1"));
         assert!(leads("http://127.0.0.1:1/a", "http://localhost:2/b"));
         assert!(!leads("https://huggingface.co/a", "http://cdn.hf.co/b"));
         assert!(!leads("https://huggingface.co/a", "http://localhost/b"));
@@ -277,19 +249,9 @@ mod tests {
     fn hub_hosts_cover_the_hub_and_its_storage() {
         let hosts = HUB_HOSTS.map(str::to_owned);
         let rules = Rules::new(&hosts, false).unwrap();
-        for host in [
-            "huggingface.co",
-            "cdn-lfs.huggingface.co",
-            "cas-bridge.xethub.hf.co",
-        ] {
-            rules
-                .check(&Url::parse(&format!("https://{host}/")).unwrap())
-                .unwrap();
+        for host in ["huggingface.co", "cdn-lfs.huggingface.co", "cas-bridge.xethub.hf.co"] {
+            rules.check(&Url::parse(&format!("https://{host}/")).unwrap()).unwrap();
         }
-        assert!(
-            rules
-                .check(&Url::parse("https://example.org/").unwrap())
-                .is_err()
-        );
+        assert!(rules.check(&Url::parse("https://example.org/").unwrap()).is_err());
     }
 }

@@ -92,11 +92,7 @@ impl<'run> Desk<'run> {
             });
         }
         let body = request::body(request, &self.config.model_name, self.config.token_limit)?;
-        Ok(Flight {
-            body,
-            attempts: 0,
-            doubts: 0,
-        })
+        Ok(Flight { body, attempts: 0, doubts: 0 })
     }
 
     fn launch(&mut self, id: String, mut flight: Flight, wait: Duration) -> Result<(), ModelError> {
@@ -140,17 +136,10 @@ impl<'run> Desk<'run> {
             if self.end.is_some() {
                 return Ok(self.leave(id, &flight, &trouble.message));
             }
-            if self
-                .exchange
-                .retry(&id, &trouble.message, in_doubt)
-                .is_break()
-            {
+            if self.exchange.retry(&id, &trouble.message, in_doubt).is_break() {
                 return Ok(ControlFlow::Break(()));
             }
-            let wait = self
-                .config
-                .backoff
-                .delay(&id, flight.attempts, trouble.wait);
+            let wait = self.config.backoff.delay(&id, flight.attempts, trouble.wait);
             if trouble.wait.is_some() {
                 self.quiet_until = self.quiet_until.max(Some(Instant::now() + wait));
             }

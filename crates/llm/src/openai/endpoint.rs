@@ -36,12 +36,10 @@ impl Endpoint {
         base: Url,
         config: &OpenAiConfig,
     ) -> Result<Self, ModelError> {
-        let url = base
-            .join("chat/completions")
-            .map_err(|error| ModelError::Forbidden {
-                reason: format!("the base URL cannot be extended: {error}"),
-                hint: "write it as in `--base-url http://localhost:8000/v1`".to_owned(),
-            })?;
+        let url = base.join("chat/completions").map_err(|error| ModelError::Forbidden {
+            reason: format!("the base URL cannot be extended: {error}"),
+            hint: "write it as in `--base-url http://localhost:8000/v1`".to_owned(),
+        })?;
         let key = config.api_key.clone();
         let authorization = key
             .as_ref()
@@ -80,10 +78,7 @@ impl Endpoint {
         };
         outcome
             .and_then(|reply| self.without_key(reply))
-            .map_err(|trouble| Trouble {
-                message: self.clean(&trouble.message),
-                ..trouble
-            })
+            .map_err(|trouble| Trouble { message: self.clean(&trouble.message), ..trouble })
     }
 
     async fn exchange(&self, id: &str, body: Vec<u8>) -> Result<ChatReply, Trouble> {
@@ -108,24 +103,17 @@ impl Endpoint {
             let body = read_body(response, LARGEST_REPLY, self.timeouts.idle).await?;
             return reply::read(id, &self.model_name, &body);
         }
-        let wait = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok());
+        let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let wait = retry_after(wait);
         // The status alone says what to do; a broken body only makes the message shorter.
-        let body = read_body(response, LARGEST_ERROR, self.timeouts.idle)
-            .await
-            .unwrap_or_default();
+        let body = read_body(response, LARGEST_ERROR, self.timeouts.idle).await.unwrap_or_default();
         Err(classify(status, &ServerError::of_body(&body), wait))
     }
 
     /// A server that writes the key into its reply would have it stored in the ledger.
     fn without_key(&self, reply: ChatReply) -> Result<ChatReply, Trouble> {
-        let leaks = self
-            .key
-            .as_ref()
-            .is_some_and(|key| key.is_in(&reply.text) || key.is_in(&reply.model));
+        let leaks =
+            self.key.as_ref().is_some_and(|key| key.is_in(&reply.text) || key.is_in(&reply.model));
         if leaks {
             return Err(Trouble::new(Class::Spent, "the reply repeats the API key"));
         }
@@ -135,10 +123,7 @@ impl Endpoint {
     fn clean(&self, message: &str) -> String {
         // Cut far beyond the final length first: a piece of the key at the end must still be recognised.
         let head: String = message.chars().take(4096).collect();
-        let redacted = self
-            .key
-            .as_ref()
-            .map_or(head.clone(), |key| key.redact(&head));
+        let redacted = self.key.as_ref().map_or(head.clone(), |key| key.redact(&head));
         one_line(&redacted)
     }
 }

@@ -63,10 +63,7 @@ pub(super) fn with_line<T>(
         reason: format!("the network thread cannot start: {error}"),
         hint: None,
     };
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let (jobs, job_receiver) = unbounded_channel();
     let (outcome_sender, outcomes) = mpsc::channel();
     let (halt, halted) = watch::channel(false);
@@ -80,11 +77,7 @@ pub(super) fn with_line<T>(
                 runtime.shutdown_background();
             })
             .map_err(failed)?;
-        let line = Line {
-            jobs,
-            outcomes,
-            halt,
-        };
+        let line = Line { jobs, outcomes, halt };
         work(&line)
     })
 }

@@ -116,10 +116,7 @@ impl OpenAiClient {
     /// Checks the address against the egress rules; nothing is sent yet.
     pub fn new(config: OpenAiConfig) -> Result<Self, ModelError> {
         let base = parse_base_url(&config.base_url)?;
-        if let Some(entry) = config
-            .allow_remote
-            .iter()
-            .find(|entry| entry.trim().starts_with('.'))
+        if let Some(entry) = config.allow_remote.iter().find(|entry| entry.trim().starts_with('.'))
         {
             return Err(ModelError::Forbidden {
                 reason: format!("`{}` names a whole domain", entry.trim()),
@@ -129,10 +126,7 @@ impl OpenAiClient {
         let rules = Rules::new(&config.allow_remote, config.offline)?;
         let egress = Egress::new(rules, &base, config.timeouts.connect)?;
         let endpoint = Endpoint::new(egress, base, &config)?;
-        Ok(Self {
-            config,
-            endpoint: Arc::new(endpoint),
-        })
+        Ok(Self { config, endpoint: Arc::new(endpoint) })
     }
 }
 
@@ -194,10 +188,7 @@ mod tests {
             " http://localhost:8000/v1/ ",
             "HTTP://LocalHost:8000/v1/chat/completions",
         ] {
-            assert_eq!(
-                parse_base_url(text).unwrap().as_str(),
-                "http://localhost:8000/v1/"
-            );
+            assert_eq!(parse_base_url(text).unwrap().as_str(), "http://localhost:8000/v1/");
         }
         for text in [
             "",
@@ -214,9 +205,7 @@ mod tests {
     #[test]
     fn identity_names_server_and_model() {
         let identity = |url: &str, model: &str| {
-            OpenAiClient::new(OpenAiConfig::new(url, model))
-                .unwrap()
-                .identity(None)
+            OpenAiClient::new(OpenAiConfig::new(url, model)).unwrap().identity(None)
         };
         let first = identity("http://localhost:1/v1", "a");
         assert_eq!(first, identity("http://localhost:1/v1/", "a"));

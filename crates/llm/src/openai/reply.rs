@@ -64,19 +64,13 @@ fn text_and_finish(choice: Choice) -> Result<(String, Finish), Trouble> {
         Some("length" | "max_tokens" | "model_length") => Finish::Length,
         Some("content_filter" | "safety") => Finish::ContentFilter,
         Some(other) => {
-            return Err(spent(format!(
-                "the reply ended for an unknown reason, `{other}`"
-            )));
+            return Err(spent(format!("the reply ended for an unknown reason, `{other}`")));
         }
         None => {
-            return Err(spent(
-                "the reply does not say why it ended (finish_reason)".to_owned(),
-            ));
+            return Err(spent("the reply does not say why it ended (finish_reason)".to_owned()));
         }
     };
-    let message = choice
-        .message
-        .ok_or_else(|| spent("the reply has no message".to_owned()))?;
+    let message = choice.message.ok_or_else(|| spent("the reply has no message".to_owned()))?;
     match (message.content, message.refusal) {
         // A refusal may come with an empty content beside it.
         (content, Some(refusal)) if !refusal.is_empty() && is_empty(content.as_ref()) => {
@@ -102,10 +96,7 @@ fn usage(value: Option<&Value>) -> Usage {
             .filter(|&count| u32::try_from(count).is_ok())
             .unwrap_or(0)
     };
-    Usage {
-        prompt_tokens: count("prompt_tokens"),
-        completion_tokens: count("completion_tokens"),
-    }
+    Usage { prompt_tokens: count("prompt_tokens"), completion_tokens: count("completion_tokens") }
 }
 
 /// Some gateways wrap the error of a provider in a success.
@@ -120,10 +111,7 @@ fn error_under_success(error: &Value) -> Trouble {
         Some(status) => classify(status, &ServerError::of_value(error), None),
         None => Trouble::new(
             Class::InDoubt,
-            format!(
-                "the answer is an error: {}",
-                ServerError::of_value(error).message
-            ),
+            format!("the answer is an error: {}", ServerError::of_value(error).message),
         ),
     }
 }
@@ -142,28 +130,17 @@ mod tests {
     #[test]
     fn finish_reasons_are_read_and_never_guessed() {
         let with = |reason: &str| {
-            of_choice(&format!(
-                r#"{{"message":{{"content":"t"}},"finish_reason":{reason}}}"#
-            ))
+            of_choice(&format!(r#"{{"message":{{"content":"t"}},"finish_reason":{reason}}}"#))
         };
         assert_eq!(with("\"stop\"").unwrap().finish, Finish::Stop);
         assert_eq!(with("\"length\"").unwrap().finish, Finish::Length);
-        assert_eq!(
-            with("\"content_filter\"").unwrap().finish,
-            Finish::ContentFilter
-        );
+        assert_eq!(with("\"content_filter\"").unwrap().finish, Finish::ContentFilter);
         for unknown in ["null", "\"tool_calls\"", "\"\""] {
             assert_eq!(with(unknown).unwrap_err().class, Class::Spent, "{unknown}");
         }
         let reply = with("\"stop\"").unwrap();
         assert_eq!((reply.model.as_str(), reply.text.as_str()), ("asked", "t"));
-        assert_eq!(
-            reply.usage,
-            Usage {
-                prompt_tokens: 4,
-                completion_tokens: 0
-            }
-        );
+        assert_eq!(reply.usage, Usage { prompt_tokens: 4, completion_tokens: 0 });
     }
 
     #[test]
@@ -175,20 +152,13 @@ mod tests {
         let refusal =
             of_choice(r#"{"message":{"content":null,"refusal":"No."},"finish_reason":"stop"}"#)
                 .unwrap();
-        assert_eq!(
-            (refusal.text.as_str(), refusal.finish),
-            ("No.", Finish::ContentFilter)
-        );
+        assert_eq!((refusal.text.as_str(), refusal.finish), ("No.", Finish::ContentFilter));
         for choice in [
             r#"{"message":{"content":null},"finish_reason":"stop"}"#,
             r#"{"message":{"content":[{"text":"t"}]},"finish_reason":"stop"}"#,
             r#"{"finish_reason":"stop"}"#,
         ] {
-            assert_eq!(
-                of_choice(choice).unwrap_err().class,
-                Class::Spent,
-                "{choice}"
-            );
+            assert_eq!(of_choice(choice).unwrap_err().class, Class::Spent, "{choice}");
         }
     }
 
@@ -211,10 +181,7 @@ mod tests {
             );
         }
         let deep = "[".repeat(100_000);
-        assert_eq!(
-            read("r", "m", deep.as_bytes()).unwrap_err().class,
-            Class::InDoubt
-        );
+        assert_eq!(read("r", "m", deep.as_bytes()).unwrap_err().class, Class::InDoubt);
         let wrapped = br#"{"error":{"code":429,"message":"slow down"}}"#;
         assert_eq!(read("r", "m", wrapped).unwrap_err().class, Class::Busy);
     }

@@ -13,14 +13,9 @@ pub(super) fn body(
     model_name: &str,
     token_limit: TokenLimitField,
 ) -> Result<Vec<u8>, ModelError> {
-    let refuse = |reason: String| ModelError::Request {
-        id: request.id.clone(),
-        reason,
-    };
+    let refuse = |reason: String| ModelError::Request { id: request.id.clone(), reason };
     let sampling = &request.sampling;
-    sampling
-        .check()
-        .map_err(|(field, reason)| refuse(format!("{field}: {reason}")))?;
+    sampling.check().map_err(|(field, reason)| refuse(format!("{field}: {reason}")))?;
     if sampling.top_k != 0 {
         return Err(refuse(
             "top_k is not part of the chat-completions protocol; set it to 0".to_owned(),
@@ -71,14 +66,10 @@ fn messages(prompt: &Prompt) -> Vec<Message> {
     match prompt {
         Prompt::Text(text) => vec![Message::user(text.as_str())],
         Prompt::Messages(messages) => messages.clone(),
-        Prompt::Instruction {
-            instruction, input, ..
-        } if input.is_empty() => {
+        Prompt::Instruction { instruction, input, .. } if input.is_empty() => {
             vec![Message::user(instruction.as_str())]
         }
-        Prompt::Instruction {
-            instruction, input, ..
-        } => {
+        Prompt::Instruction { instruction, input, .. } => {
             vec![Message::user(format!("{instruction}\n\n{input}"))]
         }
     }
@@ -101,12 +92,7 @@ mod tests {
         ChatRequest {
             id: "r".to_owned(),
             prompt,
-            sampling: Sampling {
-                max_tokens: 5,
-                temperature: 0.5,
-                seed: 7,
-                ..Sampling::default()
-            },
+            sampling: Sampling { max_tokens: 5, temperature: 0.5, seed: 7, ..Sampling::default() },
             stop: Vec::new(),
             schema: None,
             adapter: None,
@@ -120,10 +106,7 @@ mod tests {
     #[test]
     fn every_field_is_written() {
         let mut request = request(Prompt::Messages(vec![
-            Message {
-                role: Role::System,
-                content: "s".to_owned(),
-            },
+            Message { role: Role::System, content: "s".to_owned() },
             Message::user("u"),
         ]));
         request.stop = vec!["\n20.".to_owned()];
@@ -140,10 +123,7 @@ mod tests {
         );
         let bytes = body(&request, "m", TokenLimitField::MaxCompletionTokens).unwrap();
         let value: Value = serde_json::from_slice(&bytes).unwrap();
-        assert_eq!(
-            (&value["max_completion_tokens"], value.get("max_tokens")),
-            (&json!(5), None)
-        );
+        assert_eq!((&value["max_completion_tokens"], value.get("max_tokens")), (&json!(5), None));
     }
 
     #[test]
@@ -164,9 +144,7 @@ mod tests {
         let refused = |change: &dyn Fn(&mut ChatRequest)| {
             let mut request = request(Prompt::Text("x".to_owned()));
             change(&mut request);
-            body(&request, "m", TokenLimitField::MaxTokens)
-                .unwrap_err()
-                .to_string()
+            body(&request, "m", TokenLimitField::MaxTokens).unwrap_err().to_string()
         };
         assert!(refused(&|request| request.sampling.top_k = 40).contains("top_k"));
         assert!(

@@ -39,12 +39,7 @@ pub(super) struct Trouble {
 
 impl Trouble {
     pub(super) fn new(class: Class, message: impl Into<String>) -> Self {
-        Self {
-            class,
-            message: message.into(),
-            wait: None,
-            hint: None,
-        }
+        Self { class, message: message.into(), wait: None, hint: None }
     }
 
     fn hint(mut self, hint: &'static str) -> Self {
@@ -66,10 +61,9 @@ impl ServerError {
     pub(super) fn of_body(body: &[u8]) -> Self {
         match serde_json::from_slice::<Value>(body) {
             Ok(value) => Self::of_value(value.get("error").unwrap_or(&value)),
-            Err(_) => Self {
-                message: String::from_utf8_lossy(body).into_owned(),
-                codes: Vec::new(),
-            },
+            Err(_) => {
+                Self { message: String::from_utf8_lossy(body).into_owned(), codes: Vec::new() }
+            }
         }
     }
 
@@ -102,11 +96,10 @@ pub(super) fn classify(status: StatusCode, error: &ServerError, wait: Option<Dur
     let said = format!("HTTP {code}: {}", error.message);
     match code {
         // Servers repeat the key, or half of it, in this message: only the status is passed on.
-        401 | 403 => Trouble::new(
-            Class::Fatal,
-            format!("the server refuses the key (HTTP {code})"),
-        )
-        .hint("set OPENAI_API_KEY to a key that this server accepts for this model"),
+        401 | 403 => {
+            Trouble::new(Class::Fatal, format!("the server refuses the key (HTTP {code})"))
+                .hint("set OPENAI_API_KEY to a key that this server accepts for this model")
+        }
         402 => Trouble::new(Class::Fatal, said).hint(NO_MONEY),
         429 if error.is_about_money() => Trouble::new(Class::Fatal, said).hint(NO_MONEY),
         300..=399 => Trouble::new(
@@ -116,16 +109,10 @@ pub(super) fn classify(status: StatusCode, error: &ServerError, wait: Option<Dur
         .hint("give the final address with `--base-url`"),
         404 | 405 => Trouble::new(Class::Fatal, said)
             .hint("check `--model-name`, and `--base-url`, which usually ends in /v1"),
-        429 | 503 | 529 => Trouble {
-            wait,
-            ..Trouble::new(Class::Busy, said)
-        },
+        429 | 503 | 529 => Trouble { wait, ..Trouble::new(Class::Busy, said) },
         // A gateway gave up waiting; the model behind it may not have.
         504 | 524 => Trouble::new(Class::InDoubt, said),
-        408 | 409 | 425 | 500..=599 => Trouble {
-            wait,
-            ..Trouble::new(Class::Faulty, said)
-        },
+        408 | 409 | 425 | 500..=599 => Trouble { wait, ..Trouble::new(Class::Faulty, said) },
         _ => Trouble::new(Class::Refused, said),
     }
 }
@@ -142,13 +129,7 @@ pub(super) fn one_line(text: &str) -> String {
     let mut line = String::new();
     let visible = text
         .chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
+        .map(|character| if character.is_control() { ' ' } else { character })
         .take(8 * LONGEST_MESSAGE)
         .collect::<String>();
     for (count, word) in visible.split_whitespace().enumerate() {
@@ -186,11 +167,7 @@ mod tests {
             (409, "", Class::Faulty),
             (413, "", Class::Refused),
             (422, r#"{"detail":[{"msg":"x"}]}"#, Class::Refused),
-            (
-                429,
-                r#"{"error":{"code":"rate_limit_exceeded"}}"#,
-                Class::Busy,
-            ),
+            (429, r#"{"error":{"code":"rate_limit_exceeded"}}"#, Class::Busy),
             (429, quota, Class::Fatal),
             (301, "", Class::Fatal),
             (500, "<html>", Class::Faulty),
@@ -219,9 +196,6 @@ mod tests {
     #[test]
     fn messages_are_one_short_line() {
         assert_eq!(one_line(" a\n\tb\u{1b}[31m c "), "a b [31m c");
-        assert_eq!(
-            one_line(&"é".repeat(5000)).chars().count(),
-            LONGEST_MESSAGE + 1
-        );
+        assert_eq!(one_line(&"é".repeat(5000)).chars().count(), LONGEST_MESSAGE + 1);
     }
 }

@@ -23,10 +23,7 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn of(count: usize) -> Self {
-        Self {
-            waiting: (0..count).map(request).collect(),
-            ..Self::default()
-        }
+        Self { waiting: (0..count).map(request).collect(), ..Self::default() }
     }
 
     /// The only reply.
@@ -40,11 +37,7 @@ impl Script {
     /// The only failure: its text, and whether it is in doubt.
     pub(crate) fn failure(&self) -> (&str, bool) {
         match self.events.as_slice() {
-            [
-                ChatEvent::Failure {
-                    error, in_doubt, ..
-                },
-            ] => (error, *in_doubt),
+            [ChatEvent::Failure { error, in_doubt, .. }] => (error, *in_doubt),
             other => panic!("{other:?}"),
         }
     }
@@ -74,8 +67,7 @@ impl Exchange for Script {
     }
 
     fn retry(&mut self, id: &str, error: &str, in_doubt: bool) -> ControlFlow<()> {
-        self.retries
-            .push((id.to_owned(), error.to_owned(), in_doubt));
+        self.retries.push((id.to_owned(), error.to_owned(), in_doubt));
         if self.stop_at_retry {
             return ControlFlow::Break(());
         }

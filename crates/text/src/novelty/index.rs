@@ -34,10 +34,7 @@ pub(super) struct Query {
 
 impl Query {
     pub(super) fn new(tokens: Vec<u32>) -> Self {
-        Self {
-            signature: signature(&tokens),
-            tokens,
-        }
+        Self { signature: signature(&tokens), tokens }
     }
 
     pub(super) fn length(&self) -> usize {
@@ -156,14 +153,8 @@ mod tests {
     fn a_signature_has_one_flip_per_element_of_the_multiset() {
         assert_eq!(signature(&[]), 0);
         assert_eq!(signature(&[1, 2, 3, 2]), signature(&[2, 3, 2, 1]));
-        assert_eq!(
-            signature(&[5; 40]) ^ signature(&[5; 39]),
-            element_bit(5, 39)
-        );
-        assert_eq!(
-            signature(&[4, 5]) ^ signature(&[4, 6]),
-            element_bit(5, 0) ^ element_bit(6, 0)
-        );
+        assert_eq!(signature(&[5; 40]) ^ signature(&[5; 39]), element_bit(5, 39));
+        assert_eq!(signature(&[4, 5]) ^ signature(&[4, 6]), element_bit(5, 0) ^ element_bit(6, 0));
     }
 
     #[test]

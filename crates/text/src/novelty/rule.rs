@@ -58,10 +58,7 @@ mod tests {
     #[test]
     fn least_conflict_is_exact_for_all_lengths() {
         for threshold in [0.05, 0.5, 0.7, 0.99, 1.0] {
-            for rule in [
-                NoveltyRule::Below(threshold),
-                NoveltyRule::AtMost(threshold),
-            ] {
+            for rule in [NoveltyRule::Below(threshold), NoveltyRule::AtMost(threshold)] {
                 for (m, n) in (0..120).flat_map(|m| (0..120).map(move |n| (m, n))) {
                     let f1 = |lcs| RougeScore::from_counts(lcs, m, n).f1;
                     let expected = (0..=m.min(n)).find(|&lcs| !rule.keeps(f1(lcs)));

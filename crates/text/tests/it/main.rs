@@ -15,8 +15,5 @@ fn golden(name: &str) -> String {
 
 /// The rows of a golden JSON-lines file.
 fn golden_rows(name: &str) -> Vec<Value> {
-    golden(name)
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    golden(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -35,12 +35,7 @@ fn check_golden(name: &str, rule: NoveltyRule) {
                     Winner::Kept(index) => kept_lines[index],
                 };
                 assert_eq!(expected["kept"], false, "{name}: {}", texts[i]);
-                assert_eq!(
-                    expected["winner"].as_u64(),
-                    Some(line as u64),
-                    "{name}: {}",
-                    texts[i]
-                );
+                assert_eq!(expected["winner"].as_u64(), Some(line as u64), "{name}: {}", texts[i]);
                 assert_eq!(expected["f"], format!("{f1:?}"), "{name}: {}", texts[i]);
                 rejected += 1;
             }
@@ -107,11 +102,7 @@ fn texts(most: usize) -> impl Strategy<Value = Vec<String>> {
 fn rule() -> impl Strategy<Value = NoveltyRule> {
     let threshold = prop_oneof![4 => Just(0.7), 1 => Just(0.5), 1 => Just(1.0), 2 => 0.05..1.0_f64];
     (threshold, any::<bool>()).prop_map(|(threshold, below)| {
-        if below {
-            NoveltyRule::Below(threshold)
-        } else {
-            NoveltyRule::AtMost(threshold)
-        }
+        if below { NoveltyRule::Below(threshold) } else { NoveltyRule::AtMost(threshold) }
     })
 }
 
@@ -140,29 +131,15 @@ fn batches_decide_as_one_by_one_for_any_number_of_threads() {
     };
     let text = |draw: &mut dyn FnMut(u32) -> u32| {
         let words = 4 + draw(8);
-        (0..words)
-            .map(|_| format!("w{}", draw(14)))
-            .collect::<Vec<_>>()
-            .join(" ")
+        (0..words).map(|_| format!("w{}", draw(14))).collect::<Vec<_>>().join(" ")
     };
     let texts: Vec<String> = (0..1500).map(|_| text(&mut draw)).collect();
     let mut filter = NoveltyFilter::new(NoveltyRule::PAPER).unwrap();
     let expected: Vec<_> = texts.iter().map(|text| filter.admit(text)).collect();
-    assert!(
-        filter.kept_count() > 512 && filter.kept_count() < 1400,
-        "{}",
-        filter.kept_count()
-    );
+    assert!(filter.kept_count() > 512 && filter.kept_count() < 1400, "{}", filter.kept_count());
     for threads in [1, 3] {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let mut filter = NoveltyFilter::new(NoveltyRule::PAPER).unwrap();
-        assert_eq!(
-            pool.install(|| filter.admit_all(&texts)),
-            expected,
-            "{threads} threads"
-        );
+        assert_eq!(pool.install(|| filter.admit_all(&texts)), expected, "{threads} threads");
     }
 }

@@ -18,14 +18,8 @@ fn scores_are_bit_equal_to_rouge_score() {
                 let score = rouge(kind, text("target"), text("prediction"), stemmer);
                 let expected = expected.as_str().unwrap();
                 let numbers: Vec<f64> = expected.split(' ').map(|x| x.parse().unwrap()).collect();
-                let [precision, recall, f1] = numbers[..] else {
-                    panic!("{expected}")
-                };
-                let expected = RougeScore {
-                    precision,
-                    recall,
-                    f1,
-                };
+                let [precision, recall, f1] = numbers[..] else { panic!("{expected}") };
+                let expected = RougeScore { precision, recall, f1 };
                 assert_eq!(score, expected, "line {} {field} {name}", line + 1);
                 compared += 1;
             }

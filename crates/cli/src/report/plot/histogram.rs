@@ -20,12 +20,7 @@ const HEIGHT: f64 = 96.0;
 
 /// The columns with their labels, every other one where there are many; `title` is read out in place of the drawing.
 pub(in super::super) fn histogram(columns: &[Column], title: &str) -> String {
-    let highest = columns
-        .iter()
-        .map(|column| column.rows)
-        .max()
-        .unwrap_or(0)
-        .max(1) as f64;
+    let highest = columns.iter().map(|column| column.rows).max().unwrap_or(0).max(1) as f64;
     let width = 100.0 / columns.len().max(1) as f64;
     let mut drawing = format!(
         "<svg class=\"histogram\" width=\"100%\" height=\"118\" role=\"img\" aria-label=\"{}\">",

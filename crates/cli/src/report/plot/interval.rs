@@ -122,17 +122,11 @@ pub(in super::super) fn labels(axis: &Axis, signed: bool) -> String {
             at if at > 99.0 => "end",
             _ => "middle",
         };
-        let text = if signed {
-            number::signed(tick, decimals)
-        } else {
-            number::fixed(tick, decimals)
-        };
+        let text =
+            if signed { number::signed(tick, decimals) } else { number::fixed(tick, decimals) };
         let x = coordinate(place);
         // Writing to a string cannot fail.
-        let _ = write!(
-            drawing,
-            "<text x=\"{x}%\" y=\"12\" text-anchor=\"{anchor}\">{text}</text>"
-        );
+        let _ = write!(drawing, "<text x=\"{x}%\" y=\"12\" text-anchor=\"{anchor}\">{text}</text>");
     }
     drawing.push_str("</svg>");
     drawing
@@ -157,9 +151,6 @@ mod tests {
     #[test]
     fn labels_keep_their_sign() {
         let drawing = labels(&Axis::symmetric([8.0], 4), true);
-        assert!(
-            drawing.contains(">+10<") && drawing.contains(">−10<"),
-            "{drawing}"
-        );
+        assert!(drawing.contains(">+10<") && drawing.contains(">−10<"), "{drawing}");
     }
 }

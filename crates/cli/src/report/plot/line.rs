@@ -58,11 +58,8 @@ impl Chart<'_> {
         );
         let small = y.high.abs().max(y.low.abs()) < 0.01;
         for tick in &y.ticks {
-            let text = if small {
-                number::compact(*tick)
-            } else {
-                number::fixed(*tick, y.decimals())
-            };
+            let text =
+                if small { number::compact(*tick) } else { number::fixed(*tick, y.decimals()) };
             // Writing to a string cannot fail.
             let _ = write!(
                 drawing,
@@ -103,11 +100,7 @@ impl Chart<'_> {
                     coordinate(self.y_at(y, value))
                 );
             }
-            let _ = write!(
-                drawing,
-                "<path class=\"curve {}\" d=\"{path}\"/>",
-                curve.class
-            );
+            let _ = write!(drawing, "<path class=\"curve {}\" d=\"{path}\"/>", curve.class);
         }
         drawing.push_str("</svg>");
         for curve in self.curves.iter().filter(|curve| curve.marked) {
@@ -161,9 +154,7 @@ pub(in super::super) fn thinned(points: &[(f64, f64)], most: usize) -> Vec<(f64,
     let size = points.len().div_ceil(most);
     let mean = |part: &[(f64, f64)]| {
         let count = part.len() as f64;
-        let sum = part
-            .iter()
-            .fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
+        let sum = part.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
         (sum.0 / count, sum.1 / count)
     };
     points.chunks(size).map(mean).collect()
@@ -181,11 +172,7 @@ mod tests {
                 points: vec![(0.0, 4.0), (10.0, 2.0), (20.0, f64::NAN)],
                 marked: false,
             },
-            Curve {
-                class: "dev",
-                points: vec![(0.0, 3.0)],
-                marked: true,
-            },
+            Curve { class: "dev", points: vec![(0.0, 3.0)], marked: true },
         ];
         let x = Axis::around([0.0, 20.0], 4);
         let chart = Chart {
@@ -197,10 +184,7 @@ mod tests {
             x: &x,
         };
         let drawing = chart.draw();
-        assert!(
-            drawing.contains("class=\"curve train\" d=\"M0 0L50 200\""),
-            "{drawing}"
-        );
+        assert!(drawing.contains("class=\"curve train\" d=\"M0 0L50 200\""), "{drawing}");
         assert!(drawing.contains("cx=\"0%\" cy=\"100\""));
         assert!(drawing.contains("loss &lt;by&gt; step"));
         assert!(!drawing.contains("NaN"));

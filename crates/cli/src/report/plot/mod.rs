@@ -41,11 +41,7 @@ impl Axis {
         let ticks: Vec<f64> = (0..=(last - first) as usize)
             .map(|position| (first + position as f64) * step)
             .collect();
-        Self {
-            low: first * step,
-            high: last * step,
-            ticks,
-        }
+        Self { low: first * step, high: last * step, ticks }
     }
 
     /// Zero in the middle.
@@ -65,10 +61,7 @@ impl Axis {
     /// The ticks to label when there is room for about `most`: evenly spaced, zero always among them.
     pub(super) fn labelled(&self, most: usize) -> impl Iterator<Item = f64> {
         let every = self.ticks.len().saturating_sub(1).div_ceil(most).max(1);
-        let zero = self
-            .ticks
-            .iter()
-            .position(|tick| tick.abs() < 1e-12 * self.high.abs());
+        let zero = self.ticks.iter().position(|tick| tick.abs() < 1e-12 * self.high.abs());
         let first = zero.unwrap_or(0) % every;
         self.ticks.iter().copied().skip(first).step_by(every)
     }
@@ -91,9 +84,7 @@ impl Axis {
 fn round_step(rough: f64) -> f64 {
     let power = 10f64.powf(rough.log10().floor());
     let factors = [1.0, 2.0, 2.5, 5.0];
-    let fits = factors
-        .into_iter()
-        .find(|factor| factor * power >= rough * (1.0 - 1e-9));
+    let fits = factors.into_iter().find(|factor| factor * power >= rough * (1.0 - 1e-9));
     fits.unwrap_or(10.0) * power
 }
 
@@ -133,10 +124,7 @@ mod tests {
         assert_eq!((axis.low, axis.high, axis.ticks.len()), (0.0, 1.0, 6));
         assert_eq!(axis.decimals(), 1);
         let axis = Axis::around([-12.0, 31.0], 5);
-        assert_eq!(
-            axis.labelled(3).collect::<Vec<_>>(),
-            [-20.0, 0.0, 20.0, 40.0]
-        );
+        assert_eq!(axis.labelled(3).collect::<Vec<_>>(), [-20.0, 0.0, 20.0, 40.0]);
         assert_eq!(axis.ticks, [-20.0, -10.0, 0.0, 10.0, 20.0, 30.0, 40.0]);
         assert_eq!(Axis::around([1.8, 2.9], 5).decimals(), 2);
         let axis = Axis::symmetric([-3.0, 8.0], 4);
@@ -156,23 +144,14 @@ mod tests {
             vec![f64::INFINITY, 1.0],
         ] {
             let axis = Axis::around(values.clone(), 4);
-            assert!(
-                axis.low < axis.high && axis.ticks.len() >= 2,
-                "{values:?}: {axis:?}"
-            );
+            assert!(axis.low < axis.high && axis.ticks.len() >= 2, "{values:?}: {axis:?}");
             assert!(axis.ticks.iter().all(|tick| tick.is_finite()));
         }
     }
 
     #[test]
     fn text_is_escaped() {
-        assert_eq!(
-            escape("<a href=\"x\">'&"),
-            "&lt;a href=&quot;x&quot;&gt;&#39;&amp;"
-        );
-        assert_eq!(
-            (coordinate(-0.001), coordinate(12.5)),
-            ("0".into(), "12.5".into())
-        );
+        assert_eq!(escape("<a href=\"x\">'&"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
+        assert_eq!((coordinate(-0.001), coordinate(12.5)), ("0".into(), "12.5".into()));
     }
 }
