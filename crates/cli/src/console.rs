@@ -93,14 +93,14 @@ impl Console {
         if !self.interactive {
             complain(&format!("{stage}: {total} {unit}"));
         }
-        Bar { bar, interactive: self.interactive, stage: stage.to_owned() }
+        Bar { progress: bar, interactive: self.interactive, stage: stage.to_owned() }
     }
 }
 
 /// Progress of one stage.
 #[derive(Debug)]
 pub(crate) struct Bar {
-    bar: ProgressBar,
+    progress: ProgressBar,
     interactive: bool,
     stage: String,
 }
@@ -108,14 +108,14 @@ pub(crate) struct Bar {
 impl Bar {
     /// How much is done, and a short remark.
     pub(crate) fn update(&self, done: u64, remark: String) {
-        self.bar.set_position(done);
-        self.bar.set_message(remark);
+        self.progress.set_position(done);
+        self.progress.set_message(remark);
     }
 
     /// Replaces the bar by a line that stays.
     pub(crate) fn finish(self, line: &str) {
-        self.bar.finish_and_clear();
-        let seconds = self.bar.elapsed().as_secs_f64();
+        self.progress.finish_and_clear();
+        let seconds = self.progress.elapsed().as_secs_f64();
         if self.interactive {
             complain(&format!("{:<9} ✓ {line} ({})", self.stage, duration(seconds)));
         } else {

@@ -137,7 +137,8 @@ pub(crate) fn peak_rss_bytes() -> Option<u64> {
 
 /// Hexadecimal digits.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// Refuses a template that an adapter was not tuned under, and names the one to use.

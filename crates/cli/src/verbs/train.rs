@@ -118,7 +118,7 @@ pub(crate) fn stage(
     let wanted = manifest(job, &rows, &dev, &resolved.path)?;
     if let Some(found) = stage.finished(&wanted)? {
         console.say("train: already done");
-        return summary_of(&stage, &found.summary);
+        return Ok(summary_of(&stage, &found.summary));
     }
     stage.publish("dev.jsonl", |out| jsonl::write(out, &dev))?;
     let options = LocalOptions {
@@ -156,7 +156,7 @@ pub(crate) fn stage(
     manifest.kernels = local.llama().backend().kernels();
     manifest.summary = summary;
     let manifest = stage.finish(manifest, &OUTPUTS)?;
-    summary_of(&stage, &manifest.summary)
+    Ok(summary_of(&stage, &manifest.summary))
 }
 
 /// The rows to learn from and the rows to watch; a row that is in both is an error of the user's.
@@ -295,13 +295,13 @@ fn summarise(stage: &Stage, outcome: &Outcome, learned: &Examples) -> anyhow::Re
     }))
 }
 
-fn summary_of(stage: &Stage, summary: &Value) -> anyhow::Result<Summary> {
+fn summary_of(stage: &Stage, summary: &Value) -> Summary {
     let speed: Value = fs_err::read_to_string(stage.path("speed.json"))
         .ok()
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
     let whole = |key: &str| summary[key].as_u64().unwrap_or_default();
-    Ok(Summary {
+    Summary {
         steps: whole("steps"),
         final_loss: summary["final_loss"].as_f64().unwrap_or(f64::NAN),
         first_dev_loss: summary["first_dev_loss"].as_f64(),
@@ -312,7 +312,7 @@ fn summary_of(stage: &Stage, summary: &Value) -> anyhow::Result<Summary> {
         peak_rss_bytes: speed["peak_rss_bytes"].as_u64(),
         adapter: stage.path("adapter"),
         overlong_rows: whole("overlong_rows"),
-    })
+    }
 }
 
 /// Puts the records on the terminal.

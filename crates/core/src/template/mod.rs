@@ -75,7 +75,7 @@ impl Rendered {
         }
         match self.segments.last_mut() {
             Some(Segment::Text { text: before, learned: same }) if *same == learned => {
-                before.push_str(text)
+                before.push_str(text);
             }
             _ => self.segments.push(Segment::Text { text: text.to_owned(), learned }),
         }

@@ -42,6 +42,9 @@ pub struct Factors {
     pub rank: usize,
 }
 
+/// Rows and random stream of each sequence of a batch.
+pub type SequenceStreams<'a> = &'a [(Range<usize>, Stream)];
+
 /// One adapter's part in a projection.
 #[derive(Debug)]
 pub struct Adapted<'a, B: Backend> {
@@ -54,7 +57,7 @@ pub struct Adapted<'a, B: Backend> {
     /// The rows of the batch it acts on.
     pub rows: Range<usize>,
     /// In training only: probability, and rows and stream of each sequence.
-    pub dropout: Option<(f32, &'a [(Range<usize>, Stream)])>,
+    pub dropout: Option<(f32, SequenceStreams<'a>)>,
 }
 
 /// What a projection's forward saw, for its backward.

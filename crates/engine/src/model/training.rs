@@ -190,7 +190,13 @@ impl<B: Backend> Llama<B> {
             match before.last() {
                 None => self.backend.embed(&self.embedding, &batch.ids, &mut kept.input),
                 Some(before) => {
-                    self.backend.copy_rows(&before.middle, 0..rows, hidden_size, &mut kept.input, 0)
+                    self.backend.copy_rows(
+                        &before.middle,
+                        0..rows,
+                        hidden_size,
+                        &mut kept.input,
+                        0,
+                    );
                 }
             }
             let pending = (index > 0).then_some(&*delta);

@@ -226,7 +226,7 @@ pub fn low_rank_backward(
     panels.pack(rank, input, adapter.a, input, 1);
     match adapter.dropout {
         None => {
-            gemm(path, threads, rows, Strided::rows(low, rank), panels, d_x, (1.0, Output::Add))
+            gemm(path, threads, rows, Strided::rows(low, rank), panels, d_x, (1.0, Output::Add));
         }
         Some(dropout) => {
             let raw = resized(dropped, rows * input);
