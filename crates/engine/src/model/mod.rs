@@ -3,6 +3,7 @@
 
 pub mod inference;
 pub mod training;
+mod training_block;
 
 use std::sync::Arc;
 

@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use bioinstruct_core::random::Stream;
 
-use super::{Block, Llama};
-use crate::backend::{Adapted, AttentionKept, Backend, Projected, Turn};
+use super::Llama;
+use super::training_block::BlockContext;
+use crate::backend::Backend;
 use crate::lora::{Adapter, Projection};
 
 /// Several sequences, one after the other.
@@ -53,40 +54,40 @@ pub struct Step<'a> {
 
 /// What one block keeps for its backward.
 #[derive(Debug)]
-struct BlockTape<B: Backend> {
-    input: B::Buffer,
-    input_inverse: B::Buffer,
-    query: B::Buffer,
-    key: B::Buffer,
-    value: B::Buffer,
-    attended: B::Buffer,
-    log_sum_exp: B::Buffer,
-    middle: B::Buffer,
-    middle_inverse: B::Buffer,
-    gate: B::Buffer,
-    up: B::Buffer,
-    low: [B::Buffer; 7],
+pub(super) struct BlockTape<B: Backend> {
+    pub(super) input: B::Buffer,
+    pub(super) input_inverse: B::Buffer,
+    pub(super) query: B::Buffer,
+    pub(super) key: B::Buffer,
+    pub(super) value: B::Buffer,
+    pub(super) attended: B::Buffer,
+    pub(super) log_sum_exp: B::Buffer,
+    pub(super) middle: B::Buffer,
+    pub(super) middle_inverse: B::Buffer,
+    pub(super) gate: B::Buffer,
+    pub(super) up: B::Buffer,
+    pub(super) low: [B::Buffer; 7],
 }
 
 /// All buffers of a training step; made once, used for every step.
 #[derive(Debug)]
 pub struct Tape<B: Backend> {
-    blocks: Vec<BlockTape<B>>,
-    last: B::Buffer,
-    last_inverse: B::Buffer,
-    hidden: B::Buffer,
-    delta: B::Buffer,
-    wide: B::Buffer,
-    d_stream: B::Buffer,
-    d_hidden: B::Buffer,
-    d_query: B::Buffer,
-    d_key: B::Buffer,
-    d_value: B::Buffer,
-    d_attended: B::Buffer,
-    d_wide: B::Buffer,
-    d_gate: B::Buffer,
-    d_up: B::Buffer,
-    capacity: usize,
+    pub(super) blocks: Vec<BlockTape<B>>,
+    pub(super) last: B::Buffer,
+    pub(super) last_inverse: B::Buffer,
+    pub(super) hidden: B::Buffer,
+    pub(super) delta: B::Buffer,
+    pub(super) wide: B::Buffer,
+    pub(super) d_stream: B::Buffer,
+    pub(super) d_hidden: B::Buffer,
+    pub(super) d_query: B::Buffer,
+    pub(super) d_key: B::Buffer,
+    pub(super) d_value: B::Buffer,
+    pub(super) d_attended: B::Buffer,
+    pub(super) d_wide: B::Buffer,
+    pub(super) d_gate: B::Buffer,
+    pub(super) d_up: B::Buffer,
+    pub(super) capacity: usize,
 }
 
 impl<B: Backend> Llama<B> {
@@ -310,212 +311,5 @@ impl<B: Backend> Llama<B> {
         ] {
             self.backend.reserve(buffer, length);
         }
-    }
-}
-
-/// One block of one step.
-struct BlockContext<'a, B: Backend> {
-    model: &'a Llama<B>,
-    block: &'a Block<B>,
-    index: usize,
-    adapter: Option<&'a Adapter<B>>,
-    batch: &'a Batch,
-    dropout: Option<(f32, &'a [Stream])>,
-}
-
-impl<B: Backend> BlockContext<'_, B> {
-    /// From the normed input in `hidden` to the block's contribution in `delta`; `kept.middle` is the stream between.
-    fn forward(
-        &self,
-        kept: &mut BlockTape<B>,
-        hidden: &mut B::Buffer,
-        delta: &mut B::Buffer,
-        wide: &mut B::Buffer,
-    ) {
-        let (model, backend, rows) = (self.model, &self.model.backend, self.batch.tokens());
-        let config = &model.config;
-        let low = &mut kept.low;
-        self.project(Projection::Query, hidden, &mut kept.query, low);
-        self.project(Projection::Key, hidden, &mut kept.key, low);
-        self.project(Projection::Value, hidden, &mut kept.value, low);
-        let positions = &self.batch.positions;
-        backend.rotate(
-            &model.rotary,
-            positions,
-            config.query_size(),
-            &mut kept.query,
-            Turn::Forward,
-        );
-        backend.rotate(
-            &model.rotary,
-            positions,
-            config.key_value_size(),
-            &mut kept.key,
-            Turn::Forward,
-        );
-        let (sequences, heads) = (&self.batch.sequences, model.heads());
-        let BlockTape { query, key, value, attended, log_sum_exp, .. } = kept;
-        backend.attention(heads, sequences, query, key, value, attended, log_sum_exp);
-        self.project(Projection::Output, &kept.attended, delta, &mut kept.low);
-
-        backend.copy_rows(&kept.input, 0..rows, config.hidden_size, &mut kept.middle, 0);
-        let (norm, epsilon) = (&self.block.middle_norm, config.rms_norm_epsilon);
-        backend.rms_norm(
-            rows,
-            &mut kept.middle,
-            Some(delta),
-            norm,
-            epsilon,
-            hidden,
-            &mut kept.middle_inverse,
-        );
-        let low = &mut kept.low;
-        self.project(Projection::Gate, hidden, &mut kept.gate, low);
-        self.project(Projection::Up, hidden, &mut kept.up, low);
-        backend.swiglu(rows * config.intermediate_size, &kept.gate, &kept.up, wide);
-        self.project(Projection::Down, wide, delta, low);
-    }
-
-    /// From the gradient of the block's output in `tape.d_stream` to that of its input, in place.
-    fn backward(&self, tape: &mut Tape<B>, needs_input_gradient: bool, gradient: &mut B::Buffer) {
-        let (model, backend, rows) = (self.model, &self.model.backend, self.batch.tokens());
-        let (config, epsilon) = (&model.config, model.config.rms_norm_epsilon);
-        let length = rows * config.intermediate_size;
-        let kept = &tape.blocks[self.index];
-        let (hidden, wide) = (&mut tape.hidden, &mut tape.wide);
-        let (d_stream, d_hidden) = (&mut tape.d_stream, &mut tape.d_hidden);
-        let (d_gate, d_up) = (&mut tape.d_gate, &mut tape.d_up);
-
-        backend.swiglu(length, &kept.gate, &kept.up, wide);
-        let d_wide = &mut tape.d_wide;
-        self.project_backward(
-            Projection::Down,
-            wide,
-            kept,
-            d_stream,
-            gradient,
-            Some(d_wide),
-            false,
-        );
-        backend.swiglu_backward(length, &kept.gate, &kept.up, d_wide, [d_gate, d_up]);
-        backend.rms_norm_again(rows, &kept.middle, &self.block.middle_norm, epsilon, hidden);
-        self.project_backward(
-            Projection::Gate,
-            hidden,
-            kept,
-            d_gate,
-            gradient,
-            Some(d_hidden),
-            false,
-        );
-        self.project_backward(Projection::Up, hidden, kept, d_up, gradient, Some(d_hidden), true);
-        let norm = (&kept.middle, &kept.middle_inverse);
-        backend.rms_norm_backward(rows, norm, &self.block.middle_norm, d_hidden, d_stream);
-
-        let (d_attended, d_query) = (&mut tape.d_attended, &mut tape.d_query);
-        let (d_key, d_value) = (&mut tape.d_key, &mut tape.d_value);
-        self.project_backward(
-            Projection::Output,
-            &kept.attended,
-            kept,
-            d_stream,
-            gradient,
-            Some(d_attended),
-            false,
-        );
-        let attention = AttentionKept {
-            query: &kept.query,
-            key: &kept.key,
-            value: &kept.value,
-            out: &kept.attended,
-            log_sum_exp: &kept.log_sum_exp,
-        };
-        let gradients = [&mut *d_query, &mut *d_key, &mut *d_value];
-        backend.attention_backward(
-            model.heads(),
-            &self.batch.sequences,
-            attention,
-            d_attended,
-            gradients,
-        );
-        let positions = &self.batch.positions;
-        backend.rotate(&model.rotary, positions, config.query_size(), d_query, Turn::Backward);
-        backend.rotate(&model.rotary, positions, config.key_value_size(), d_key, Turn::Backward);
-        backend.rms_norm_again(rows, &kept.input, &self.block.input_norm, epsilon, hidden);
-        for (projection, d_y, accumulate) in [
-            (Projection::Query, &*d_query, false),
-            (Projection::Key, &*d_key, true),
-            (Projection::Value, &*d_value, true),
-        ] {
-            let d_x = needs_input_gradient.then_some(&mut *d_hidden);
-            self.project_backward(projection, hidden, kept, d_y, gradient, d_x, accumulate);
-        }
-        if needs_input_gradient {
-            let norm = (&kept.input, &kept.input_inverse);
-            backend.rms_norm_backward(rows, norm, &self.block.input_norm, d_hidden, d_stream);
-        }
-    }
-
-    fn project(
-        &self,
-        projection: Projection,
-        x: &B::Buffer,
-        y: &mut B::Buffer,
-        low: &mut [B::Buffer; 7],
-    ) {
-        let matrix = &self.block.projections[projection as usize];
-        let streams = self.streams(projection);
-        let adapted = self.adapted(projection, &streams);
-        let adapters = adapted.as_slice();
-        let kept = Some(&mut low[projection as usize]);
-        self.model.backend.project(self.batch.tokens(), x, matrix, adapters, y, kept);
-    }
-
-    fn project_backward(
-        &self,
-        projection: Projection,
-        x: &B::Buffer,
-        kept: &BlockTape<B>,
-        d_y: &B::Buffer,
-        gradient: &mut B::Buffer,
-        d_x: Option<&mut B::Buffer>,
-        accumulate: bool,
-    ) {
-        let matrix = &self.block.projections[projection as usize];
-        let streams = self.streams(projection);
-        let adapted = self.adapted(projection, &streams);
-        let low = &kept.low[projection as usize];
-        let adapter = adapted.as_ref().map(|adapted| (adapted, Projected { x, low }));
-        let rows = self.batch.tokens();
-        self.model.backend.project_backward(rows, matrix, adapter, d_y, gradient, d_x, accumulate);
-    }
-
-    fn adapted<'s>(
-        &'s self,
-        projection: Projection,
-        streams: &'s [(Range<usize>, Stream)],
-    ) -> Option<Adapted<'s, B>> {
-        let adapter = self.adapter?;
-        Some(Adapted {
-            parameters: &adapter.parameters,
-            factors: adapter.layout.factors(self.index, projection)?,
-            scale: adapter.config.scale(),
-            rows: 0..self.batch.tokens(),
-            dropout: self.dropout.map(|(probability, _)| (probability, streams)),
-        })
-    }
-
-    /// The dropout streams of this block and projection, one for each sequence.
-    fn streams(&self, projection: Projection) -> Vec<(Range<usize>, Stream)> {
-        let Some((_, streams)) = self.dropout else {
-            return Vec::new();
-        };
-        let place = (self.index * Projection::ALL.len() + projection as usize) as u64;
-        self.batch
-            .sequences
-            .iter()
-            .cloned()
-            .zip(streams.iter().map(|stream| stream.fork(place)))
-            .collect()
     }
 }
