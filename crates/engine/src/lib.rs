@@ -1,6 +1,6 @@
 //! LLaMA-family models on the CPU: loading, training and sampling.
 //!
-//! [`source`] finds a model's files, [`format`] reads them, [`tokenizer`] turns text into ids. [`model`] is the network,
+//! [`source`] finds a model's files, [`mod@format`] reads them, [`tokenizer`] turns text into ids. [`model`] is the network,
 //! written against the [`backend`] boundary whose readable implementation calls the [`ops`] and [`kernels`]; [`lora`] and
 //! [`peft`] hold adapters, and [`train`] tunes them.
 

@@ -1,4 +1,4 @@
-//! The report: run directories in, one HTML file out. The main functions are [`build`] and [`write`].
+//! The report: run directories in, one HTML file out. The main functions are [`build`] and [`write()`].
 //!
 //! [`collect`] reads the files ([`records`] are their rows), one module per section turns them into what the template shows ([`overview`], [`funnel`],
 //! [`dataset`], [`training`], [`scores`] with [`score_view`], [`browse`], [`methods`]), [`plot`] draws. The page holds its

@@ -310,7 +310,10 @@ impl Diagnose for FormatError {
             Problem::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 "check the path; `smollm2` is the built-in demo model"
             }
-            _ => return None,
+            Problem::Io(_) => return None,
+            _ => {
+                "the file is damaged or breaks the format's rules: fetch it again from where it was published"
+            }
         };
         Some(hint.to_string())
     }

@@ -1,4 +1,4 @@
-//! Vector arithmetic written once in plain Rust and compiled for each [`KernelPath`].
+//! Vector arithmetic written once in plain Rust and compiled for each [`KernelPath`](crate::kernels::KernelPath).
 //!
 //! [`Arithmetic`] says whether multiply-add is one rounding or two; sums over a slice keep sixteen lanes and fold them in a
 //! fixed order, so a result depends only on the path.
