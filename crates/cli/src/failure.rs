@@ -76,10 +76,12 @@ fn diagnose(error: &(dyn std::error::Error + 'static)) -> Option<(FailureKind, O
         .or_else(|| of::<bioinstruct_data::task::TaskError>(error))
         .or_else(|| of::<bioinstruct_engine::EngineError>(error))
         .or_else(|| of::<bioinstruct_engine::format::FormatError>(error))
+        .or_else(|| of::<bioinstruct_engine::local::LocalError>(error))
         .or_else(|| of::<bioinstruct_engine::source::SourceError>(error))
         .or_else(|| of::<bioinstruct_engine::tokenizer::TokenizerError>(error))
         .or_else(|| of::<bioinstruct_eval::EvaluationError>(error))
         .or_else(|| of::<bioinstruct_generate::GenerateError>(error))
         .or_else(|| of::<bioinstruct_ledger::LedgerError>(error))
+        .or_else(|| of::<bioinstruct_llm::DownloadError>(error))
         .or_else(|| error.downcast_ref::<std::io::Error>().map(|_| (FailureKind::Io, None)))
 }
