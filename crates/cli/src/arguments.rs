@@ -25,7 +25,7 @@ pub(crate) struct Globals {
     /// Set one configuration key, such as `train.lr=2e-4` (repeatable)
     #[arg(long = "set", global = true, value_name = "KEY=VALUE", help_heading = "Common")]
     pub(crate) sets: Vec<String>,
-    /// Work in this directory [default: runs/VERB-N]
+    /// Work in this directory [default: runs/VERB-N; of quickstart: runs/quickstart]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Common")]
     pub(crate) run: Option<PathBuf>,
     /// The seed of every random choice [default: 42]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use bioinstruct_core::hash::ContentHash;
 use bioinstruct_engine::source::{CachedModel, Fetch, ModelSource, ResolvedModel, Resolver};
 use bioinstruct_llm::{Downloader, HUB_HOSTS, Secret};
 use serde::{Deserialize, Serialize};
@@ -26,14 +27,31 @@ pub(crate) struct AdapterCard {
     pub(crate) tokenizer: String,
     /// Hash of the tokenized training rows.
     pub(crate) dataset: String,
-    /// The training files, as they were given.
-    pub(crate) data: Vec<PathBuf>,
+    /// The training files.
+    pub(crate) data: Vec<DataFile>,
     /// Whether text under a data-use agreement went in.
     pub(crate) restricted: bool,
     /// How the base was kept.
     pub(crate) precision: String,
     /// The line that every use must carry.
     pub(crate) notice: String,
+}
+
+/// A training file as a card names it: where it stood is nobody else's business.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DataFile {
+    /// Its name, without its folder.
+    pub(crate) file: String,
+    /// SHA-256 of its bytes.
+    pub(crate) sha256: String,
+}
+
+impl DataFile {
+    /// The file at `path`.
+    pub(crate) fn of(path: &Path) -> std::io::Result<Self> {
+        let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Ok(Self { file, sha256: ContentHash::of_file(path)?.to_string() })
+    }
 }
 
 impl AdapterCard {

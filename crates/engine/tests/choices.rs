@@ -4,7 +4,8 @@
 //! Goldens: see `tests/goldens/README.md`, `engine/choices.json`.
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
-#![expect(clippy::print_stdout, reason = "a skipped test says why")]
+
+mod demo_model;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,6 @@ use std::path::{Path, PathBuf};
 use bioinstruct_core::model::{Message, ModelError, Prompt, ScoreReply, ScoreRequest, Scorer};
 use bioinstruct_engine::kernels::panels::Precision;
 use bioinstruct_engine::local::{LocalModel, LocalOptions};
-use bioinstruct_engine::source::{ModelSource, Resolver};
 use serde_json::Value;
 
 fn repository() -> PathBuf {
@@ -33,19 +33,6 @@ fn tiny(threads: usize) -> LocalModel {
     let mut model = load(&repository().join("tests/fixtures/tiny-llama"), threads);
     model.add_adapter("tuned", &repository().join("tests/goldens/engine/tiny_adapter")).unwrap();
     model
-}
-
-/// The demo model, when it is on this machine.
-fn smollm2() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("BIOINSTRUCT_TEST_MODEL") {
-        return Some(PathBuf::from(path));
-    }
-    let source: ModelSource = "smollm2".parse().unwrap();
-    let found = Resolver::new(true, None).and_then(|resolver| resolver.resolve(&source));
-    found
-        .map_err(|error| println!("skipped: the demo model is not here ({error})"))
-        .ok()
-        .map(|model| model.path)
 }
 
 fn requests(rows: &Value) -> Vec<ScoreRequest> {
@@ -127,7 +114,7 @@ fn the_tiny_model_scores_as_the_harness_does() {
 
 #[test]
 fn smollm2_scores_as_the_harness_does() {
-    if let Some(path) = smollm2() {
+    if let Some(path) = demo_model::smollm2() {
         compare(&mut load(&path, 2), &golden()["models"]["smollm2"], 1e-3);
     }
 }

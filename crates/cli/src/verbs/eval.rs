@@ -19,6 +19,7 @@ use crate::config::{Config, Flags, open_run};
 use crate::console::{Bar, Console};
 use crate::model::{self, AdapterCard};
 use crate::verbs::generate::local_model;
+use crate::verbs::train::ROWS;
 use crate::{failure, report};
 
 /// What is scored on what.
@@ -58,7 +59,7 @@ pub(crate) fn run(verb: &Eval, globals: &Globals, console: &Console) -> anyhow::
         config: &config,
         offline: globals.offline,
     };
-    let tasks = read_tasks(&job)?;
+    let tasks = read_tasks(&job, console)?;
     let run = open_run(globals, "eval")?;
     let scores = stage(&run, &job, tasks, console)?;
     console.print(&report::terminal::score_table(run.root(), width())?)?;
@@ -70,10 +71,10 @@ pub(crate) fn run(verb: &Eval, globals: &Globals, console: &Console) -> anyhow::
 }
 
 /// Reads the tasks before a model is loaded: a wrong name or path is told at once.
-pub(crate) fn read_tasks(job: &Job<'_>) -> anyhow::Result<Vec<TaskInput>> {
+pub(crate) fn read_tasks(job: &Job<'_>, console: &Console) -> anyhow::Result<Vec<TaskInput>> {
     let profile = Profile::from_str(&job.config.eval.profile)?;
     let data = data_by_task(job)?;
-    let training = training_texts(job.adapters)?;
+    let training = training_texts(job.adapters, console)?;
     let eval = &job.config.eval;
     let path = |text: &'_ str| (!text.is_empty()).then(|| PathBuf::from(text));
     let (ids, training_file, shots_file) =
@@ -115,18 +116,20 @@ fn data_by_task(job: &Job<'_>) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     Ok(found)
 }
 
-/// Every text that the adapters were tuned on, where the files that their cards name are still there.
-fn training_texts(adapters: &[PathBuf]) -> anyhow::Result<Vec<String>> {
+/// Every text that the adapters were tuned on, where the rows that `train` keeps beside an adapter are still there.
+fn training_texts(adapters: &[PathBuf], console: &Console) -> anyhow::Result<Vec<String>> {
     let mut texts = Vec::new();
     for directory in adapters {
-        let Some(card) = AdapterCard::read(directory)? else {
+        let path = directory.with_file_name(ROWS);
+        if !path.is_file() {
+            console.say(&format!(
+                "warning: {ROWS} is not beside {}: items that it was tuned on can't be left out",
+                directory.display()
+            ));
             continue;
-        };
-        for path in card.data.iter().filter(|path| path.is_file()) {
-            for located in read_rows(path)?.rows {
-                let row = located.row;
-                texts.extend([row.instruction, row.input, row.output]);
-            }
+        }
+        for row in read_rows(&path)?.complete()? {
+            texts.extend([row.instruction, row.input, row.output]);
         }
     }
     Ok(texts)

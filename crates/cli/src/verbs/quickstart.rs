@@ -66,7 +66,7 @@ pub(crate) fn run(verb: &Quickstart, globals: &Globals, console: &Console) -> an
         config: &config,
         offline: globals.offline,
     };
-    eval::stage(&run, &job, eval::read_tasks(&job)?, console)?;
+    eval::stage(&run, &job, eval::read_tasks(&job, console)?, console)?;
     let page = root.join("report.html");
     report::write(std::slice::from_ref(&root), &page)?;
 

@@ -25,11 +25,15 @@ use crate::config::{Config, Flags, open_run};
 use crate::console::{Bar, Console};
 use crate::failure;
 use crate::interrupt::Interrupt;
-use crate::model::{self, AdapterCard};
+use crate::model::{self, AdapterCard, DataFile};
+
+/// The rows that were learned from, as the stage keeps them.
+pub(crate) const ROWS: &str = "rows.jsonl";
 
 /// Files of the stage that a manifest names.
-const OUTPUTS: [&str; 5] = [
+const OUTPUTS: [&str; 6] = [
     "metrics.jsonl",
+    ROWS,
     "dev.jsonl",
     "adapter/adapter_model.safetensors",
     "adapter/adapter_config.json",
@@ -120,6 +124,7 @@ pub(crate) fn stage(
         console.say("train: already done");
         return Ok(summary_of(&stage, &found.summary));
     }
+    stage.publish(ROWS, |out| jsonl::write(out, &rows))?;
     stage.publish("dev.jsonl", |out| jsonl::write(out, &dev))?;
     let options = LocalOptions {
         precision: config.precision()?,
@@ -244,7 +249,6 @@ fn write_adapter(
     let directory = stage.path("adapter");
     peft::save(&directory, &train.lora()?, &outcome.layout, &outcome.parameters, job.model)?;
     let context = local.llama().context_length();
-    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let card = AdapterCard {
         template: train.template.clone(),
         template_digest: InstructionTemplate::load(&train.template)?.digest().to_string(),
@@ -252,7 +256,7 @@ fn write_adapter(
         base: model::hexadecimal(&local.llama().weights_hash()),
         tokenizer: model::hexadecimal(&local.tokenizer().identity()),
         dataset: learned.digest().to_string(),
-        data: job.data.iter().map(absolute).collect(),
+        data: job.data.iter().map(|path| DataFile::of(path)).collect::<Result<_, _>>()?,
         restricted: rows.iter().any(|row| row.provenance.restricted),
         precision: job.config.precision.clone(),
         notice: NOT_FOR_PATIENT_CARE.to_owned(),
@@ -280,10 +284,8 @@ fn summarise(stage: &Stage, outcome: &Outcome, learned: &Examples) -> anyhow::Re
         }
     }
     let rate = (outcome.tokens > 0).then(|| outcome.tokens as f64 / outcome.seconds.max(1e-9));
-    fs_err::write(
-        stage.path("speed.json"),
-        json!({"tokens_per_second": rate, "peak_rss_bytes": model::peak_rss_bytes()}).to_string(),
-    )?;
+    let speed = json!({"tokens_per_second": rate, "peak_rss_bytes": model::peak_rss_bytes()});
+    stage.publish("speed.json", |out| writeln!(out, "{speed}"))?;
     Ok(json!({
         "steps": outcome.steps,
         "final_loss": final_loss,
