@@ -29,10 +29,22 @@ pub(crate) struct Globals {
     #[arg(long, global = true, value_name = "DIR", help_heading = "Common")]
     pub(crate) run: Option<PathBuf>,
     /// The seed of every random choice [default: 42]
-    #[arg(long, global = true, value_name = "N", help_heading = "Common")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        help_heading = "Common",
+        allow_negative_numbers = true
+    )]
     pub(crate) seed: Option<u64>,
     /// Threads of the engine; 0 takes every processor [default: 0]
-    #[arg(long, global = true, value_name = "N", help_heading = "Common")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        help_heading = "Common",
+        allow_negative_numbers = true
+    )]
     pub(crate) threads: Option<usize>,
     /// Open no socket and start no download
     #[arg(long, global = true, help_heading = "Common")]
@@ -76,6 +88,9 @@ pub(crate) enum Verb {
 
 /// Flags of `quickstart`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Everything goes to runs/quickstart and takes minutes on two processors. Stopped and called again, it goes on."
+)]
 pub(crate) struct Quickstart {
     /// The model to run everything on: an alias, a path, `hf:owner/name` or `pip:package==version`
     #[arg(long, value_name = "SOURCE", default_value = "smollm2")]
@@ -84,12 +99,15 @@ pub(crate) struct Quickstart {
 
 /// Flags of `generate`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  bioinstruct generate --model smollm2 --count 12 --run runs/mine\nCalled again after a stop, it goes on; nothing that was answered is asked again."
+)]
 pub(crate) struct Generate {
     /// Seed tasks as JSON lines [default: the 80 built in]
     #[arg(long, value_name = "FILE")]
     pub(crate) seeds: Option<PathBuf>,
-    /// Stop after this many accepted rows
-    #[arg(long, value_name = "N")]
+    /// Stop after this many accepted rows [default: 100]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) count: Option<usize>,
     /// Generate with a local model: an alias, a path, `hf:…` or `pip:…`
     #[arg(long, value_name = "SOURCE", conflicts_with = "base_url")]
@@ -104,7 +122,7 @@ pub(crate) struct Generate {
     #[arg(long, value_name = "FORM", value_parser = ["paper", "json"])]
     pub(crate) form: Option<String>,
     /// Requests under way at a time
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, allow_negative_numbers = true)]
     pub(crate) concurrency: usize,
     /// Let prompts leave this machine for this host (repeatable)
     #[arg(long, value_name = "HOST")]
@@ -113,6 +131,9 @@ pub(crate) struct Generate {
 
 /// Flags of `curate`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  bioinstruct curate rows.jsonl --run runs/mine\nWrites runs/mine/dataset/: train.jsonl, dev.jsonl, rejected.jsonl, quarantine.jsonl, stats.json and a card."
+)]
 pub(crate) struct Curate {
     /// Instruction rows: JSON lines or Alpaca's JSON
     #[arg(required = true, value_name = "FILE")]
@@ -127,6 +148,9 @@ pub(crate) struct Curate {
 
 /// Flags of `train`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  bioinstruct train --model smollm2 --data rows.jsonl --max-steps 200 --run runs/mine\nWrites runs/mine/train/adapter in PEFT's format. Called again after a stop, it goes on."
+)]
 pub(crate) struct Train {
     /// The base: an alias, a path (GGUF file or Hugging Face folder), `hf:owner/name` or `pip:package==version`
     #[arg(long, value_name = "SOURCE")]
@@ -140,46 +164,49 @@ pub(crate) struct Train {
     /// Settings to start from [default: modern]
     #[arg(long, value_name = "NAME", value_parser = ["modern"])]
     pub(crate) preset: Option<String>,
-    /// How a row becomes text: bioinstruct, alpaca, chat or a Jinja file
+    /// How a row becomes text: bioinstruct, alpaca, chat or a Jinja file [default: bioinstruct]
     #[arg(long, value_name = "NAME")]
     pub(crate) template: Option<String>,
-    /// Optimizer steps, in place of `train.epochs`
-    #[arg(long, value_name = "N")]
+    /// Optimizer steps; 0 takes as many as `train.epochs` (3) needs [default: 0]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) max_steps: Option<usize>,
-    /// Rows of one optimizer step
-    #[arg(long, value_name = "N", conflicts_with = "batch_tokens")]
+    /// Rows of one optimizer step [default: 8]
+    #[arg(long, value_name = "N", conflicts_with = "batch_tokens", allow_negative_numbers = true)]
     pub(crate) batch_rows: Option<usize>,
     /// As many rows of one step as fit this many tokens
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) batch_tokens: Option<usize>,
     /// Most tokens of a row [default: the model's context]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) cutoff: Option<usize>,
-    /// Which tokens the loss covers
+    /// Which tokens the loss covers [default: answer]
     #[arg(long, value_parser = ["answer", "all"])]
     pub(crate) loss: Option<String>,
-    /// Inner size of the adapters
-    #[arg(long, value_name = "R")]
+    /// Inner size of the adapters [default: 16]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub(crate) rank: Option<usize>,
-    /// Their update is scaled by alpha / rank
-    #[arg(long, value_name = "A")]
+    /// Their update is scaled by alpha / rank [default: 32]
+    #[arg(long, value_name = "A", allow_negative_numbers = true)]
     pub(crate) alpha: Option<f64>,
-    /// Dropout of their inputs
-    #[arg(long, value_name = "P")]
+    /// Dropout of their inputs [default: 0.05]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) dropout: Option<f64>,
-    /// Adapted projections: q, k, v, o, gate, up, down or all-linear
+    /// Adapted projections: q, k, v, o, gate, up, down or all-linear [default: all-linear]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub(crate) targets: Vec<String>,
-    /// Greatest learning rate
-    #[arg(long, value_name = "X")]
+    /// Greatest learning rate [default: 2e-4]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(crate) lr: Option<f64>,
-    /// How the frozen weights are kept
+    /// How the frozen weights are kept [default: bf16]
     #[arg(long, value_parser = ["f32", "bf16"])]
     pub(crate) precision: Option<String>,
 }
 
 /// Flags of `eval`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  bioinstruct eval --model smollm2 --adapter runs/mine/train/adapter --task demo_qa demo_ie\n`bioinstruct tasks` lists the tasks."
+)]
 pub(crate) struct Eval {
     /// The base: an alias, a path, `hf:owner/name` or `pip:package==version`
     #[arg(long, value_name = "SOURCE")]
@@ -193,25 +220,26 @@ pub(crate) struct Eval {
     /// The owners' file or folder; with several tasks `TASK=PATH` (repeatable)
     #[arg(long, num_args = 1.., value_name = "[TASK=]PATH")]
     pub(crate) data: Vec<String>,
-    /// Prompt and scoring convention: default, lm-eval or paper
+    /// Prompt and scoring convention: default, lm-eval or paper [default: default]
     #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<String>,
     /// The instruction template [default: the adapter's own, else bioinstruct]
     #[arg(long, value_name = "NAME")]
     pub(crate) template: Option<String>,
     /// Solved examples before each item [default: the profile's]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub(crate) shots: Option<usize>,
     /// Score only the first N items
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) limit: Option<usize>,
-    /// How the frozen weights are kept
+    /// How the frozen weights are kept [default: bf16]
     #[arg(long, value_parser = ["f32", "bf16"])]
     pub(crate) precision: Option<String>,
 }
 
 /// Flags of `report`.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  bioinstruct report runs/mine")]
 pub(crate) struct Report {
     /// Run directories
     #[arg(required = true, value_name = "DIR")]
@@ -223,6 +251,9 @@ pub(crate) struct Report {
 
 /// Flags of `chat`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  bioinstruct chat --adapter runs/mine/train/adapter --prompt 'What is anaemia?'"
+)]
 pub(crate) struct Chat {
     /// The model: an alias, a path, `hf:owner/name` or `pip:package==version`
     #[arg(long, value_name = "SOURCE", default_value = "smollm2")]
@@ -237,24 +268,27 @@ pub(crate) struct Chat {
     #[arg(long, value_name = "NAME")]
     pub(crate) template: Option<String>,
     /// Most tokens of a reply
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 256, allow_negative_numbers = true)]
     pub(crate) max_tokens: usize,
     /// Zero is greedy
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
     pub(crate) temperature: f64,
     /// Keep the smallest set of tokens with this probability
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) top_p: f64,
     /// Keep this many most likely tokens; 0 keeps all
-    #[arg(long, value_name = "K", default_value_t = 0)]
+    #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) top_k: usize,
-    /// How the frozen weights are kept
+    /// How the frozen weights are kept [default: bf16]
     #[arg(long, value_parser = ["f32", "bf16"])]
     pub(crate) precision: Option<String>,
 }
 
 /// Flags of `preview`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  bioinstruct preview --data runs/mine/dataset/train.jsonl --rows 2"
+)]
 pub(crate) struct Preview {
     /// The model whose tokens are shown
     #[arg(long, value_name = "SOURCE", default_value = "smollm2")]
@@ -262,14 +296,14 @@ pub(crate) struct Preview {
     /// The rows
     #[arg(long, value_name = "FILE")]
     pub(crate) data: PathBuf,
-    /// How a row becomes text
+    /// How a row becomes text: bioinstruct, alpaca, chat or a Jinja file [default: bioinstruct]
     #[arg(long, value_name = "NAME")]
     pub(crate) template: Option<String>,
-    /// Which tokens the loss covers
+    /// Which tokens the loss covers [default: answer]
     #[arg(long, value_parser = ["answer", "all"])]
     pub(crate) loss: Option<String>,
     /// How many rows to show
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true)]
     pub(crate) rows: usize,
 }
 
@@ -307,4 +341,46 @@ pub(crate) struct Status {
     /// The run directory
     #[arg(value_name = "DIR")]
     pub(crate) run_directory: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// The default that a flag's help names.
+    fn told(verb: &str, flag: &str) -> String {
+        let command = Arguments::command();
+        let verb = command.find_subcommand(verb).unwrap();
+        let flag = verb.get_arguments().find(|it| it.get_long() == Some(flag)).unwrap();
+        let help = flag.get_help().unwrap().to_string();
+        let (_, rest) = help.rsplit_once("[default: ").unwrap();
+        rest.trim_end_matches(']').to_owned()
+    }
+
+    #[test]
+    fn help_tells_the_defaults_that_hold() {
+        let config = crate::config::Config::default();
+        let train = &config.train;
+        assert_eq!(told("train", "template"), train.template);
+        assert_eq!(told("train", "max-steps"), train.max_steps.to_string());
+        assert_eq!(told("train", "batch-rows"), train.batch_rows.to_string());
+        assert_eq!(told("train", "rank"), train.rank.to_string());
+        assert_eq!(told("train", "alpha"), train.alpha.to_string());
+        assert_eq!(told("train", "dropout"), train.dropout.to_string());
+        assert_eq!(told("train", "targets"), train.targets.join(","));
+        assert_eq!(told("train", "lr"), format!("{:e}", train.lr));
+        assert_eq!(told("train", "precision"), config.precision);
+        assert_eq!(told("generate", "count"), config.generate.count.to_string());
+        assert_eq!(told("eval", "profile"), config.eval.profile);
+    }
+
+    #[test]
+    fn a_negative_number_reaches_its_flag() {
+        let parsed = Arguments::try_parse_from(["bioinstruct", "chat", "--temperature", "-1"]);
+        assert!(parsed.is_ok());
+        let parsed = Arguments::try_parse_from(["bioinstruct", "doctor", "--seed", "-1"]);
+        let error = parsed.unwrap_err().to_string();
+        assert!(error.contains("invalid value '-1' for '--seed <N>'"), "{error}");
+    }
 }

@@ -1,11 +1,11 @@
 //! The whole configuration: [`Config`] has a section for each stage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bioinstruct_core::config::resolve;
 use bioinstruct_core::run_directory::RunDirectory;
 use bioinstruct_curate::CurateConfig;
-use bioinstruct_engine::kernels::panels::Precision;
+use bioinstruct_engine::kernels::lanes::Precision;
 use bioinstruct_engine::train::config::TrainConfig;
 use bioinstruct_generate::GenerateConfig;
 use serde::{Deserialize, Serialize};
@@ -132,11 +132,97 @@ impl Flags {
     }
 }
 
-/// The run directory that was asked for, or the next free `runs/VERB-N`.
-pub(crate) fn open_run(globals: &Globals, verb: &str) -> anyhow::Result<RunDirectory> {
+/// Directories of the stages, in the order of a run.
+pub(crate) const STAGES: [&str; 4] = ["generate", "dataset", "train", "eval"];
+
+/// The run directory that was asked for, or the next free `runs/VERB-N`, and work in it. A directory that was made for
+/// work that failed before it wrote a file is taken away again.
+pub(crate) fn in_run<R>(
+    globals: &Globals,
+    verb: &str,
+    work: impl FnOnce(&RunDirectory) -> anyhow::Result<R>,
+) -> anyhow::Result<R> {
     let path = globals.run.clone().unwrap_or_else(|| {
         let path = |number: usize| PathBuf::from(format!("runs/{verb}-{number}"));
         (1..100_000).map(path).find(|path| !path.exists()).unwrap_or_else(|| path(0))
     });
-    Ok(RunDirectory::open(&path)?)
+    let is_new = !path.exists();
+    let run = RunDirectory::open(&path)?;
+    let result = work(&run);
+    if result.is_err() && is_new {
+        remove_if_empty(&path);
+    }
+    result
+}
+
+/// Takes a new run directory away. Only empty directories can be removed so: what holds a file stays.
+fn remove_if_empty(root: &Path) {
+    let held: Vec<PathBuf> = fs_err::read_dir(root)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .collect();
+    let is_lock = |path: &Path| path.file_name().is_some_and(|name| name == ".lock");
+    let stages = held.iter().filter(|path| !is_lock(path));
+    if stages.clone().all(|path| fs_err::remove_dir(path).is_ok()) {
+        for lock in held.iter().filter(|path| is_lock(path)) {
+            let _ = fs_err::remove_file(lock);
+        }
+        let _ = fs_err::remove_dir(root);
+    }
+}
+
+/// Refuses a path that no stage has worked in.
+pub(crate) fn require_run(path: &Path) -> anyhow::Result<()> {
+    let held = STAGES.iter().chain(&[".lock"]).any(|name| path.join(name).exists());
+    if path.is_dir() && held {
+        return Ok(());
+    }
+    Err(crate::failure::data(
+        format!("{} is not a run directory", path.display()),
+        "run directories are under `runs/` unless `--run` said otherwise",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn globals(run: &Path) -> Globals {
+        Globals {
+            config: None,
+            sets: Vec::new(),
+            run: Some(run.to_owned()),
+            seed: None,
+            threads: None,
+            offline: true,
+            json: false,
+            verbose: 0,
+        }
+    }
+
+    #[test]
+    fn a_directory_made_for_failed_work_is_taken_away_unless_it_holds_a_file() {
+        let root = std::env::temp_dir().join(format!("bioinstruct-in-run-{}", std::process::id()));
+        let failing = |leave: bool| {
+            in_run(&globals(&root), "train", |run| {
+                let stage = run.stage("train")?;
+                if leave {
+                    stage.publish("rows.jsonl", |out| out.write_all(b"{}\n"))?;
+                }
+                Err::<(), _>(anyhow::anyhow!("no model"))
+            })
+        };
+        assert!(failing(false).is_err());
+        assert!(!root.exists());
+        assert!(require_run(&root).is_err());
+        assert!(failing(true).is_err());
+        assert!(root.join("train/rows.jsonl").is_file());
+        assert!(require_run(&root).is_ok());
+        // It was there before: nothing of it is taken away.
+        fs_err::remove_file(root.join("train/rows.jsonl")).unwrap();
+        assert!(failing(false).is_err());
+        assert!(root.exists());
+        fs_err::remove_dir_all(&root).unwrap();
+    }
 }

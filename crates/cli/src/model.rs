@@ -61,8 +61,11 @@ impl AdapterCard {
     /// The card in an adapter's directory; adapters made elsewhere have none.
     pub(crate) fn read(directory: &Path) -> anyhow::Result<Option<Self>> {
         let path = directory.join(Self::FILE);
-        if !directory.is_dir() {
-            let message = format!("there is no adapter at {}", directory.display());
+        if !directory.join("adapter_config.json").is_file() {
+            let message = format!(
+                "there is no adapter at {}: it holds no adapter_config.json",
+                directory.display()
+            );
             return Err(failure::data(message, "`train` writes adapters to RUN/train/adapter"));
         }
         if !path.is_file() {

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use bioinstruct_core::model::{Message, ModelError, Prompt, ScoreReply, ScoreRequest, Scorer};
-use bioinstruct_engine::kernels::panels::Precision;
+use bioinstruct_engine::kernels::lanes::Precision;
 use bioinstruct_engine::local::{LocalModel, LocalOptions};
 use serde_json::Value;
 

@@ -147,7 +147,7 @@ fn shapes_of_tensors() {
 #[test]
 fn types_of_tensors_are_refused_by_name() {
     for (number, expected) in
-        [(12, "Q4_K"), (14, "Q6_K"), (22, "IQ2_S"), (24, "I8"), (4, "Q4_2"), (99, "ggml type 99")]
+        [(10, "Q2_K"), (15, "Q8_K"), (22, "IQ2_S"), (24, "I8"), (4, "Q4_2"), (99, "ggml type 99")]
     {
         let problem = gguf(&GgufBuilder::new().describe("blk.0.attn_q.weight", &[256], number, 0));
         assert_problem!(&problem, Problem::TensorType { tensor, type_name, .. }

@@ -12,7 +12,7 @@ use std::path::Path;
 use bioinstruct_core::model::{
     ChatEvent, ChatModel, ChatReply, ChatRequest, Exchange, Finish, Message, Prompt, Sampling,
 };
-use bioinstruct_engine::kernels::panels::Precision;
+use bioinstruct_engine::kernels::lanes::Precision;
 use bioinstruct_engine::local::{LocalModel, LocalOptions};
 use serde_json::Value;
 

@@ -10,7 +10,7 @@ use bioinstruct_core::model::{
     ChatEvent, ChatModel, ChatReply, ChatRequest, Exchange, Finish, Message, ModelError, Prompt,
     Sampling,
 };
-use bioinstruct_engine::kernels::panels::Precision;
+use bioinstruct_engine::kernels::lanes::Precision;
 use bioinstruct_engine::local::{LocalModel, LocalOptions};
 use serde::Deserialize;
 use serde_json::json;

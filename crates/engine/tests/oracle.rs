@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bioinstruct_engine::backend::{AdamW, Backend, Cpu};
 use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::kernels::KernelPath;
-use bioinstruct_engine::kernels::panels::Precision;
+use bioinstruct_engine::kernels::lanes::Precision;
 use bioinstruct_engine::lora::Adapter;
 use bioinstruct_engine::model::inference::{Extension, Workspace};
 use bioinstruct_engine::model::training::{Batch, Step};
@@ -27,7 +27,7 @@ fn golden(name: &str) -> PathBuf {
 
 fn model(name: &str, path: KernelPath, threads: usize) -> Llama<Cpu> {
     let file = ModelFile::open(&repository().join("tests/fixtures").join(name)).unwrap();
-    let options = LoadOptions { precision: Precision::F32, training: true, positions: 0 };
+    let options = LoadOptions { precision: Precision::F32, positions: 0 };
     Llama::load(&file, Cpu::with_path(path, threads).unwrap(), options).unwrap()
 }
 

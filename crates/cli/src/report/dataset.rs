@@ -152,7 +152,8 @@ fn column(bin: &Value) -> Option<Column> {
     let to = bin.get("to").and_then(Value::as_u64);
     let (label, range) = match to {
         Some(to) if to == from => (from.to_string(), format!("{from} words")),
-        Some(to) => (from.to_string(), format!("{from} to {to} words")),
+        // Columns are not equally wide ranges: each says where it ends.
+        Some(to) => (format!("{from}–{to}"), format!("{from} to {to} words")),
         None => (format!("{from}+"), format!("{from} words or more")),
     };
     Some(Column { label, range, rows })

@@ -154,9 +154,12 @@ pub(super) fn curation(run: &RunFiles) -> Funnel {
         funnel.steps.push(line(label, about, count(field), read, class));
     }
     funnel.sentence = format!(
-        "{} rows to learn from, {} to measure with.",
+        "{} rows to learn from, {}.",
         number::count(count("train")),
-        number::count(count("dev"))
+        match count("dev") {
+            0 => "none set aside to watch the loss on".to_owned(),
+            rows => format!("{} set aside to watch the loss on", number::count(rows)),
+        }
     );
     funnel.reasons = filters(run.statistics.as_ref(), rejects);
     funnel

@@ -1,6 +1,6 @@
 //! `chat`: one prompt or a conversation in the terminal.
 
-use std::io::BufRead;
+use std::io::{BufRead, ErrorKind, IsTerminal};
 use std::ops::ControlFlow;
 
 use bioinstruct_core::NOT_FOR_PATIENT_CARE;
@@ -8,6 +8,7 @@ use bioinstruct_core::model::{
     ChatEvent, ChatModel, ChatReply, ChatRequest, Exchange, Message, ModelError, Prompt, Role,
     Sampling,
 };
+use bioinstruct_core::template::InstructionTemplate;
 use bioinstruct_engine::local::LocalModel;
 use serde_json::json;
 
@@ -22,6 +23,10 @@ pub(crate) fn run(verb: &Chat, globals: &Globals, console: &Console) -> anyhow::
     let mut flags = Flags::default();
     flags.set("precision", verb.precision.clone());
     let config = Config::resolve("", globals, flags)?;
+    sampling(verb, config.seed)?;
+    if let Some(template) = &verb.template {
+        InstructionTemplate::load(template)?;
+    }
     let card = match &verb.adapter {
         Some(directory) => AdapterCard::read(directory)?,
         None => None,
@@ -61,6 +66,23 @@ pub(crate) fn run(verb: &Chat, globals: &Globals, console: &Console) -> anyhow::
     }
 }
 
+/// How tokens are chosen, as the flags say.
+fn sampling(verb: &Chat, seed: u64) -> anyhow::Result<Sampling> {
+    let sampling = Sampling {
+        max_tokens: verb.max_tokens,
+        temperature: verb.temperature,
+        top_p: verb.top_p,
+        top_k: verb.top_k,
+        seed,
+        ..Sampling::default()
+    };
+    sampling.check().map_err(|(field, reason)| {
+        let message = format!("--{}: {reason}", field.replace('_', "-"));
+        failure::usage(message, "`bioinstruct chat --help` lists the flags")
+    })?;
+    Ok(sampling)
+}
+
 struct Talk<'a> {
     verb: &'a Chat,
     template: &'a str,
@@ -72,19 +94,38 @@ impl Talk<'_> {
     fn converse(&self, local: &mut LocalModel, console: &Console) -> anyhow::Result<()> {
         console.say("type a question and press Enter; Ctrl-D ends");
         let mut messages = Vec::new();
-        for line in std::io::stdin().lock().lines() {
-            let line = line?;
+        let asks = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let mut turns = Vec::new();
+        let mut lines = std::io::stdin().lock().lines();
+        loop {
+            if asks {
+                console.print("> ")?;
+            }
+            let Some(line) = lines.next() else { break };
+            let line = line.map_err(|error| match error.kind() {
+                ErrorKind::InvalidData => failure::data(
+                    "standard input is not UTF-8".to_owned(),
+                    "convert the text to UTF-8 first",
+                ),
+                _ => error.into(),
+            })?;
             if line.trim().is_empty() {
                 continue;
             }
             if self.template != "chat" {
                 messages.clear();
             }
-            messages.push(Message::user(line));
+            messages.push(Message::user(line.clone()));
             let reply = self.ask(local, messages.clone(), console)?;
+            if console.json() {
+                turns.push(json!({"prompt": line, "text": reply.text, "finish": reply.finish}));
+            }
             messages.push(Message { role: Role::Assistant, content: reply.text });
         }
-        Ok(())
+        if asks {
+            console.print("\n")?;
+        }
+        console.summary(&json!({"turns": turns}))
     }
 
     fn ask(
@@ -101,20 +142,7 @@ impl Talk<'_> {
                 template: template.to_owned(),
             },
         };
-        let sampling = Sampling {
-            max_tokens: self.verb.max_tokens,
-            temperature: self.verb.temperature,
-            top_p: self.verb.top_p,
-            top_k: self.verb.top_k,
-            seed: self.seed,
-            ..Sampling::default()
-        };
-        if let Err((field, reason)) = sampling.check() {
-            return Err(failure::usage(
-                format!("{field}: {reason}"),
-                "`bioinstruct chat --help` lists the flags",
-            ));
-        }
+        let sampling = sampling(self.verb, self.seed)?;
         let adapter = self.verb.adapter.is_some().then(|| "tuned".to_owned());
         let request = ChatRequest {
             id: "chat".to_owned(),

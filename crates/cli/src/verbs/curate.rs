@@ -8,7 +8,7 @@ use bioinstruct_curate::config::BUILT_IN_SEEDS;
 use bioinstruct_curate::{CurateConfig, StageSummary, run_stage};
 
 use crate::arguments::{Curate, Globals};
-use crate::config::{Config, Flags, open_run};
+use crate::config::{Config, Flags, in_run};
 use crate::console::Console;
 use crate::verbs::generate::read_seeds;
 
@@ -17,18 +17,19 @@ pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow
     flags.set("curate.dialect", verb.dialect.clone());
     flags.set("curate.only", (!verb.only.is_empty()).then(|| verb.only.clone()));
     let config = Config::resolve("", globals, flags)?;
-    let run = open_run(globals, "curate")?;
     let seeds = match config.curate.seeds.as_str() {
         "" => Vec::new(),
         BUILT_IN_SEEDS => read_seeds(None)?,
         path => read_seeds(Some(path.as_ref()))?,
     };
-    let summary = stage(&run, &verb.files, &seeds, &config.curate, config.seed, console)?;
-    console.say(&format!(
-        "dataset: {}",
-        run.root().join(bioinstruct_curate::stage::DIRECTORY).display()
-    ));
-    console.summary(&summary)
+    in_run(globals, "curate", |run| {
+        let summary = stage(run, &verb.files, &seeds, &config.curate, config.seed, console)?;
+        console.say(&format!(
+            "dataset: {}",
+            run.root().join(bioinstruct_curate::stage::DIRECTORY).display()
+        ));
+        console.summary(&summary)
+    })
 }
 
 /// Curates and says what became of the rows.
@@ -47,8 +48,8 @@ pub(crate) fn stage(
         "curate: {state}{} read, {} kept ({} train, {} dev), {rejected} rejected, {} quarantined",
         summary.read, summary.kept, summary.train, summary.dev, summary.quarantined
     ));
-    for (filter, count) in &summary.rejected {
-        console.say(&format!("  {filter}: {count}"));
+    for (filter, count) in summary.rejected.iter().filter(|(_, count)| **count > 0) {
+        console.say(&format!("  rejected by {filter}: {count}"));
     }
     Ok(summary)
 }

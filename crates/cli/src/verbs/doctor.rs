@@ -3,8 +3,9 @@
 use std::process::Command;
 use std::time::Instant;
 
-use bioinstruct_engine::kernels::gemm::{Output, Strided, gemm};
-use bioinstruct_engine::kernels::panels::{Panels, Precision};
+use bioinstruct_engine::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
+use bioinstruct_engine::kernels::lanes::{Lane, Precision};
+use bioinstruct_engine::kernels::source::{Direction, Source, Values};
 use bioinstruct_engine::kernels::threads::Threads;
 use bioinstruct_engine::kernels::{KERNELS_VARIABLE, KernelPath};
 use serde_json::json;
@@ -20,16 +21,17 @@ pub(crate) fn run(globals: &Globals, console: &Console) -> anyhow::Result<()> {
     console.print(&format!("threads    {}\n", threads.count()))?;
     for path in KernelPath::ALL {
         if !path.available() {
-            console.print(&format!("kernels    {:<9} not on this processor\n", path.name()))?;
+            console.print(&format!("kernels    {:<11} not on this processor\n", path.name()))?;
             continue;
         }
-        let rate = gigaflops(path, &threads);
+        let rate = gigaflops(path, &threads, Precision::F32);
+        let pairs = gigaflops(path, &threads, Precision::Bf16);
         let mark = if path == chosen { "  <- used" } else { "" };
         console.print(&format!(
-            "kernels    {:<9} {rate:>6.0} GFLOP/s in 32-bit products{mark}\n",
+            "kernels    {:<11} GFLOP/s: {rate:>5.0} in f32, {pairs:>5.0} in bf16{mark}\n",
             path.name()
         ))?;
-        kernels.push(json!({"path": path.name(), "gflops": rate}));
+        kernels.push(json!({"path": path.name(), "gflops": rate, "gflops_bf16": pairs}));
     }
     console.print(&format!("           {KERNELS_VARIABLE} forces one\n"))?;
     let memory = memory_bytes();
@@ -54,21 +56,24 @@ pub(crate) fn run(globals: &Globals, console: &Console) -> anyhow::Result<()> {
     }))
 }
 
-/// The best of a few products of the size that a small model's layers have.
-fn gigaflops(path: KernelPath, threads: &Threads) -> f64 {
-    let (m, n, k) = (512, 1536, 576);
-    let a = vec![0.5; m * k];
-    let mut b = Panels::zeros(0, 0, Precision::F32);
-    b.pack(k, n, &vec![0.25; k * n], n, 1);
-    let mut c = vec![0.0; m * n];
-    let best = (0..8)
+/// Billions of operations a second: the best of a few products of the size that a small model's layers have.
+fn gigaflops(path: KernelPath, threads: &Threads, precision: Precision) -> f64 {
+    let (rows, n, k) = (2048, 1536, 576);
+    let lane = Lane::of(path, precision);
+    let weights = vec![0x3E80; n * k];
+    let right = Source::new(Values::Bf16(&weights), k, Direction::Transposed);
+    let (mut left, mut c) = (LeftBuffer::default(), vec![0.0; rows * n]);
+    left.put((path, threads), lane, &vec![0.5; rows * k], k);
+    let best = (0..12)
         .map(|_| {
+            let terms = vec![Term { left: left.left(), right, first_row: 0, rows }];
+            let mut products = [Product { c: &mut c, n, rows, terms, output: Output::Store }];
             let begin = Instant::now();
-            gemm(path, threads, m, Strided::rows(&a, k), &b, &mut c, (1.0, Output::Store));
+            multiply((path, threads), lane, &mut products);
             begin.elapsed().as_secs_f64()
         })
         .fold(f64::INFINITY, f64::min);
-    2.0 * (m * n * k) as f64 / best / 1e9
+    2.0 * (rows * n * k) as f64 / best / 1e9
 }
 
 fn memory_bytes() -> Option<u64> {

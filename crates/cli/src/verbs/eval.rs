@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use bioinstruct_core::NOT_FOR_PATIENT_CARE;
 use bioinstruct_core::run_directory::{Manifest, RunDirectory};
+use bioinstruct_core::template::InstructionTemplate;
 use bioinstruct_data::rows::read_rows;
 use bioinstruct_data::task::{ItemSources, Profile, Task};
 use bioinstruct_engine::backend::Backend;
@@ -15,8 +16,8 @@ use bioinstruct_eval::{Candidate, EvaluationConfig, Scores, TaskInput, evaluate}
 use serde_json::json;
 
 use crate::arguments::{Eval, Globals};
-use crate::config::{Config, Flags, open_run};
-use crate::console::{Bar, Console};
+use crate::config::{Config, Flags, in_run};
+use crate::console::{Bar, Console, width};
 use crate::model::{self, AdapterCard};
 use crate::verbs::generate::local_model;
 use crate::verbs::train::ROWS;
@@ -60,19 +61,29 @@ pub(crate) fn run(verb: &Eval, globals: &Globals, console: &Console) -> anyhow::
         offline: globals.offline,
     };
     let tasks = read_tasks(&job, console)?;
-    let run = open_run(globals, "eval")?;
-    let scores = stage(&run, &job, tasks, console)?;
-    console.print(&report::terminal::score_table(run.root(), width())?)?;
-    console.say(&format!("predictions and scores: {}", run.root().join("eval").display()));
-    console.say(NOT_FOR_PATIENT_CARE);
-    console.summary(
-        &json!({"scores": scores.rows, "comparisons": scores.comparisons, "run": run.root()}),
-    )
+    in_run(globals, "eval", |run| {
+        let scores = stage(run, &job, tasks, console)?;
+        console.print(&report::terminal::score_table(run.root(), width())?)?;
+        console.say(&format!("predictions and scores: {}", run.root().join("eval").display()));
+        console.say(NOT_FOR_PATIENT_CARE);
+        console.summary(
+            &json!({"scores": scores.rows, "comparisons": scores.comparisons, "run": run.root()}),
+        )
+    })
 }
 
 /// Reads the tasks before a model is loaded: a wrong name or path is told at once.
 pub(crate) fn read_tasks(job: &Job<'_>, console: &Console) -> anyhow::Result<Vec<TaskInput>> {
-    let profile = Profile::from_str(&job.config.eval.profile)?;
+    let profile = Profile::from_str(&job.config.eval.profile)
+        .map_err(|error| failure::configuration(error.to_string()))?;
+    if let Some(template) = job.template {
+        InstructionTemplate::load(template)?;
+    }
+    if let Some(twice) = (1..job.tasks.len()).find(|at| job.tasks[..*at].contains(&job.tasks[*at]))
+    {
+        let message = format!("task `{}` is named twice", job.tasks[twice]);
+        return Err(failure::usage(message, "name each task once"));
+    }
     let data = data_by_task(job)?;
     let training = training_texts(job.adapters, console)?;
     let eval = &job.config.eval;
@@ -106,6 +117,13 @@ fn data_by_task(job: &Job<'_>) -> anyhow::Result<BTreeMap<String, PathBuf>> {
         let named =
             argument.split_once('=').filter(|(task, _)| job.tasks.iter().any(|name| name == task));
         let (task, path) = named.unwrap_or(("", argument));
+        if let (true, Some((name, _))) = (task.is_empty(), argument.split_once('='))
+            && !Path::new(path).exists()
+        {
+            let message = format!("--data {argument}: `{name}` is none of the tasks asked for");
+            let hint = format!("they are {}; write `--data TASK=PATH`", job.tasks.join(", "));
+            return Err(failure::usage(message, &hint));
+        }
         if task.is_empty() && job.tasks.len() > 1 {
             let message =
                 format!("--data {argument}: which of the {} tasks does it serve?", job.tasks.len());
@@ -120,6 +138,7 @@ fn data_by_task(job: &Job<'_>) -> anyhow::Result<BTreeMap<String, PathBuf>> {
 fn training_texts(adapters: &[PathBuf], console: &Console) -> anyhow::Result<Vec<String>> {
     let mut texts = Vec::new();
     for directory in adapters {
+        AdapterCard::read(directory)?;
         let path = directory.with_file_name(ROWS);
         if !path.is_file() {
             console.say(&format!(
@@ -258,11 +277,6 @@ fn adapter_name(before: &[Candidate]) -> String {
         0 => "tuned".to_owned(),
         more => format!("tuned-{}", more + 1),
     }
-}
-
-/// Columns of the terminal, or a usual number where there is none.
-pub(crate) fn width() -> usize {
-    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
 }
 
 /// Adds up the progress of all pairs of task and candidate.

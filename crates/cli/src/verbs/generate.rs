@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bioinstruct_core::diagnose::{Diagnose, FailureKind};
 use bioinstruct_core::jsonl;
 use bioinstruct_core::model::ChatModel;
 use bioinstruct_core::record::SeedTask;
@@ -11,7 +12,7 @@ use bioinstruct_generate::{Job, Summary, generate};
 use bioinstruct_llm::{OpenAiClient, OpenAiConfig, Secret};
 
 use crate::arguments::{Generate, Globals};
-use crate::config::{Config, Flags, open_run};
+use crate::config::{Config, Flags, in_run};
 use crate::console::Console;
 use crate::{failure, model};
 
@@ -35,19 +36,27 @@ pub(crate) fn run(verb: &Generate, globals: &Globals, console: &Console) -> anyh
             ));
         }
     };
-    let run = open_run(globals, "generate")?;
-    let summary = stage(&run, model.as_mut(), &seeds, &config, verb.model.is_some(), console)?;
-    console.say(&format!("rows: {}", run.root().join("generate/instructions.jsonl").display()));
-    console.summary(&summary)
+    in_run(globals, "generate", |run| {
+        let local = verb.model.is_some();
+        let summary = stage(run, model.as_mut(), &seeds, &config, local, console)?;
+        console.say(&format!("rows: {}", run.root().join("generate/instructions.jsonl").display()));
+        console.summary(&summary)
+    })
 }
 
 /// What suits a small model on this machine, under everything that the user sets.
 pub(crate) const LOCAL_PRESET: &str = "[generate]\nform = \"json\"\n";
 
+const SEED_HINT: &str = "a seed task is a JSON object on a line of its own with `id`, `instruction`, `input`, `output`, \
+                         `category` and more; `seeds/seed_tasks.jsonl` is the pattern";
+
 /// The seed tasks of a file, or those built in.
 pub(crate) fn read_seeds(path: Option<&Path>) -> anyhow::Result<Vec<SeedTask>> {
     Ok(match path {
-        Some(path) => jsonl::read(path)?,
+        Some(path) => jsonl::read(path).map_err(|error| match error.kind() {
+            FailureKind::Data => failure::data(error.to_string(), SEED_HINT),
+            _ => error.into(),
+        })?,
         None => jsonl::parse(SEEDS, Path::new("seed_tasks.jsonl"))?,
     })
 }

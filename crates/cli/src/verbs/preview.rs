@@ -1,7 +1,6 @@
 //! `preview`: training rows token by token, what the loss covers in colour.
 
 use bioinstruct_core::template::InstructionTemplate;
-use bioinstruct_data::rows::read_rows;
 use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::local::chat_template;
 use bioinstruct_engine::tokenizer::Tokenizer;
@@ -12,17 +11,18 @@ use crate::arguments::{Globals, Preview};
 use crate::config::{Config, Flags};
 use crate::console::Console;
 use crate::model;
+use crate::verbs::train::some_rows;
 
 pub(crate) fn run(verb: &Preview, globals: &Globals, console: &Console) -> anyhow::Result<()> {
     let mut flags = Flags::default();
     flags.set("train.template", verb.template.clone());
     flags.set("train.loss", verb.loss.clone());
     let config = Config::resolve("", globals, flags)?;
-    let rows = read_rows(&verb.data)?.complete()?;
+    let rows = some_rows(&verb.data)?;
+    let template = InstructionTemplate::load(&config.train.template)?;
     let resolved = model::resolve(&verb.model, globals.offline, console)?;
     let tokenizer = Tokenizer::for_model(&ModelFile::open(&resolved.path)?)?;
     let chat = chat_template(&tokenizer);
-    let template = InstructionTemplate::load(&config.train.template)?;
     let mut shown = Vec::new();
     for row in rows.iter().take(verb.rows) {
         let example = example(row, &template, chat.as_ref(), &tokenizer, config.train.loss)?;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::arguments::{Globals, Quickstart};
 use crate::config::{Config, Flags};
-use crate::console::{Console, duration};
+use crate::console::{Console, duration, width};
 use crate::interrupt::Interrupt;
 use crate::report;
 use crate::verbs::{curate, eval, generate, train};
@@ -70,7 +70,7 @@ pub(crate) fn run(verb: &Quickstart, globals: &Globals, console: &Console) -> an
     let page = root.join("report.html");
     report::write(std::slice::from_ref(&root), &page)?;
 
-    console.print(&format!("\n{}", report::terminal::score_table(&root, eval::width())?))?;
+    console.print(&format!("\n{}", report::terminal::score_table(&root, width())?))?;
     console.say(&closing(
         &root,
         &trained.adapter,

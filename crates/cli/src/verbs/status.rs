@@ -6,21 +6,12 @@ use bioinstruct_ledger::Ledger;
 use serde_json::{Value, json};
 
 use crate::arguments::Status;
-use crate::console::Console;
-use crate::failure;
-
-/// Directories of the stages, in the order of a run.
-const STAGES: [&str; 4] = ["generate", "dataset", "train", "eval"];
+use crate::config::{STAGES, require_run};
+use crate::console::{Console, counted};
 
 pub(crate) fn run(verb: &Status, console: &Console) -> anyhow::Result<()> {
     let root = &verb.run_directory;
-    if !root.is_dir() {
-        let message = format!("{} is not a run directory", root.display());
-        return Err(failure::data(
-            message,
-            "run directories are under `runs/` unless `--run` said otherwise",
-        ));
-    }
+    require_run(root)?;
     let mut stages = Vec::new();
     for name in STAGES {
         let directory = root.join(name);
@@ -31,7 +22,7 @@ pub(crate) fn run(verb: &Status, console: &Console) -> anyhow::Result<()> {
         let finished = directory.join("manifest.json").is_file();
         let detail = detail(name, &directory)?;
         let state = if finished { "done" } else { "begun" };
-        console.print(&format!("{name:<9} {state}{}\n", text(&detail)))?;
+        console.print(&format!("{name:<9} {state}{}\n", text(name, finished, &detail)))?;
         stages.push(json!({"stage": name, "finished": finished, "detail": detail}));
     }
     let report = root.join("report.html");
@@ -45,12 +36,25 @@ fn detail(stage: &str, directory: &Path) -> anyhow::Result<Value> {
     Ok(match stage {
         "generate" if directory.join("ledger.sqlite").is_file() => {
             let counts = Ledger::open(&directory.join("ledger.sqlite"))?.counts()?;
-            json!({"planned": counts.planned, "replied": counts.replied, "failed": counts.failed})
+            let accepted = count_lines(&directory.join("instructions.jsonl"))?;
+            json!({"planned": counts.planned, "replied": counts.replied, "failed": counts.failed, "accepted": accepted})
+        }
+        "dataset" => {
+            let train = count_lines(&directory.join("train.jsonl"))?;
+            json!({"train": train, "dev": count_lines(&directory.join("dev.jsonl"))?})
         }
         "train" => last_metrics(directory)?,
         "eval" => json!({"prediction_files": prediction_files(directory)?}),
         _ => Value::Null,
     })
+}
+
+/// Lines of a file that may not be there yet.
+fn count_lines(path: &Path) -> anyhow::Result<usize> {
+    if !path.is_file() {
+        return Ok(0);
+    }
+    Ok(fs_err::read_to_string(path)?.lines().count())
 }
 
 /// The last line of `metrics.jsonl` that is whole.
@@ -78,10 +82,52 @@ fn prediction_files(directory: &Path) -> anyhow::Result<usize> {
     Ok(count)
 }
 
-fn text(detail: &Value) -> String {
-    let Value::Object(fields) = detail else {
-        return String::new();
-    };
-    let parts: Vec<String> = fields.iter().map(|(key, value)| format!("{key} {value}")).collect();
+/// What a person wants to know of a stage, in words.
+fn text(stage: &str, finished: bool, detail: &Value) -> String {
+    let whole = |key: &str| detail[key].as_u64().unwrap_or_default();
+    let mut parts = Vec::new();
+    match stage {
+        _ if detail.is_null() => return String::new(),
+        "generate" => {
+            parts.push(format!("{} accepted", counted(whole("accepted"), "row")));
+            parts.push(format!("{} replies", whole("replied")));
+            if whole("failed") > 0 {
+                parts.push(format!("{} failed", counted(whole("failed"), "request")));
+            }
+            if !finished && whole("planned") > 0 {
+                parts.push(format!("{} without a reply yet", counted(whole("planned"), "request")));
+            }
+        }
+        "dataset" => {
+            parts.push(format!("{} to learn from", counted(whole("train"), "row")));
+            parts.push(format!("{} set aside", whole("dev")));
+        }
+        "train" => {
+            parts.push(format!("step {}", whole("step")));
+            for (key, name) in [("loss", "loss"), ("dev_loss", "dev loss")] {
+                parts.extend(detail[key].as_f64().map(|loss| format!("{name} {loss:.3}")));
+            }
+        }
+        _ => parts.push(counted(whole("prediction_files"), "prediction file")),
+    }
     format!(": {}", parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_told_in_words() {
+        let generated = json!({"planned": 3, "replied": 47, "failed": 0, "accepted": 1});
+        assert_eq!(text("generate", true, &generated), ": 1 row accepted, 47 replies");
+        assert_eq!(
+            text("generate", false, &generated),
+            ": 1 row accepted, 47 replies, 3 requests without a reply yet"
+        );
+        let trained = json!({"step": 40, "dev_loss": 1.946_136_703});
+        assert_eq!(text("train", true, &trained), ": step 40, dev loss 1.946");
+        assert_eq!(text("eval", true, &json!({"prediction_files": 9})), ": 9 prediction files");
+        assert_eq!(text("train", false, &Value::Null), "");
+    }
 }

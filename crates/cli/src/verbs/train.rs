@@ -21,8 +21,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::arguments::{Globals, Train};
-use crate::config::{Config, Flags, open_run};
-use crate::console::{Bar, Console};
+use crate::config::{Config, Flags, in_run};
+use crate::console::{Bar, Console, counted};
 use crate::failure;
 use crate::interrupt::Interrupt;
 use crate::model::{self, AdapterCard, DataFile};
@@ -74,7 +74,6 @@ pub(crate) struct Summary {
 
 pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow::Result<()> {
     let config = Config::resolve("", globals, flags(verb))?;
-    let run = open_run(globals, "train")?;
     let job = Job {
         model: &verb.model,
         data: &verb.data,
@@ -83,10 +82,12 @@ pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow:
         offline: globals.offline,
     };
     let interrupt = Interrupt::install()?;
-    let summary = stage(&run, &job, &interrupt, console)?;
-    console.say(&format!("adapter: {}", summary.adapter.display()));
-    console.say(NOT_FOR_PATIENT_CARE);
-    console.summary(&summary)
+    in_run(globals, "train", |run| {
+        let summary = stage(run, &job, &interrupt, console)?;
+        console.say(&format!("adapter: {}", summary.adapter.display()));
+        console.say(NOT_FOR_PATIENT_CARE);
+        console.summary(&summary)
+    })
 }
 
 fn flags(verb: &Train) -> Flags {
@@ -129,7 +130,6 @@ pub(crate) fn stage(
     let options = LocalOptions {
         precision: config.precision()?,
         threads: config.threads,
-        training: true,
         ..LocalOptions::default()
     };
     let local = LocalModel::load(&resolved.path, options)?.with_name(&model::short_name(job.model));
@@ -168,20 +168,26 @@ pub(crate) fn stage(
 fn read_data(job: &Job<'_>) -> anyhow::Result<(Vec<Instruction>, Vec<Instruction>)> {
     let mut rows = Vec::new();
     for path in job.data {
-        rows.extend(read_rows(path)?.complete()?);
-    }
-    if rows.is_empty() {
-        return Err(failure::data(
-            "there is no row in the data".to_owned(),
-            "give instruction rows with --data FILE",
-        ));
+        rows.extend(some_rows(path)?);
     }
     if let Some(path) = job.dev {
-        return Ok((rows, read_rows(path)?.complete()?));
+        return Ok((rows, some_rows(path)?));
     }
     let parted = split(&rows, DevSize::Fraction(job.config.train.dev_fraction), job.config.seed)?;
     let chosen = |indices: &[usize]| indices.iter().map(|index| rows[*index].clone()).collect();
     Ok((chosen(&parted.train), chosen(&parted.dev)))
+}
+
+/// The rows of a file that must not be empty.
+pub(crate) fn some_rows(path: &Path) -> anyhow::Result<Vec<Instruction>> {
+    let rows = read_rows(path)?.complete()?;
+    if rows.is_empty() {
+        return Err(failure::data(
+            format!("there is no row in {}", path.display()),
+            "give JSON lines or a JSON array of objects with `instruction`, `input` and `output`",
+        ));
+    }
+    Ok(rows)
 }
 
 fn manifest(
@@ -353,7 +359,7 @@ impl<'a> Told<'a> {
             _ => String::new(),
         };
         let rate = outcome.tokens as f64 / outcome.seconds.max(1e-9);
-        let line = format!("{} steps{dev}, {rate:.0} tokens/s", outcome.steps);
+        let line = format!("{}{dev}, {rate:.0} tokens/s", counted(outcome.steps as u64, "step"));
         match self.bar {
             Some(bar) => bar.finish(&line),
             None => self.console.say(&format!("train: {line}")),

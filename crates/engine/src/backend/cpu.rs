@@ -4,12 +4,14 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
-    AdamW, Adapted, AttentionKept, Backend, CachedRows, Factors, Heads, MatrixUse, Projected,
-    RotaryTable, RowReader, Turn,
+    AdamW, Adapted, AttentionKept, Backend, CachedRows, Heads, Projected, Projecting, RotaryTable,
+    RowReader, Turn,
 };
 use crate::error::EngineError;
 use crate::kernels::KernelPath;
-use crate::kernels::gemm::Output;
+use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
+use crate::kernels::lanes::{Lane, Precision};
+use crate::kernels::source::Direction;
 use crate::kernels::threads::Threads;
 use crate::ops::project::{Dropout, LowRank, Matrix, Scratch};
 use crate::ops::{adamw, attention, cross_entropy, project, rms_norm, rope, swiglu};
@@ -18,7 +20,7 @@ use crate::ops::{adamw, attention, cross_entropy, project, rms_norm, rope, swigl
 pub type CpuMatrix = Matrix;
 
 /// Rows of the head that are computed at once: their logits are all that is ever stored.
-const HEAD_ROWS: usize = 64;
+const HEAD_ROWS: usize = 256;
 
 /// Main memory and a pool of threads.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub struct Cpu {
 struct Work {
     project: Scratch,
     gathered: Vec<f32>,
+    gathered_lanes: LeftBuffer,
     logits: Vec<f32>,
     d_gathered: Vec<f32>,
     log_sum_exp: Vec<f32>,
@@ -59,6 +62,24 @@ impl Cpu {
 
     fn context(&self) -> (KernelPath, &Threads) {
         (self.path, &self.threads)
+    }
+
+    /// `y` = x times the head in this direction.
+    fn through_head(
+        &self,
+        head: &Matrix,
+        direction: Direction,
+        x: &[f32],
+        lanes: &mut LeftBuffer,
+        y: &mut [f32],
+    ) {
+        let right = head.source(direction);
+        let (n, rows) = (right.n(), x.len() / right.k());
+        let lane = Lane::of(self.path, head.precision());
+        lanes.put(self.context(), lane, x, right.k());
+        let terms = vec![Term { left: lanes.left(), right, first_row: 0, rows }];
+        let product = Product { c: y, n, rows, terms, output: Output::Store };
+        multiply(self.context(), lane, &mut [product]);
     }
 
     fn work(&self) -> MutexGuard<'_, Work> {
@@ -119,10 +140,10 @@ impl Backend for Cpu {
     fn matrix(
         &self,
         shape: (usize, usize),
-        matrix_use: MatrixUse,
+        precision: Precision,
         read: &RowReader<'_>,
     ) -> Result<Matrix, EngineError> {
-        Matrix::pack(&self.threads, shape, (matrix_use.precision, matrix_use.backward), read)
+        Matrix::read(&self.threads, shape, precision, read)
     }
 
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {
@@ -179,55 +200,49 @@ impl Backend for Cpu {
         rms_norm::backward(self.context(), (stream, inverse_rms), weight, d_out, d_stream);
     }
 
-    fn project(
-        &self,
-        rows: usize,
-        x: &Vec<f32>,
-        matrix: &Matrix,
-        adapters: &[Adapted<'_, Self>],
-        y: &mut Vec<f32>,
-        mut kept: Option<&mut Vec<f32>>,
-    ) {
-        matrix.forward(self.context(), rows, x, y);
-        let mut work = self.work();
-        for adapter in adapters {
-            let low_rank = low_rank(adapter);
-            let length = low_rank.rows * low_rank.rank;
-            let kept = kept.as_deref_mut().map(|kept| &mut kept[..length]);
-            project::low_rank_forward(self.context(), &mut work.project, &low_rank, x, y, kept);
-        }
+    fn project(&self, rows: usize, x: &Vec<f32>, projections: &mut [Projecting<'_, Self>]) {
+        let mut layers: Vec<project::Forward<'_>> = projections
+            .iter_mut()
+            .map(|projection| {
+                let adapters: Vec<LowRank<'_>> = projection.adapters.iter().map(low_rank).collect();
+                let length = adapters.first().map_or(0, |adapter| adapter.rows * adapter.rank);
+                project::Forward {
+                    matrix: projection.matrix,
+                    adapters,
+                    y: projection.y.as_mut_slice(),
+                    kept: projection.kept.as_deref_mut().map(|kept| &mut kept[..length]),
+                }
+            })
+            .collect();
+        project::forward(self.context(), &mut self.work().project, rows, x, &mut layers);
     }
 
     fn project_backward(
         &self,
         rows: usize,
-        matrix: &Matrix,
-        adapter: Option<(&Adapted<'_, Self>, Projected<'_, Self>)>,
-        d_y: &Vec<f32>,
+        x: &Vec<f32>,
+        projections: &[Projected<'_, Self>],
         gradient: &mut Vec<f32>,
-        mut d_x: Option<&mut Vec<f32>>,
-        accumulate: bool,
+        d_x: Option<&mut Vec<f32>>,
     ) {
-        if let Some(d_x) = d_x.as_deref_mut() {
-            let output = if accumulate { Output::Add } else { Output::Store };
-            matrix.backward(self.context(), rows, d_y, d_x, output);
-        }
-        let Some((adapter, projected)) = adapter else {
-            return;
-        };
-        let Factors { a, b, .. } = adapter.factors;
-        // A and B of one projection lie side by side, A first.
-        let (before_b, from_b) = gradient.split_at_mut(b.start);
-        let gradients = (&mut before_b[a.clone()], &mut from_b[..b.len()]);
-        project::low_rank_backward(
-            self.context(),
-            &mut self.work().project,
-            &low_rank(adapter),
-            (projected.x, &projected.low[..rows * adapter.factors.rank]),
-            d_y,
-            gradients,
-            d_x.map(Vec::as_mut_slice),
-        );
+        let factors =
+            projections.iter().filter_map(|projection| Some(projection.adapter?.0.factors));
+        let ranges = factors.flat_map(|factors| [factors.a.clone(), factors.b.clone()]);
+        let mut parts = split(gradient, ranges).into_iter();
+        let mut layers: Vec<project::Backward<'_>> = projections
+            .iter()
+            .map(|projection| project::Backward {
+                matrix: projection.matrix,
+                d_y: projection.d_y,
+                adapter: projection.adapter.and_then(|(adapter, kept)| {
+                    let (d_a, d_b) = (parts.next()?, parts.next()?);
+                    Some(project::AdapterBackward { factors: low_rank(adapter), kept, d_a, d_b })
+                }),
+            })
+            .collect();
+        let scratch = &mut self.work().project;
+        let d_x = d_x.map(|d_x| &mut d_x[..]);
+        project::backward(self.context(), scratch, rows, x, &mut layers, d_x);
     }
 
     fn rotate(
@@ -341,7 +356,8 @@ impl Backend for Cpu {
         let mut work = self.work();
         gather(hidden, head.input, rows.iter().copied(), &mut work.gathered);
         let mut logits = vec![0.0; rows.len() * head.out];
-        head.forward(self.context(), rows.len(), &work.gathered, &mut logits);
+        let Work { gathered, gathered_lanes, .. } = &mut *work;
+        self.through_head(head, Direction::Transposed, gathered, gathered_lanes, &mut logits);
         logits
     }
 
@@ -358,12 +374,13 @@ impl Backend for Cpu {
             d_hidden[..rows * head.input].fill(0.0);
         }
         let mut work = self.work();
-        let Work { gathered, logits, d_gathered, .. } = &mut *work;
+        let Work { gathered, gathered_lanes: lanes, logits, d_gathered, .. } = &mut *work;
         let mut losses = vec![0.0; labels.len()];
         for (labels, losses) in labels.chunks(HEAD_ROWS).zip(losses.chunks_mut(HEAD_ROWS)) {
             gather(hidden, head.input, labels.iter().map(|(row, _)| *row), gathered);
             self.reserve(logits, labels.len() * head.out);
-            head.forward(self.context(), labels.len(), gathered, logits);
+            let count = labels.len();
+            self.through_head(head, Direction::Transposed, gathered, lanes, logits);
             let losses = crate::ops::shared::Shared::new(losses);
             self.threads.for_rows(
                 &mut logits[..labels.len() * head.out],
@@ -381,7 +398,8 @@ impl Backend for Cpu {
                 continue;
             };
             self.reserve(d_gathered, labels.len() * head.input);
-            head.backward(self.context(), labels.len(), logits, d_gathered, Output::Store);
+            let d_logits = &logits[..count * head.out];
+            self.through_head(head, Direction::AsStored, d_logits, lanes, d_gathered);
             for ((row, _), gradient) in labels.iter().zip(d_gathered.chunks_exact(head.input)) {
                 d_hidden[row * head.input..][..head.input].copy_from_slice(gradient);
             }
@@ -415,6 +433,19 @@ fn low_rank<'a>(adapter: &'a Adapted<'_, Cpu>) -> LowRank<'a> {
         rows: adapter.rows.len(),
         dropout: adapter.dropout.map(|(probability, sequences)| Dropout { probability, sequences }),
     }
+}
+
+/// Parts of a buffer; the ranges ascend, as the factors of a block's projections do.
+fn split(buffer: &mut [f32], ranges: impl Iterator<Item = Range<usize>>) -> Vec<&mut [f32]> {
+    let (mut rest, mut offset) = (buffer, 0);
+    let mut parts = Vec::new();
+    for range in ranges {
+        let (_, from) = std::mem::take(&mut rest).split_at_mut(range.start - offset);
+        let (part, after) = from.split_at_mut(range.len());
+        parts.push(part);
+        (rest, offset) = (after, range.end);
+    }
+    parts
 }
 
 fn gather(source: &[f32], width: usize, rows: impl Iterator<Item = usize>, out: &mut Vec<f32>) {

@@ -17,16 +17,7 @@ pub use crate::ops::rope::{RotaryTable, Turn};
 pub use cpu::{Cpu, CpuMatrix};
 
 use crate::error::EngineError;
-use crate::kernels::panels::Precision;
-
-/// How a frozen matrix will be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MatrixUse {
-    /// How its values are kept.
-    pub precision: Precision,
-    /// Whether input gradients pass through it.
-    pub backward: bool,
-}
+use crate::kernels::lanes::Precision;
 
 /// Reads row `i` of a matrix into the slice.
 pub type RowReader<'a> = dyn Fn(usize, &mut [f32]) -> Result<(), EngineError> + Sync + 'a;
@@ -60,13 +51,28 @@ pub struct Adapted<'a, B: Backend> {
     pub dropout: Option<(f32, SequenceStreams<'a>)>,
 }
 
-/// What a projection's forward saw, for its backward.
+/// One of the projections that are computed together.
+#[derive(Debug)]
+pub struct Projecting<'a, B: Backend> {
+    /// The frozen weights (out, in).
+    pub matrix: &'a B::Matrix,
+    /// Adapters, each on rows of its own.
+    pub adapters: &'a [Adapted<'a, B>],
+    /// Receives x Wᵀ plus each adapter's part (rows, out).
+    pub y: &'a mut B::Buffer,
+    /// Receives the inner values (rows, rank) of the one adapter of a training step.
+    pub kept: Option<&'a mut B::Buffer>,
+}
+
+/// One of the projections whose backward is computed together.
 #[derive(Debug)]
 pub struct Projected<'a, B: Backend> {
-    /// The input (rows, in).
-    pub x: &'a B::Buffer,
-    /// The adapter's inner values (rows, rank); the adapter acts on all rows in training.
-    pub low: &'a B::Buffer,
+    /// The frozen weights (out, in).
+    pub matrix: &'a B::Matrix,
+    /// The adapter, which acts on all rows, and the inner values that its forward kept.
+    pub adapter: Option<(&'a Adapted<'a, B>, &'a B::Buffer)>,
+    /// (rows, out).
+    pub d_y: &'a B::Buffer,
 }
 
 /// A sequence's rows in the batch and the cache that already holds their keys and values.
@@ -137,7 +143,7 @@ pub trait Backend: Send + Sync + Sized + Debug {
     fn matrix(
         &self,
         shape: (usize, usize),
-        matrix_use: MatrixUse,
+        precision: Precision,
         read: &RowReader<'_>,
     ) -> Result<Self::Matrix, EngineError>;
     /// Bytes a matrix takes.
@@ -176,26 +182,16 @@ pub trait Backend: Send + Sync + Sized + Debug {
         d_stream: &mut Self::Buffer,
     );
 
-    /// `y` = x Wᵀ plus each adapter's part; `kept` receives the inner values of the one adapter of a training step.
-    fn project(
-        &self,
-        rows: usize,
-        x: &Self::Buffer,
-        matrix: &Self::Matrix,
-        adapters: &[Adapted<'_, Self>],
-        y: &mut Self::Buffer,
-        kept: Option<&mut Self::Buffer>,
-    );
-    /// Adds the factors' gradients to `gradient`, and stores (or adds, when `accumulate`) the input gradient in `d_x`.
+    /// Computes projections that read the same `x` (rows, in).
+    fn project(&self, rows: usize, x: &Self::Buffer, projections: &mut [Projecting<'_, Self>]);
+    /// Adds the factors' gradients to `gradient`, and stores in `d_x` the input gradient of all projections together.
     fn project_backward(
         &self,
         rows: usize,
-        matrix: &Self::Matrix,
-        adapter: Option<(&Adapted<'_, Self>, Projected<'_, Self>)>,
-        d_y: &Self::Buffer,
+        x: &Self::Buffer,
+        projections: &[Projected<'_, Self>],
         gradient: &mut Self::Buffer,
         d_x: Option<&mut Self::Buffer>,
-        accumulate: bool,
     );
 
     /// Turns the heads of `x` (rows, width) by their positions.

@@ -2,7 +2,8 @@
 //!
 //! Layouts are those of ggml: a block is a run of elements of one row that share a scale.
 
-/// How the elements of a tensor are stored. All are little-endian.
+/// How the elements of a tensor are stored. All are little-endian. Their values: [`super::blocks`].
+#[expect(non_camel_case_types, reason = "ggml's names")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataType {
     /// 32-bit float.
@@ -17,10 +18,22 @@ pub enum DataType {
     Q4_0,
     /// 32 elements in 20 bytes: f16 scale `d`, f16 minimum `m`, 16 bytes of two 4-bit `q`; value `d·q + m`.
     Q4_1,
+    /// 32 elements in 22 bytes: f16 scale `d`, 32 fifth bits, 16 bytes of the lower four of two `q`; value `d·(q − 16)`.
+    Q5_0,
+    /// 32 elements in 24 bytes: f16 scale `d`, f16 minimum `m`, then as [`Self::Q5_0`]; value `d·q + m`.
+    Q5_1,
+    /// 256 elements in 144 bytes: f16 `d`, f16 `dmin`, 6-bit scales `s` and minima `m` for each 32 elements, 4-bit `q`;
+    /// value `d·s·q − dmin·m`.
+    Q4_K,
+    /// 256 elements in 176 bytes: as [`Self::Q4_K`] with 5-bit `q`.
+    Q5_K,
+    /// 256 elements in 210 bytes: 6-bit `q`, i8 scale `s` for each 16 elements, f16 `d`; value `d·s·(q − 32)`.
+    Q6_K,
 }
 
 /// The names that error messages list.
-pub(crate) const SUPPORTED_GGML: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_1";
+pub(crate) const SUPPORTED_GGML: &str =
+    "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K";
 /// The same for safetensors files.
 pub(crate) const SUPPORTED_SAFETENSORS: &str = "F32, F16, BF16";
 
@@ -69,8 +82,19 @@ const GGML_NAMES: &[(u32, &str)] = &[
 
 impl DataType {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::F32, Self::F16, Self::BF16, Self::Q8_0, Self::Q4_0, Self::Q4_1];
+    pub const ALL: [Self; 11] = [
+        Self::F32,
+        Self::F16,
+        Self::BF16,
+        Self::Q8_0,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q4_K,
+        Self::Q5_K,
+        Self::Q6_K,
+    ];
 
     /// The name in ggml's and safetensors' spelling.
     pub fn name(self) -> &'static str {
@@ -81,6 +105,11 @@ impl DataType {
             Self::Q8_0 => "Q8_0",
             Self::Q4_0 => "Q4_0",
             Self::Q4_1 => "Q4_1",
+            Self::Q5_0 => "Q5_0",
+            Self::Q5_1 => "Q5_1",
+            Self::Q4_K => "Q4_K",
+            Self::Q5_K => "Q5_K",
+            Self::Q6_K => "Q6_K",
         }
     }
 
@@ -88,7 +117,8 @@ impl DataType {
     pub fn block_elements(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 => 32,
+            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 => 32,
+            Self::Q4_K | Self::Q5_K | Self::Q6_K => 256,
         }
     }
 
@@ -100,6 +130,11 @@ impl DataType {
             Self::Q8_0 => 34,
             Self::Q4_0 => 18,
             Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
+            Self::Q4_K => 144,
+            Self::Q5_K => 176,
+            Self::Q6_K => 210,
         }
     }
 
@@ -114,73 +149,17 @@ impl DataType {
         let read = Self::ALL.into_iter().find(|data_type| Some(data_type.name()) == name);
         read.ok_or_else(|| name.map_or_else(|| format!("ggml type {number}"), str::to_string))
     }
-
-    /// Writes the elements of `stored` (whole blocks) to `values`, as f32.
-    ///
-    /// `values.len()` is a multiple of the block, and `stored` exactly as long as it needs.
-    pub(crate) fn decode(self, stored: &[u8], values: &mut [f32]) {
-        debug_assert_eq!(stored.len(), self.row_bytes(values.len()));
-        match self {
-            Self::F32 => each(stored, values, |b: &[u8; 4]| f32::from_le_bytes(*b)),
-            Self::F16 => each(stored, values, |b: &[u8; 2]| f16_to_f32(u16::from_le_bytes(*b))),
-            Self::BF16 => each(stored, values, |b: &[u8; 2]| {
-                f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16)
-            }),
-            Self::Q8_0 => blocks(stored, values, |block: &[u8; 34], out| {
-                let scale = half(block, 0);
-                for (value, quant) in out.iter_mut().zip(&block[2..]) {
-                    *value = scale * f32::from(quant.cast_signed());
-                }
-            }),
-            Self::Q4_0 => blocks(stored, values, |block: &[u8; 18], out| {
-                nibbles(&block[2..], half(block, 0), -8.0 * half(block, 0), out);
-            }),
-            Self::Q4_1 => blocks(stored, values, |block: &[u8; 20], out| {
-                nibbles(&block[4..], half(block, 0), half(block, 2), out);
-            }),
-        }
-    }
 }
 
-fn each<const N: usize>(stored: &[u8], values: &mut [f32], convert: impl Fn(&[u8; N]) -> f32) {
-    for (bytes, value) in stored.as_chunks::<N>().0.iter().zip(values) {
-        *value = convert(bytes);
-    }
-}
-
-fn blocks<const N: usize>(
-    stored: &[u8],
-    values: &mut [f32],
-    decode: impl Fn(&[u8; N], &mut [f32; 32]),
-) {
-    for (block, out) in stored.as_chunks::<N>().0.iter().zip(values.as_chunks_mut::<32>().0) {
-        decode(block, out);
-    }
-}
-
-/// Low nibbles are elements 0..16, high ones 16..32. `scale·q` and the sum are rounded separately, as in ggml.
-fn nibbles(quants: &[u8], scale: f32, offset: f32, out: &mut [f32; 32]) {
-    let (low, high) = out.split_at_mut(16);
-    for ((byte, low), high) in quants.iter().zip(low).zip(high) {
-        *low = scale * f32::from(byte & 15) + offset;
-        *high = scale * f32::from(byte >> 4) + offset;
-    }
-}
-
-fn half(block: &[u8], at: usize) -> f32 {
-    f16_to_f32(u16::from_le_bytes([block[at], block[at + 1]]))
-}
-
-/// The value of an IEEE half-precision number. Exact.
+/// The value of an IEEE half-precision number. Exact. Written without branches, so that loops over it are vectorised.
+#[inline(always)]
 pub fn f16_to_f32(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let exponent = u32::from(bits >> 10) & 31;
     let fraction = u32::from(bits & 0x3ff);
-    let magnitude = match exponent {
-        // zero and subnormals: fraction · 2^-24, exact in f32
-        0 => (fraction as f32 * f32::from_bits(103 << 23)).to_bits(),
-        31 => 0x7f80_0000 | (fraction << 13),
-        _ => ((exponent + 112) << 23) | (fraction << 13),
-    };
-    f32::from_bits(sign | magnitude)
+    // zero and subnormals: fraction · 2^-24, exact in f32
+    let small = (fraction as f32 * f32::from_bits(103 << 23)).to_bits();
+    let bias = if exponent == 31 { 224 } else { 112 };
+    let normal = ((exponent + bias) << 23) | (fraction << 13);
+    f32::from_bits(sign | if exponent == 0 { small } else { normal })
 }

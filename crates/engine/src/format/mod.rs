@@ -6,6 +6,7 @@
 //!
 //! A model file must not be changed while it is open: the maps see the change.
 
+pub mod blocks;
 mod config;
 mod cursor;
 mod data_type;

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::blocks::{dequantise, dequantise_part};
 use super::data_type::DataType;
+use crate::kernels::KernelPath;
 
 /// How the rows of a stored tensor map to Hugging Face's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +136,7 @@ impl<'a> TensorView<'a> {
         let mut values = vec![0.0; self.rows() * columns];
         if columns > 0 {
             for (row, out) in values.chunks_exact_mut(columns).enumerate() {
-                self.data_type.decode(self.row_bytes(row), out);
+                dequantise(self.data_type, self.row_bytes(row), out);
             }
         }
         values
@@ -146,7 +148,25 @@ impl<'a> TensorView<'a> {
     /// When `row` is not below [`Self::rows`], or the length differs.
     pub fn row_to_f32(&self, row: usize, values: &mut [f32]) {
         assert_eq!(values.len(), self.columns(), "one value per column");
-        self.data_type.decode(self.row_bytes(row), values);
+        dequantise(self.data_type, self.row_bytes(row), values);
+    }
+
+    /// Writes the values `start..start + values.len()` of one row: see [`dequantise_part`].
+    ///
+    /// # Panics
+    /// When `row` is not below [`Self::rows`], or the part is not inside the row or not whole.
+    pub fn part_to_f32(&self, path: KernelPath, row: usize, start: usize, values: &mut [f32]) {
+        dequantise_part(self.data_type, path, self.row_bytes(row), start, values);
+    }
+
+    /// All rows as they lie in the file, whatever their order: row `r` is the [`Self::stored_row`]th of them.
+    pub fn stored_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Which of the rows in [`Self::stored_bytes`] is row `row`.
+    pub fn stored_row(&self, row: usize) -> usize {
+        self.order.stored_row(row)
     }
 }
 

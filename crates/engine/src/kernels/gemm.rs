@@ -1,242 +1,306 @@
-//! Matrix products C = α·A·B (+ C): A and C are strided slices, B is [`Panels`].
+//! Matrix products C = A₁·B₁ + A₂·B₂ + …: [`multiply`] runs a list of [`Product`]s, each the sum of its [`Term`]s, in one
+//! parallel loop.
+//!
+//! A frozen projection and its adapter are two terms of one product; queries, keys and values are three products of one loop.
+//! Every element of C is one chain of additions in the order of the terms and of k, cut at the same places whatever the number
+//! of rows; so a row has the same bits in any batch and on any number of threads.
 
-use super::microkernel::{Tile, run_tile};
-use super::panels::{PanelValues, Panels, STRIP};
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::KernelPath;
+use super::lanes::{Lane, put};
+use super::microkernel::{self, Tile, run_tile};
+use super::source::{Direction, STRIP, Source, Values};
 use super::threads::Threads;
-use super::{KernelPath, microkernel};
 
-/// A matrix inside a slice: value (i, j) at `i * row_stride + j * column_stride`.
+/// Lanes of one left row and one strip that are multiplied before the next part of k is filled: both stay in the caches
+/// nearest to the arithmetic.
+const K_LANES: usize = 576;
+/// Strips that a task fills at once, so that the left rows pass by once for all of them.
+const GROUP: usize = 4;
+/// Fewest rows worth filling strips for a second time, when there are too few groups to keep every thread busy.
+const SPLIT_ROWS: usize = 448;
+
+/// Rows of lanes: the left operand.
 #[derive(Debug, Clone, Copy)]
-pub struct Strided<'a> {
-    /// The storage.
-    pub values: &'a [f32],
+pub struct Left<'a> {
+    /// The lanes.
+    pub lanes: &'a [u32],
     /// Distance between rows.
-    pub row_stride: usize,
-    /// Distance between columns.
-    pub column_stride: usize,
+    pub stride: usize,
 }
 
-impl<'a> Strided<'a> {
-    /// Rows of `columns` values, one after the other.
-    pub fn rows(values: &'a [f32], columns: usize) -> Self {
-        Self { values, row_stride: columns, column_stride: 1 }
+impl Left<'_> {
+    /// The rows from this one on.
+    #[must_use]
+    pub fn from_row(self, row: usize) -> Self {
+        Self { lanes: &self.lanes[row * self.stride..], ..self }
+    }
+}
+
+/// A buffer of rows of lanes, used again and again.
+#[derive(Debug, Default)]
+pub struct LeftBuffer {
+    lanes: Vec<u32>,
+    stride: usize,
+}
+
+impl LeftBuffer {
+    /// Rows of `width` values put into lanes.
+    pub fn put(
+        &mut self,
+        (path, threads): (KernelPath, &Threads),
+        lane: Lane,
+        values: &[f32],
+        width: usize,
+    ) {
+        self.stride = lane.count(width);
+        let rows = values.len() / width.max(1);
+        let length = rows * self.stride;
+        if self.lanes.len() < length {
+            self.lanes.resize(length, 0);
+        }
+        threads.for_rows(&mut self.lanes[..length], self.stride, 16, |rows, lanes| {
+            for (row, lanes) in rows.zip(lanes.chunks_exact_mut(self.stride)) {
+                put(path, lane, &values[row * width..(row + 1) * width], lanes);
+            }
+        });
     }
 
-    /// The transpose of rows of `columns` values.
-    pub fn transposed(values: &'a [f32], columns: usize) -> Self {
-        Self { values, row_stride: 1, column_stride: columns }
+    /// The transpose of rows of `width` values, times `scale`, put into lanes: k counts the rows.
+    pub fn put_transposed(
+        &mut self,
+        path: KernelPath,
+        lane: Lane,
+        values: &[f32],
+        (width, scale): (usize, f32),
+    ) {
+        let rows = values.len() / width;
+        self.stride = lane.count(rows);
+        if self.lanes.len() < width * self.stride {
+            self.lanes.resize(width * self.stride, 0);
+        }
+        let mut turned = vec![0.0; rows];
+        for (column, lanes) in self.lanes.chunks_exact_mut(self.stride).take(width).enumerate() {
+            for (turned, row) in turned.iter_mut().zip(values.chunks_exact(width)) {
+                *turned = scale * row[column];
+            }
+            put(path, lane, &turned, lanes);
+        }
     }
+
+    /// The rows that were put last.
+    pub fn left(&self) -> Left<'_> {
+        Left { lanes: &self.lanes, stride: self.stride }
+    }
+
+    /// Those rows as a right operand: `rows` rows of `width` values.
+    pub fn right(&self, lane: Lane, rows: usize, width: usize) -> Source<'_> {
+        Source {
+            values: Values::Lanes(lane, &self.lanes),
+            width,
+            stride: self.stride * lane.values(),
+            rows,
+            direction: Direction::AsStored,
+        }
+    }
+}
+
+/// One summand of a product, for some of its rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Term<'a> {
+    /// A; its first row belongs to the first of `rows`.
+    pub left: Left<'a>,
+    /// B.
+    pub right: Source<'a>,
+    /// First row of C that it is added to.
+    pub first_row: usize,
+    /// How many rows.
+    pub rows: usize,
 }
 
 /// What happens to the old values of C.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// They are replaced.
+    /// They are replaced; the first term must cover all rows.
     Store,
     /// The product is added to them.
     Add,
 }
 
-/// Rows of A that one task takes: they stay in the second-level cache while its strips pass by.
-const TASK_ROWS: usize = 168;
-/// Strips of B that one task takes.
-const TASK_STRIPS: usize = 2;
+/// C (rows, n) = or += the sum of terms.
+#[derive(Debug)]
+pub struct Product<'a> {
+    /// C, row after row.
+    pub c: &'a mut [f32],
+    /// Its columns.
+    pub n: usize,
+    /// Its rows.
+    pub rows: usize,
+    /// What is summed.
+    pub terms: Vec<Term<'a>>,
+    /// What happens to the old values.
+    pub output: Output,
+}
 
-/// C (m, n) = or += `alpha` · A (m, k) · B (k, n). Rows of C are `b.n` values, one after the other.
-///
-/// Each element is one chain over k in ascending order.
-pub fn gemm(
-    path: KernelPath,
-    threads: &Threads,
-    m: usize,
-    a: Strided<'_>,
-    b: &Panels,
-    c: &mut [f32],
-    (alpha, output): (f32, Output),
-) {
-    if m == 0 || b.n == 0 {
-        return;
-    }
-    assert!(c.len() >= m * b.n, "C holds {} values, {m} × {} are needed", c.len(), b.n);
-    if b.k > 0 {
-        let last = (m - 1) * a.row_stride + (b.k - 1) * a.column_stride;
-        assert!(
-            last < a.values.len(),
-            "A holds {} values, {} are needed",
-            a.values.len(),
-            last + 1
-        );
-    }
-    let row_blocks = m.div_ceil(TASK_ROWS);
-    let strip_blocks = b.strips().div_ceil(TASK_STRIPS);
-    let target = Target { start: c.as_mut_ptr(), n: b.n };
-    threads.for_each(row_blocks * strip_blocks, |task| {
-        let target = &target;
-        let rows = (task % row_blocks) * TASK_ROWS;
-        let rows = rows..(rows + TASK_ROWS).min(m);
-        let strips = (task / row_blocks) * TASK_STRIPS;
-        for strip in strips..(strips + TASK_STRIPS).min(b.strips()) {
-            let columns = b.strip_columns(strip);
-            let mut row = rows.start;
-            while row < rows.end {
-                let count = (rows.end - row).min(microkernel::rows(path));
-                let tile = Tile {
-                    rows: count,
-                    columns: columns.len(),
-                    k: b.k,
-                    a: a.values[(row * a.row_stride).min(a.values.len())..].as_ptr(),
-                    a_row_stride: a.row_stride,
-                    a_column_stride: a.column_stride,
-                    c: target.at(row, columns.start),
-                    c_stride: b.n,
-                    alpha,
-                    add: output == Output::Add,
-                };
-                let start = strip * STRIP * b.k;
-                match &b.values {
-                    PanelValues::F32(values) => {
-                        run_tile(path, &tile, &values[start..start + STRIP * b.k]);
-                    }
-                    PanelValues::Bf16(values) => {
-                        run_tile(path, &tile, &values[start..start + STRIP * b.k]);
-                    }
-                }
-                row += count;
+/// Runs all products.
+pub fn multiply((path, threads): (KernelPath, &Threads), lane: Lane, products: &mut [Product<'_>]) {
+    let mut tasks: Vec<(usize, Range<usize>, Range<usize>)> = Vec::new();
+    let groups: usize = products.iter().map(|product| product.n.div_ceil(STRIP * GROUP)).sum();
+    for (number, product) in products.iter().enumerate() {
+        check(product, lane);
+        // The cut depends on sizes alone; rows do not see one another, so it moves no bit.
+        let parts = if groups < 4 { (product.rows / SPLIT_ROWS).clamp(1, 4) } else { 1 };
+        let part = product.rows.div_ceil(parts).next_multiple_of(14).max(1);
+        for column in (0..product.n).step_by(STRIP * GROUP) {
+            let columns = column..(column + STRIP * GROUP).min(product.n);
+            for row in (0..product.rows).step_by(part) {
+                tasks.push((number, row..(row + part).min(product.rows), columns.clone()));
             }
         }
+    }
+    let targets: Vec<Target> =
+        products.iter_mut().map(|product| Target { start: product.c.as_mut_ptr() }).collect();
+    let products = &*products;
+    threads.for_each(tasks.len(), |task| {
+        let (number, rows, columns) = &tasks[task];
+        let product = &products[*number];
+        SCRATCH.with_borrow_mut(|scratch| {
+            run_task(path, lane, product, &targets[*number], rows, columns, scratch);
+        });
     });
+}
+
+/// What the pointers of the inner loop rest on.
+fn check(product: &Product<'_>, lane: Lane) {
+    assert!(product.c.len() >= product.rows * product.n, "C holds rows × n values");
+    if product.output == Output::Store {
+        let first = product.terms.first().map(|term| (term.first_row, term.rows));
+        assert_eq!(first, Some((0, product.rows)), "the first term covers C");
+    }
+    for term in &product.terms {
+        assert_eq!(term.right.n(), product.n, "B has as many columns as C");
+        assert!(term.first_row + term.rows <= product.rows, "a term's rows are rows of C");
+        let lanes = lane.count(term.right.k());
+        assert!(lanes <= term.left.stride && lanes > 0, "rows of A are as long as k");
+        let needed = term.rows.saturating_sub(1) * term.left.stride + lanes;
+        assert!(term.rows == 0 || term.left.lanes.len() >= needed, "A holds its rows");
+    }
+}
+
+thread_local! {
+    /// The strips of the task that runs on this thread.
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { lanes: Vec::new() }) };
+}
+
+/// Lanes that begin on the border of a cache line, since a register that crosses one is loaded in two steps.
+struct Scratch {
+    lanes: Vec<u32>,
+}
+
+impl Scratch {
+    fn lanes(&mut self, count: usize) -> &mut [u32] {
+        if self.lanes.len() < count + 15 {
+            self.lanes.resize(count + 15, 0);
+        }
+        let skip = self.lanes.as_ptr().align_offset(64).min(15);
+        &mut self.lanes[skip..skip + count]
+    }
+}
+
+fn run_task(
+    path: KernelPath,
+    lane: Lane,
+    product: &Product<'_>,
+    target: &Target,
+    rows: &Range<usize>,
+    columns: &Range<usize>,
+    scratch: &mut Scratch,
+) {
+    let mut add = product.output == Output::Add;
+    for term in &product.terms {
+        let rows = rows.start.max(term.first_row)..rows.end.min(term.first_row + term.rows);
+        let k = term.right.k();
+        let lanes = lane.count(k);
+        let part = lanes.div_ceil(lanes.div_ceil(K_LANES)).next_multiple_of(16);
+        for first in (0..lanes).step_by(part) {
+            let count = part.min(lanes - first);
+            if !rows.is_empty() {
+                let k = first * lane.values()..((first + count) * lane.values()).min(k);
+                let strips = scratch.lanes(GROUP * count * STRIP);
+                for (strip, column) in columns.clone().step_by(STRIP).enumerate() {
+                    let strip = &mut strips[strip * count * STRIP..][..count * STRIP];
+                    term.right.fill(path, lane, column, k.clone(), strip);
+                }
+                let left = Left { lanes: &term.left.lanes[first..], stride: term.left.stride };
+                let block = Block { left, first_row: term.first_row, k: count, strips, add };
+                run_block(path, lane, &block, (target, product.n), &rows, columns);
+            }
+            add = true;
+        }
+    }
+}
+
+/// A part of k of one term: its left lanes and filled strips.
+struct Block<'a> {
+    left: Left<'a>,
+    first_row: usize,
+    k: usize,
+    strips: &'a [u32],
+    add: bool,
+}
+
+fn run_block(
+    path: KernelPath,
+    lane: Lane,
+    block: &Block<'_>,
+    (target, n): (&Target, usize),
+    rows: &Range<usize>,
+    columns: &Range<usize>,
+) {
+    let tiles = rows.len().div_ceil(microkernel::rows(path));
+    // Tiles of even height: a lone last row would cost almost as much as a whole tile.
+    let height = rows.len().div_ceil(tiles);
+    for row in rows.clone().step_by(height) {
+        let a = &block.left.lanes[(row - block.first_row) * block.left.stride..];
+        for (strip, column) in columns.clone().step_by(STRIP).enumerate() {
+            let tile = Tile {
+                rows: height.min(rows.end - row),
+                columns: STRIP.min(columns.end - column),
+                k: block.k,
+                a: a.as_ptr(),
+                a_stride: block.left.stride,
+                strip: &block.strips[strip * block.k * STRIP..][..block.k * STRIP],
+                c: target.at(row * n + column),
+                c_stride: n,
+                add: block.add,
+            };
+            run_tile(path, lane, &tile);
+        }
+    }
 }
 
 /// C's address, shared by tasks that write disjoint tiles.
 struct Target {
     start: *mut f32,
-    n: usize,
 }
 
 #[expect(unsafe_code, reason = "tasks write disjoint tiles of one matrix")]
-// SAFETY: each task owns the rows and strips that its number names; no two tasks form the same tile.
+// SAFETY: each task owns the rows and columns that it names; no two tasks of a product share a tile.
 unsafe impl Sync for Target {}
+
+#[expect(unsafe_code, reason = "tasks write disjoint tiles of one matrix")]
+// SAFETY: as above.
+unsafe impl Send for Target {}
 
 impl Target {
     #[expect(unsafe_code, reason = "pointer arithmetic inside a matrix whose size was checked")]
-    fn at(&self, row: usize, column: usize) -> *mut f32 {
-        // SAFETY: `gemm` asserted that C holds m × n values, and row < m, column < n.
-        unsafe { self.start.add(row * self.n + column) }
+    fn at(&self, offset: usize) -> *mut f32 {
+        // SAFETY: `check` asserted that C holds rows × n values, and the offset is that of one of them.
+        unsafe { self.start.add(offset) }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::panels::Precision;
-    use super::*;
-    use bioinstruct_core::random::Stream;
-
-    fn random(length: usize, name: &str) -> Vec<f32> {
-        let mut draws = Stream::new(1, name).at(0);
-        (0..length).map(|_| draws.unit() as f32 - 0.5).collect()
-    }
-
-    fn paths() -> impl Iterator<Item = KernelPath> {
-        KernelPath::ALL.into_iter().filter(|path| path.available())
-    }
-
-    #[test]
-    fn every_path_agrees_with_the_definition() {
-        let threads = Threads::new(2).unwrap();
-        for (m, n, k) in [
-            (1, 1, 1),
-            (3, 5, 7),
-            (14, 32, 64),
-            (15, 33, 65),
-            (171, 70, 30),
-            (2, 16, 500),
-            (4, 4, 0),
-        ] {
-            let a = random(m * k, "a");
-            let b = random(k * n, "b");
-            let old = random(m * n, "c");
-            let mut panels = Panels::zeros(0, 0, Precision::F32);
-            panels.pack(k, n, &b, n, 1);
-            for path in paths() {
-                let mut c = old.clone();
-                gemm(path, &threads, m, Strided::rows(&a, k), &panels, &mut c, (0.5, Output::Add));
-                for row in 0..m {
-                    for column in 0..n {
-                        let product: f64 = (0..k)
-                            .map(|i| f64::from(a[row * k + i]) * f64::from(b[i * n + column]))
-                            .sum();
-                        let expected = 0.5 * product + f64::from(old[row * n + column]);
-                        let found = f64::from(c[row * n + column]);
-                        assert!(
-                            (found - expected).abs() < 1e-4,
-                            "{path:?} {m} {n} {k}: {found} {expected}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn transposed_operands_agree() {
-        let threads = Threads::new(2).unwrap();
-        let (m, n, k) = (20, 9, 13);
-        let a = random(k * m, "a");
-        let b = random(n * k, "b");
-        let mut panels = Panels::zeros(0, 0, Precision::F32);
-        panels.pack(k, n, &b, 1, k);
-        for path in paths() {
-            let mut c = vec![7.0; m * n];
-            gemm(
-                path,
-                &threads,
-                m,
-                Strided::transposed(&a, m),
-                &panels,
-                &mut c,
-                (1.0, Output::Store),
-            );
-            for row in 0..m {
-                for column in 0..n {
-                    let expected: f64 = (0..k)
-                        .map(|i| f64::from(a[i * m + row]) * f64::from(b[column * k + i]))
-                        .sum();
-                    assert!((f64::from(c[row * n + column]) - expected).abs() < 1e-5);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_row_has_the_same_bits_in_any_batch_and_on_any_number_of_threads() {
-        let (m, n, k) = (200, 100, 77);
-        let a = random(m * k, "a");
-        for precision in [Precision::F32, Precision::Bf16] {
-            let mut panels = Panels::zeros(k, n, precision);
-            panels.set_columns(&Threads::new(1).unwrap(), 0, &random(n * k, "b"));
-            for path in paths() {
-                let run = |rows: std::ops::Range<usize>, count: usize| {
-                    let threads = Threads::new(count).unwrap();
-                    let mut c = vec![0.0; rows.len() * n];
-                    let part = &a[rows.start * k..rows.end * k];
-                    gemm(
-                        path,
-                        &threads,
-                        rows.len(),
-                        Strided::rows(part, k),
-                        &panels,
-                        &mut c,
-                        (1.0, Output::Store),
-                    );
-                    c
-                };
-                let whole = run(0..m, 2);
-                assert_eq!(whole, run(0..m, 1));
-                assert_eq!(whole, run(0..m, 4));
-                for row in [0, 13, 14, 167, 168, 199] {
-                    assert_eq!(whole[row * n..(row + 1) * n], run(row..row + 1, 2)[..]);
-                }
-            }
-        }
-    }
-}
+mod tests;

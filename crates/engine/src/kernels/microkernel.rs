@@ -1,4 +1,4 @@
-//! The tile of a matrix product that stays in registers: up to 14 × 32 (AVX-512), 4 × 32 elsewhere.
+//! The tile of a product that stays in registers: up to 14 × 32 (AVX-512), 3 × 32 (AVX2), 4 × 32 (portable).
 
 #![expect(
     unsafe_code,
@@ -6,19 +6,20 @@
 )]
 
 use super::KernelPath;
-use super::panels::{STRIP, from_bf16};
+use super::lanes::Lane;
+use super::source::STRIP;
 
-/// One tile's work: C (rows, columns) from A (rows, k) and a strip (k, 32).
-pub(super) struct Tile {
+/// One tile's work: C (rows, columns) = or += A (rows, k) · a strip (k, 32).
+pub(super) struct Tile<'a> {
     pub(super) rows: usize,
     pub(super) columns: usize,
+    /// Lanes along k.
     pub(super) k: usize,
-    pub(super) a: *const f32,
-    pub(super) a_row_stride: usize,
-    pub(super) a_column_stride: usize,
+    pub(super) a: *const u32,
+    pub(super) a_stride: usize,
+    pub(super) strip: &'a [u32],
     pub(super) c: *mut f32,
     pub(super) c_stride: usize,
-    pub(super) alpha: f32,
     pub(super) add: bool,
 }
 
@@ -27,55 +28,49 @@ pub(super) const fn rows(path: KernelPath) -> usize {
     match path {
         KernelPath::Portable => 4,
         KernelPath::Avx2 => 3,
-        KernelPath::Avx512 => 14,
+        KernelPath::Avx512 | KernelPath::Avx512Bf16 => 14,
     }
 }
 
-/// How a strip's values are stored.
-pub(super) trait StripValue: Copy {
-    fn widen(self) -> f32;
-
-    /// Two registers with the 32 values at `at`.
-    ///
-    /// # Safety
-    /// 32 values must be readable there, and the processor must have AVX-512.
-    #[cfg(target_arch = "x86_64")]
-    unsafe fn load_avx512(at: *const Self) -> [std::arch::x86_64::__m512; 2];
-
-    /// Four registers with the 32 values at `at`.
-    ///
-    /// # Safety
-    /// 32 values must be readable there, and the processor must have AVX2.
-    #[cfg(target_arch = "x86_64")]
-    unsafe fn load_avx2(at: *const Self) -> [std::arch::x86_64::__m256; 4];
-}
-
 /// Computes one tile on the chosen path.
-pub(super) fn run_tile<V: StripValue>(path: KernelPath, tile: &Tile, strip: &[V]) {
-    assert!(strip.len() >= STRIP * tile.k && tile.rows <= rows(path) && tile.columns <= STRIP);
-    match path {
-        KernelPath::Portable => portable(tile, strip),
-        // SAFETY: `KernelPath::available` has found the instructions; the strip holds k × 32 values (asserted), and A and
+pub(super) fn run_tile(path: KernelPath, lane: Lane, tile: &Tile<'_>) {
+    assert!(tile.strip.len() >= STRIP * tile.k, "the strip covers k");
+    assert!(tile.rows <= rows(path) && tile.columns <= STRIP, "the tile fits the registers");
+    match (path, lane) {
+        // SAFETY: `KernelPath::available` has found the instructions; the strip holds k × 32 lanes (asserted), and A and
         // C hold the tile (asserted by `gemm`).
         #[cfg(target_arch = "x86_64")]
-        KernelPath::Avx2 => unsafe { x86::dispatch_avx2(tile, strip.as_ptr()) },
+        (KernelPath::Avx512Bf16, Lane::Bf16Pair) => unsafe { x86::avx512_bf16(tile) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        KernelPath::Avx512 => unsafe { x86::dispatch_avx512(tile, strip.as_ptr()) },
-        #[cfg(not(target_arch = "x86_64"))]
-        KernelPath::Avx2 | KernelPath::Avx512 => portable(tile, strip),
+        (KernelPath::Avx512 | KernelPath::Avx512Bf16, Lane::F32) => unsafe {
+            x86::avx512_f32(tile);
+        },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        (KernelPath::Avx2, Lane::F32) => unsafe { x86::dispatch_avx2(tile) },
+        _ => portable(lane, tile),
     }
 }
 
 /// The definition, in plain Rust.
-fn portable<V: StripValue>(tile: &Tile, strip: &[V]) {
-    let mut sums = [[0.0f32; STRIP]; 4];
-    for (i, values) in strip.chunks_exact(STRIP).take(tile.k).enumerate() {
+fn portable(lane: Lane, tile: &Tile<'_>) {
+    let mut sums = [[0.0f32; STRIP]; 14];
+    for (i, strip) in tile.strip.chunks_exact(STRIP).take(tile.k).enumerate() {
         for (row, sums) in sums.iter_mut().enumerate().take(tile.rows) {
             // SAFETY: row < rows and i < k, which `gemm` has checked to lie inside A.
-            let a = unsafe { *tile.a.add(row * tile.a_row_stride + i * tile.a_column_stride) };
-            for (sum, value) in sums.iter_mut().zip(values) {
-                *sum += a * value.widen();
+            let a = unsafe { *tile.a.add(row * tile.a_stride + i) };
+            for (sum, b) in sums.iter_mut().zip(strip) {
+                *sum = match lane {
+                    Lane::F32 => *sum + f32::from_bits(a) * f32::from_bits(*b),
+                    Lane::Bf16Pair => {
+                        let half = |lane: u32| {
+                            (f32::from_bits(lane << 16), f32::from_bits(lane & 0xFFFF_0000))
+                        };
+                        let ((a_low, a_high), (b_low, b_high)) = (half(a), half(*b));
+                        *sum + (a_high * b_high) + (a_low * b_low)
+                    }
+                };
             }
         }
     }
@@ -84,144 +79,121 @@ fn portable<V: StripValue>(tile: &Tile, strip: &[V]) {
             // SAFETY: row < rows and column < columns, which `gemm` has checked to lie inside C.
             unsafe {
                 let c = tile.c.add(row * tile.c_stride + column);
-                *c = if tile.add { *c + tile.alpha * sum } else { tile.alpha * sum };
+                *c = if tile.add { *c + sum } else { *sum };
             }
         }
-    }
-}
-
-impl StripValue for f32 {
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        self
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn load_avx512(at: *const Self) -> [std::arch::x86_64::__m512; 2] {
-        use std::arch::x86_64::_mm512_loadu_ps;
-        // SAFETY: the caller guarantees 32 readable values and the instructions.
-        unsafe { [_mm512_loadu_ps(at), _mm512_loadu_ps(at.add(16))] }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn load_avx2(at: *const Self) -> [std::arch::x86_64::__m256; 4] {
-        use std::arch::x86_64::_mm256_loadu_ps;
-        // SAFETY: the caller guarantees 32 readable values and the instructions.
-        unsafe {
-            [
-                _mm256_loadu_ps(at),
-                _mm256_loadu_ps(at.add(8)),
-                _mm256_loadu_ps(at.add(16)),
-                _mm256_loadu_ps(at.add(24)),
-            ]
-        }
-    }
-}
-
-impl StripValue for u16 {
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        from_bf16(self)
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn load_avx512(at: *const Self) -> [std::arch::x86_64::__m512; 2] {
-        use std::arch::x86_64::{
-            _mm256_loadu_si256, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_slli_epi32,
-        };
-        // SAFETY: the caller guarantees 32 readable values and the instructions.
-        let widen = |at: *const u16| unsafe {
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(
-                at.cast(),
-            ))))
-        };
-        // SAFETY: as above.
-        [widen(at), widen(unsafe { at.add(16) })]
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn load_avx2(at: *const Self) -> [std::arch::x86_64::__m256; 4] {
-        use std::arch::x86_64::{
-            _mm_loadu_si128, _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_slli_epi32,
-        };
-        // SAFETY: the caller guarantees 32 readable values and the instructions.
-        let widen = |offset: usize| unsafe {
-            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(
-                at.add(offset).cast(),
-            ))))
-        };
-        [widen(0), widen(8), widen(16), widen(24)]
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, __mmask16, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps,
-        _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps,
-        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps,
-        _mm512_setzero_ps,
+        __m256, __m512, __m512bh, __m512i, __mmask16, _mm256_add_ps, _mm256_fmadd_ps,
+        _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps,
+        _mm512_castsi512_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_si512,
+        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_setzero_ps,
     };
 
-    use super::{STRIP, StripValue, Tile};
+    use super::{STRIP, Tile};
 
-    /// Calls the kernel compiled for this number of rows.
-    ///
-    /// # Safety
-    /// The processor has AVX-512, the strip holds k × 32 values, A and C hold the tile.
-    pub(super) unsafe fn dispatch_avx512<V: StripValue>(tile: &Tile, strip: *const V) {
-        macro_rules! by_rows {
-            ($($rows:literal)*) => {
-                match tile.rows {
-                    // SAFETY: passed on from the caller.
-                    $($rows => unsafe { avx512::<V, $rows>(tile, strip) },)*
-                    _ => {}
-                }
-            };
-        }
-        by_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    /// The instruction that multiplies two registers of lanes and adds.
+    trait MultiplyAdd {
+        /// # Safety
+        /// The processor has the instruction.
+        unsafe fn step(sum: __m512, a: __m512i, b: __m512i) -> __m512;
     }
 
-    /// # Safety
-    /// As [`dispatch_avx512`], with `tile.rows == ROWS`.
-    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-    unsafe fn avx512<V: StripValue, const ROWS: usize>(tile: &Tile, strip: *const V) {
-        let mut sums: [[__m512; 2]; ROWS] = [[_mm512_setzero_ps(); 2]; ROWS];
-        let mut a = tile.a;
-        let mut b = strip;
-        for _ in 0..tile.k {
-            // SAFETY: b stays inside the strip, a + row * stride inside A.
+    struct Floats;
+
+    impl MultiplyAdd for Floats {
+        #[inline(always)]
+        unsafe fn step(sum: __m512, a: __m512i, b: __m512i) -> __m512 {
+            // SAFETY: the caller's processor has AVX-512.
+            unsafe { _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum) }
+        }
+    }
+
+    struct Pairs;
+
+    impl MultiplyAdd for Pairs {
+        #[inline(always)]
+        unsafe fn step(sum: __m512, a: __m512i, b: __m512i) -> __m512 {
+            // SAFETY: the caller's processor has AVX-512 BF16; both types are 64 plain bytes.
             unsafe {
-                let [first, second] = V::load_avx512(b);
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let value = _mm512_set1_ps(*a.add(row * tile.a_row_stride));
-                    sums[0] = _mm512_fmadd_ps(value, first, sums[0]);
-                    sums[1] = _mm512_fmadd_ps(value, second, sums[1]);
-                }
-                b = b.add(STRIP);
-                a = a.wrapping_add(tile.a_column_stride);
+                let (a, b) = (
+                    std::mem::transmute::<__m512i, __m512bh>(a),
+                    std::mem::transmute::<__m512i, __m512bh>(b),
+                );
+                _mm512_dpbf16_ps(sum, a, b)
             }
         }
-        let mask = |first: usize| -> __mmask16 {
-            let count = tile.columns.saturating_sub(first).min(16);
-            ((1u32 << count) - 1) as __mmask16
+    }
+
+    /// A kernel for each number of rows and for one or two registers of columns, compiled with the given instructions.
+    macro_rules! tiles {
+        ($(#[$doc:meta])* $name:ident, $multiply:ident, $features:literal, $($rows:literal)*) => {
+            $(#[$doc])*
+            pub(super) unsafe fn $name(tile: &Tile<'_>) {
+                #[target_feature(enable = $features)]
+                unsafe fn compiled<const ROWS: usize, const HALVES: usize>(tile: &Tile<'_>) {
+                    // SAFETY: passed on from the caller.
+                    unsafe { tile_of::<$multiply, ROWS, HALVES>(tile) }
+                }
+                match (tile.rows, tile.columns > 16) {
+                    // SAFETY: passed on from the caller.
+                    $(($rows, true) => unsafe { compiled::<$rows, 2>(tile) },)*
+                    // SAFETY: as above.
+                    $(($rows, false) => unsafe { compiled::<$rows, 1>(tile) },)*
+                    _ => {}
+                }
+            }
         };
-        let alpha = _mm512_set1_ps(tile.alpha);
-        for (row, sums) in sums.iter().enumerate() {
-            for (half, &sum) in sums.iter().enumerate() {
-                let keep = mask(16 * half);
-                let at = tile.c.wrapping_add(row * tile.c_stride + 16 * half);
-                let mut value = _mm512_mul_ps(sum, alpha);
-                // SAFETY: the mask admits only columns of the tile, which lie inside C.
-                unsafe {
-                    if tile.add {
-                        value = _mm512_add_ps(_mm512_maskz_loadu_ps(keep, at), value);
+    }
+
+    tiles!(
+        /// # Safety
+        /// The processor has AVX-512, the strip holds k × 32 lanes, A and C hold the tile.
+        avx512_f32, Floats, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+    );
+    tiles!(
+        /// # Safety
+        /// As [`avx512_f32`], and the processor has AVX-512 BF16.
+        avx512_bf16, Pairs, "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma", 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+    );
+
+    /// # Safety
+    /// As the callers, with `tile.rows == ROWS` and at most 16 · `HALVES` columns.
+    #[inline(always)]
+    unsafe fn tile_of<M: MultiplyAdd, const ROWS: usize, const HALVES: usize>(tile: &Tile<'_>) {
+        // SAFETY: b stays inside the strip, a + row · stride inside A; the masks admit only columns of the tile, which
+        // lie inside C; the caller has found the instructions.
+        unsafe {
+            let mut sums = [[_mm512_setzero_ps(); HALVES]; ROWS];
+            let (mut a, mut b) = (tile.a, tile.strip.as_ptr());
+            for _ in 0..tile.k {
+                let first = _mm512_loadu_si512(b.cast());
+                let second = if HALVES == 2 { _mm512_loadu_si512(b.add(16).cast()) } else { first };
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let value = _mm512_set1_epi32(a.add(row * tile.a_stride).read().cast_signed());
+                    sums[0] = M::step(sums[0], value, first);
+                    if HALVES == 2 {
+                        sums[HALVES - 1] = M::step(sums[HALVES - 1], value, second);
                     }
-                    _mm512_mask_storeu_ps(at, keep, value);
+                }
+                b = b.add(STRIP);
+                a = a.wrapping_add(1);
+            }
+            for (row, sums) in sums.iter().enumerate() {
+                for (half, &sum) in sums.iter().enumerate() {
+                    let count = tile.columns.saturating_sub(16 * half).min(16);
+                    let keep = ((1u32 << count) - 1) as __mmask16;
+                    let at = tile.c.wrapping_add(row * tile.c_stride + 16 * half);
+                    let old = if tile.add {
+                        _mm512_add_ps(_mm512_maskz_loadu_ps(keep, at), sum)
+                    } else {
+                        sum
+                    };
+                    _mm512_mask_storeu_ps(at, keep, old);
                 }
             }
         }
@@ -231,13 +203,13 @@ mod x86 {
     ///
     /// # Safety
     /// The processor has AVX2 and FMA, the strip holds k × 32 values, A and C hold the tile.
-    pub(super) unsafe fn dispatch_avx2<V: StripValue>(tile: &Tile, strip: *const V) {
+    pub(super) unsafe fn dispatch_avx2(tile: &Tile<'_>) {
         // SAFETY: passed on from the caller.
         unsafe {
             match tile.rows {
-                1 => avx2::<V, 1>(tile, strip),
-                2 => avx2::<V, 2>(tile, strip),
-                _ => avx2::<V, 3>(tile, strip),
+                1 => avx2::<1>(tile),
+                2 => avx2::<2>(tile),
+                _ => avx2::<3>(tile),
             }
         }
     }
@@ -245,40 +217,36 @@ mod x86 {
     /// # Safety
     /// As [`dispatch_avx2`], with `tile.rows == ROWS`.
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn avx2<V: StripValue, const ROWS: usize>(tile: &Tile, strip: *const V) {
+    unsafe fn avx2<const ROWS: usize>(tile: &Tile<'_>) {
         let mut sums: [[__m256; 4]; ROWS] = [[_mm256_setzero_ps(); 4]; ROWS];
-        let mut a = tile.a;
-        let mut b = strip;
+        let (mut a, mut b) = (tile.a.cast::<f32>(), tile.strip.as_ptr().cast::<f32>());
         for _ in 0..tile.k {
             // SAFETY: b stays inside the strip, a + row * stride inside A.
             unsafe {
-                let values = V::load_avx2(b);
+                let strip: [__m256; 4] = std::array::from_fn(|at| _mm256_loadu_ps(b.add(8 * at)));
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let value = _mm256_set1_ps(*a.add(row * tile.a_row_stride));
-                    for (sum, &strip) in sums.iter_mut().zip(&values) {
+                    let value = _mm256_set1_ps(*a.add(row * tile.a_stride));
+                    for (sum, &strip) in sums.iter_mut().zip(&strip) {
                         *sum = _mm256_fmadd_ps(value, strip, *sum);
                     }
                 }
                 b = b.add(STRIP);
-                a = a.wrapping_add(tile.a_column_stride);
+                a = a.wrapping_add(1);
             }
         }
-        let alpha = _mm256_set1_ps(tile.alpha);
         for (row, sums) in sums.iter().enumerate() {
             let start = tile.c.wrapping_add(row * tile.c_stride);
             let mut line = [0.0f32; STRIP];
             for (quarter, &sum) in sums.iter().enumerate() {
                 // SAFETY: `line` holds 32 values; a whole strip of C is read and written only when it has 32 columns.
                 unsafe {
-                    let mut value = _mm256_mul_ps(sum, alpha);
                     if tile.columns == STRIP {
                         let at = start.add(8 * quarter);
-                        if tile.add {
-                            value = _mm256_add_ps(_mm256_loadu_ps(at), value);
-                        }
+                        let value =
+                            if tile.add { _mm256_add_ps(_mm256_loadu_ps(at), sum) } else { sum };
                         _mm256_storeu_ps(at, value);
                     } else {
-                        _mm256_storeu_ps(line.as_mut_ptr().add(8 * quarter), value);
+                        _mm256_storeu_ps(line.as_mut_ptr().add(8 * quarter), sum);
                     }
                 }
             }

@@ -1,18 +1,20 @@
-//! The CPU's inner loops: which instructions to use ([`KernelPath`]), matrix products ([`gemm`]) and vector arithmetic
-//! ([`simd`]).
+//! The CPU's inner loops: which instructions to use ([`KernelPath`]), matrix products ([`gemm`]) of stored matrices
+//! ([`source`]) and vector arithmetic ([`simd`]).
 //!
 //! Every output element is one chain of additions in a fixed order, so a row's result depends neither on the other rows of
 //! the batch nor on the number of threads. Paths differ from one another in the last bits; a path never differs from itself.
 
 pub mod gemm;
+pub mod lanes;
 mod microkernel;
-pub mod panels;
 pub mod simd;
+pub mod source;
 pub mod threads;
+mod transpose;
 
 use crate::error::EngineError;
 
-/// Environment variable that forces a path: `portable`, `avx2` or `avx512`.
+/// Environment variable that forces a path: `portable`, `avx2`, `avx512` or `avx512-bf16`.
 pub const KERNELS_VARIABLE: &str = "BIOINSTRUCT_KERNELS";
 
 /// A set of instructions that the kernels are compiled for.
@@ -24,11 +26,13 @@ pub enum KernelPath {
     Avx2,
     /// AVX-512 (F, VL, BW, DQ).
     Avx512,
+    /// AVX-512 with products of bfloat16 pairs; what is kept in 32 bits is multiplied as on [`KernelPath::Avx512`].
+    Avx512Bf16,
 }
 
 impl KernelPath {
     /// All paths, slowest first.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
 
     /// The name used in manifests and by [`KERNELS_VARIABLE`].
     pub const fn name(self) -> &'static str {
@@ -36,6 +40,7 @@ impl KernelPath {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512-bf16",
         }
     }
 
@@ -53,8 +58,10 @@ impl KernelPath {
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => Self::Avx512.available() && is_x86_feature_detected!("avx512bf16"),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
+            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 => false,
         }
     }
 

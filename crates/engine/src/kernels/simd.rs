@@ -57,7 +57,9 @@ macro_rules! dispatch {
             match path {
                 // SAFETY: a path is only ever chosen when it is available.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernels::KernelPath::Avx512 => unsafe { avx512($($argument),*) },
+                $crate::kernels::KernelPath::Avx512 | $crate::kernels::KernelPath::Avx512Bf16 => unsafe {
+                    avx512($($argument),*)
+                },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::KernelPath::Avx2 => unsafe { avx2($($argument),*) },

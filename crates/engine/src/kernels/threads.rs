@@ -51,15 +51,15 @@ impl Threads {
     }
 
     /// Cuts `values` into pieces of `width × rows` and calls `task` with the rows of each piece.
-    pub fn for_rows(
+    pub fn for_rows<T: Send>(
         &self,
-        values: &mut [f32],
+        values: &mut [T],
         width: usize,
         rows: usize,
-        task: impl Fn(Range<usize>, &mut [f32]) + Sync + Send,
+        task: impl Fn(Range<usize>, &mut [T]) + Sync + Send,
     ) {
         let piece = width * rows;
-        let run = |(index, chunk): (usize, &mut [f32])| {
+        let run = |(index, chunk): (usize, &mut [T])| {
             let first = index * rows;
             task(first..first + chunk.len() / width, chunk);
         };

@@ -27,7 +27,7 @@ pub use timing::Timing;
 
 use crate::backend::{Backend, Cpu};
 use crate::format::ModelFile;
-use crate::kernels::panels::Precision;
+use crate::kernels::lanes::Precision;
 use crate::lora::Adapter;
 use crate::model::inference::Workspace;
 use crate::model::{Llama, LoadOptions};
@@ -42,8 +42,6 @@ pub struct LocalOptions {
     pub precision: Precision,
     /// Threads that compute; zero takes all processors.
     pub threads: usize,
-    /// Whether adapters will be trained on it too.
-    pub training: bool,
     /// Most positions of a sequence; zero takes what the model was made for.
     pub positions: usize,
     /// Most replies that are written at once; at least 1.
@@ -52,7 +50,7 @@ pub struct LocalOptions {
 
 impl Default for LocalOptions {
     fn default() -> Self {
-        Self { precision: Precision::Bf16, threads: 0, training: false, positions: 0, slots: 8 }
+        Self { precision: Precision::Bf16, threads: 0, positions: 0, slots: 8 }
     }
 }
 
@@ -97,8 +95,8 @@ impl<B: Backend> LocalModel<B> {
         if tokens > rows {
             return Err(LocalError::Vocabulary { path: path.to_owned(), tokens, rows });
         }
-        let LocalOptions { precision, training, positions, slots, .. } = options;
-        let llama = Llama::load(&file, backend, LoadOptions { precision, training, positions })?;
+        let LocalOptions { precision, positions, slots, .. } = options;
+        let llama = Llama::load(&file, backend, LoadOptions { precision, positions })?;
         let mut ends = [tokenizer.eos_ids(), &llama.config().eos_tokens].concat();
         ends.sort_unstable();
         ends.dedup();

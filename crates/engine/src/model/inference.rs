@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Llama;
-use crate::backend::{Adapted, Backend, CachedRows, Turn};
+use crate::backend::{Adapted, Backend, CachedRows, Projecting, Turn};
 use crate::lora::{Adapter, Projection};
 
 /// Keys and values of the tokens a sequence has so far.
@@ -157,28 +157,14 @@ impl<B: Backend> Llama<B> {
         let weights = &self.blocks[block];
         let (backend, epsilon, count) =
             (&self.backend, self.config.rms_norm_epsilon, positions.len());
-        let project = |projection: Projection,
-                       x: &B::Buffer,
-                       y: &mut B::Buffer,
-                       sequences: &[Extension<'_, B>]| {
-            let adapters = adapters_of(sequences, rows, block, projection);
-            backend.project(
-                count,
-                x,
-                &weights.projections[projection as usize],
-                &adapters,
-                y,
-                None,
-            );
-        };
         let Workspace { stream, delta, hidden, inverse, query, key, value, attended, gate, up } =
             work;
 
         let before = (block > 0).then_some(&*delta);
         backend.rms_norm(count, stream, before, &weights.input_norm, epsilon, hidden, inverse);
-        project(Projection::Query, hidden, query, sequences);
-        project(Projection::Key, hidden, key, sequences);
-        project(Projection::Value, hidden, value, sequences);
+        let [q, k, v] = [Projection::Query, Projection::Key, Projection::Value];
+        let outputs = [(q, &mut *query), (k, &mut *key), (v, &mut *value)];
+        self.project((block, count), hidden, outputs, sequences, rows);
         backend.rotate(&self.rotary, positions, self.config.query_size(), query, Turn::Forward);
         backend.rotate(&self.rotary, positions, self.config.key_value_size(), key, Turn::Forward);
         let width = self.config.key_value_size();
@@ -196,7 +182,8 @@ impl<B: Backend> Llama<B> {
             })
             .collect();
         backend.attention_cached(self.heads(), &cached, query, attended);
-        project(Projection::Output, attended, delta, sequences);
+        let outputs = [(Projection::Output, &mut *delta)];
+        self.project((block, count), attended, outputs, sequences, rows);
 
         backend.rms_norm(
             count,
@@ -207,10 +194,33 @@ impl<B: Backend> Llama<B> {
             hidden,
             inverse,
         );
-        project(Projection::Gate, hidden, gate, sequences);
-        project(Projection::Up, hidden, up, sequences);
+        let outputs = [(Projection::Gate, &mut *gate), (Projection::Up, &mut *up)];
+        self.project((block, count), hidden, outputs, sequences, rows);
         backend.swiglu_in_place(count * self.config.intermediate_size, gate, up);
-        project(Projection::Down, gate, delta, sequences);
+        let outputs = [(Projection::Down, &mut *delta)];
+        self.project((block, count), gate, outputs, sequences, rows);
+    }
+
+    /// Projections of one block that read the same `x`, each with the sequences' adapters.
+    fn project<const N: usize>(
+        &self,
+        (block, count): (usize, usize),
+        x: &B::Buffer,
+        outputs: [(Projection, &mut B::Buffer); N],
+        sequences: &[Extension<'_, B>],
+        rows: &[Range<usize>],
+    ) {
+        let adapters: [Vec<Adapted<'_, B>>; N] =
+            std::array::from_fn(|at| adapters_of(sequences, rows, block, outputs[at].0));
+        let mut projecting: Vec<Projecting<'_, B>> = outputs
+            .into_iter()
+            .zip(&adapters)
+            .map(|((projection, y), adapters)| {
+                let matrix = &self.blocks[block].projections[projection as usize];
+                Projecting { matrix, adapters, y, kept: None }
+            })
+            .collect();
+        self.backend.project(count, x, &mut projecting);
     }
 
     /// Logits of the chosen new tokens, by row of the last [`Llama::extend`]: (chosen, vocabulary).

@@ -7,10 +7,10 @@ mod training_block;
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, Heads, MatrixUse, RotaryTable};
+use crate::backend::{Backend, Heads, RotaryTable};
 use crate::error::EngineError;
 use crate::format::{ModelConfig, ModelFile};
-use crate::kernels::panels::Precision;
+use crate::kernels::lanes::Precision;
 use crate::lora::Projection;
 
 /// How a model is put on the device.
@@ -18,8 +18,6 @@ use crate::lora::Projection;
 pub struct LoadOptions {
     /// How weights are kept.
     pub precision: Precision,
-    /// Whether adapters will be trained: every matrix is then packed for both directions.
-    pub training: bool,
     /// Most positions a sequence may have; zero takes what the model was made for.
     pub positions: usize,
 }
@@ -51,34 +49,27 @@ impl<B: Backend> Llama<B> {
     pub fn load(file: &ModelFile, backend: B, options: LoadOptions) -> Result<Self, EngineError> {
         let config = file.config().clone();
         refuse_unsupported(&config)?;
-        let matrix_use = MatrixUse { precision: options.precision, backward: options.training };
-        let matrix = |name: &str, (out, input): (usize, usize), matrix_use| {
+        let matrix = |name: &str, shape: (usize, usize)| {
             let tensor = file.tensor(name)?;
-            backend.matrix((out, input), matrix_use, &|row, values| {
+            backend.matrix(shape, options.precision, &|row, values| {
                 tensor.row_to_f32(row, values);
                 Ok(())
             })
         };
         let norm = |name: &str| Ok::<_, EngineError>(backend.upload(&file.tensor(name)?.to_f32()));
         let vocabulary = (config.vocabulary_size, config.hidden_size);
-        let lookup =
-            MatrixUse { backward: options.training && config.tied_embeddings, ..matrix_use };
-        let embedding = Arc::new(matrix("model.embed_tokens.weight", vocabulary, lookup)?);
+        let embedding = Arc::new(matrix("model.embed_tokens.weight", vocabulary)?);
         let head = if config.tied_embeddings {
             Arc::clone(&embedding)
         } else {
-            Arc::new(matrix("lm_head.weight", vocabulary, matrix_use)?)
+            Arc::new(matrix("lm_head.weight", vocabulary)?)
         };
         let mut blocks = Vec::with_capacity(config.layers);
         for block in 0..config.layers {
             let name = |part: &str| format!("model.layers.{block}.{part}.weight");
             let mut projections = Vec::with_capacity(7);
             for projection in Projection::ALL {
-                projections.push(matrix(
-                    &name(projection.path()),
-                    projection.shape(&config),
-                    matrix_use,
-                )?);
+                projections.push(matrix(&name(projection.path()), projection.shape(&config))?);
             }
             blocks.push(Block {
                 input_norm: norm(&name("input_layernorm"))?,

@@ -6,7 +6,7 @@ use bioinstruct_core::random::Stream;
 
 use super::training::{Batch, BlockTape, Tape};
 use super::{Block, Llama};
-use crate::backend::{Adapted, AttentionKept, Backend, Projected, Turn};
+use crate::backend::{Adapted, AttentionKept, Backend, Projected, Projecting, Turn};
 use crate::lora::{Adapter, Projection};
 
 /// One block of one step.
@@ -31,9 +31,8 @@ impl<B: Backend> BlockContext<'_, B> {
         let (model, backend, rows) = (self.model, &self.model.backend, self.batch.tokens());
         let config = &model.config;
         let low = &mut kept.low;
-        self.project(Projection::Query, hidden, &mut kept.query, low);
-        self.project(Projection::Key, hidden, &mut kept.key, low);
-        self.project(Projection::Value, hidden, &mut kept.value, low);
+        let outputs = [&mut kept.query, &mut kept.key, &mut kept.value];
+        self.project([Projection::Query, Projection::Key, Projection::Value], hidden, outputs, low);
         let positions = &self.batch.positions;
         backend.rotate(
             &model.rotary,
@@ -52,7 +51,7 @@ impl<B: Backend> BlockContext<'_, B> {
         let (sequences, heads) = (&self.batch.sequences, model.heads());
         let BlockTape { query, key, value, attended, log_sum_exp, .. } = kept;
         backend.attention(heads, sequences, query, key, value, attended, log_sum_exp);
-        self.project(Projection::Output, &kept.attended, delta, &mut kept.low);
+        self.project([Projection::Output], &kept.attended, [&mut *delta], &mut kept.low);
 
         backend.copy_rows(&kept.input, 0..rows, config.hidden_size, &mut kept.middle, 0);
         let (norm, epsilon) = (&self.block.middle_norm, config.rms_norm_epsilon);
@@ -66,10 +65,10 @@ impl<B: Backend> BlockContext<'_, B> {
             &mut kept.middle_inverse,
         );
         let low = &mut kept.low;
-        self.project(Projection::Gate, hidden, &mut kept.gate, low);
-        self.project(Projection::Up, hidden, &mut kept.up, low);
+        let outputs = [&mut kept.gate, &mut kept.up];
+        self.project([Projection::Gate, Projection::Up], hidden, outputs, low);
         backend.swiglu(rows * config.intermediate_size, &kept.gate, &kept.up, wide);
-        self.project(Projection::Down, wide, delta, low);
+        self.project([Projection::Down], wide, [delta], low);
     }
 
     /// From the gradient of the block's output in `tape.d_stream` to that of its input, in place.
@@ -89,40 +88,24 @@ impl<B: Backend> BlockContext<'_, B> {
 
         backend.swiglu(length, &kept.gate, &kept.up, wide);
         let d_wide = &mut tape.d_wide;
-        self.project_backward(
-            Projection::Down,
-            wide,
-            kept,
-            d_stream,
-            gradient,
-            Some(d_wide),
-            false,
-        );
+        self.project_backward([Projection::Down], wide, kept, [&*d_stream], gradient, Some(d_wide));
         backend.swiglu_backward(length, &kept.gate, &kept.up, d_wide, [d_gate, d_up]);
         backend.rms_norm_again(rows, &kept.middle, &self.block.middle_norm, epsilon, hidden);
-        self.project_backward(
-            Projection::Gate,
-            hidden,
-            kept,
-            d_gate,
-            gradient,
-            Some(d_hidden),
-            false,
-        );
-        self.project_backward(Projection::Up, hidden, kept, d_up, gradient, Some(d_hidden), true);
+        let (projections, d_y) = ([Projection::Gate, Projection::Up], [&*d_gate, &*d_up]);
+        self.project_backward(projections, hidden, kept, d_y, gradient, Some(&mut *d_hidden));
         let norm = (&kept.middle, &kept.middle_inverse);
         backend.rms_norm_backward(rows, norm, &self.block.middle_norm, d_hidden, d_stream);
 
         let (d_attended, d_query) = (&mut tape.d_attended, &mut tape.d_query);
         let (d_key, d_value) = (&mut tape.d_key, &mut tape.d_value);
+        let (attended, d_y) = (&kept.attended, [&*d_stream]);
         self.project_backward(
-            Projection::Output,
-            &kept.attended,
+            [Projection::Output],
+            attended,
             kept,
-            d_stream,
+            d_y,
             gradient,
             Some(d_attended),
-            false,
         );
         let attention = AttentionKept {
             query: &kept.query,
@@ -143,52 +126,64 @@ impl<B: Backend> BlockContext<'_, B> {
         backend.rotate(&model.rotary, positions, config.query_size(), d_query, Turn::Backward);
         backend.rotate(&model.rotary, positions, config.key_value_size(), d_key, Turn::Backward);
         backend.rms_norm_again(rows, &kept.input, &self.block.input_norm, epsilon, hidden);
-        for (projection, d_y, accumulate) in [
-            (Projection::Query, &*d_query, false),
-            (Projection::Key, &*d_key, true),
-            (Projection::Value, &*d_value, true),
-        ] {
-            let d_x = needs_input_gradient.then_some(&mut *d_hidden);
-            self.project_backward(projection, hidden, kept, d_y, gradient, d_x, accumulate);
-        }
+        let projections = [Projection::Query, Projection::Key, Projection::Value];
+        let d_y = [&*d_query, &*d_key, &*d_value];
+        let d_x = needs_input_gradient.then_some(&mut *d_hidden);
+        self.project_backward(projections, hidden, kept, d_y, gradient, d_x);
         if needs_input_gradient {
             let norm = (&kept.input, &kept.input_inverse);
             backend.rms_norm_backward(rows, norm, &self.block.input_norm, d_hidden, d_stream);
         }
     }
 
-    fn project(
+    fn project<const N: usize>(
         &self,
-        projection: Projection,
+        projections: [Projection; N],
         x: &B::Buffer,
-        y: &mut B::Buffer,
+        outputs: [&mut B::Buffer; N],
         low: &mut [B::Buffer; 7],
     ) {
-        let matrix = &self.block.projections[projection as usize];
-        let streams = self.streams(projection);
-        let adapted = self.adapted(projection, &streams);
-        let adapters = adapted.as_slice();
-        let kept = Some(&mut low[projection as usize]);
-        self.model.backend.project(self.batch.tokens(), x, matrix, adapters, y, kept);
+        let streams = projections.map(|projection| self.streams(projection));
+        let adapted: [_; N] = std::array::from_fn(|at| self.adapted(projections[at], &streams[at]));
+        let low = low
+            .get_disjoint_mut(projections.map(|projection| projection as usize))
+            .expect("projections of one call differ");
+        let mut projecting: Vec<Projecting<'_, B>> = projections
+            .into_iter()
+            .zip(outputs.into_iter().zip(low))
+            .zip(&adapted)
+            .map(|((projection, (y, low)), adapted)| Projecting {
+                matrix: &self.block.projections[projection as usize],
+                adapters: adapted.as_slice(),
+                y,
+                kept: Some(low),
+            })
+            .collect();
+        self.model.backend.project(self.batch.tokens(), x, &mut projecting);
     }
 
-    fn project_backward(
+    fn project_backward<const N: usize>(
         &self,
-        projection: Projection,
+        projections: [Projection; N],
         x: &B::Buffer,
         kept: &BlockTape<B>,
-        d_y: &B::Buffer,
+        d_y: [&B::Buffer; N],
         gradient: &mut B::Buffer,
         d_x: Option<&mut B::Buffer>,
-        accumulate: bool,
     ) {
-        let matrix = &self.block.projections[projection as usize];
-        let streams = self.streams(projection);
-        let adapted = self.adapted(projection, &streams);
-        let low = &kept.low[projection as usize];
-        let adapter = adapted.as_ref().map(|adapted| (adapted, Projected { x, low }));
-        let rows = self.batch.tokens();
-        self.model.backend.project_backward(rows, matrix, adapter, d_y, gradient, d_x, accumulate);
+        let streams = projections.map(|projection| self.streams(projection));
+        let adapted: [_; N] = std::array::from_fn(|at| self.adapted(projections[at], &streams[at]));
+        let projected: Vec<Projected<'_, B>> = projections
+            .into_iter()
+            .zip(d_y)
+            .zip(&adapted)
+            .map(|((projection, d_y), adapted)| Projected {
+                matrix: &self.block.projections[projection as usize],
+                adapter: adapted.as_ref().map(|adapted| (adapted, &kept.low[projection as usize])),
+                d_y,
+            })
+            .collect();
+        self.model.backend.project_backward(self.batch.tokens(), x, &projected, gradient, d_x);
     }
 
     fn adapted<'s>(

@@ -1,108 +1,119 @@
-//! A frozen linear layer with low-rank adapters: y = x Wᵀ + s · (drop(x) Aᵀ) Bᵀ.
+//! Frozen linear layers with low-rank adapters: y = x Wᵀ + s · (drop(x) Aᵀ) Bᵀ.
 //!
-//! W is (out, in), A is (rank, in), B is (out, rank), as in PEFT (Hu et al. 2021). Dropout acts on the adapter's input
-//! only; its mask is computed again in the backward, so nothing of it is stored.
+//! W is (out, in), A is (rank, in), B is (out, rank), as in PEFT (Hu et al. 2021). Layers that read the same x are computed
+//! together ([`forward`], [`backward`]), and an adapter's part is a second term of its layer's product. Dropout acts on the
+//! adapter's input only; its mask is computed again in the backward, so nothing of it is stored.
 
 use std::ops::Range;
 
 use bioinstruct_core::random::Stream;
 
 use crate::kernels::KernelPath;
-use crate::kernels::gemm::{Output, Strided, gemm};
-use crate::kernels::panels::{Panels, Precision, STRIP};
+use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
+use crate::kernels::lanes::{Lane, Precision, from_bf16, to_bf16};
+use crate::kernels::source::{Direction, Source, Values};
 use crate::kernels::threads::Threads;
 
-/// A frozen matrix (out, in), packed for the directions it is used in.
+/// Rows of a matrix that are read at once.
+const READ_ROWS: usize = 64;
+
+/// A frozen matrix (out, in), kept once for both directions.
 #[derive(Debug)]
 pub struct Matrix {
     /// Output features.
     pub out: usize,
     /// Input features.
     pub input: usize,
-    forward: Panels,
-    backward: Option<Panels>,
+    stored: Stored,
+}
+
+/// The rows of a [`Matrix`].
+#[derive(Debug)]
+enum Stored {
+    F32(Vec<f32>),
+    Bf16(Vec<u16>),
 }
 
 impl Matrix {
-    /// Packs a matrix whose rows `read` delivers; `with_backward` packs it a second time, for input gradients.
-    pub fn pack<E: Send>(
+    /// Keeps a matrix whose rows `read` delivers.
+    pub fn read<E: Send>(
         threads: &Threads,
         (out, input): (usize, usize),
-        (precision, with_backward): (Precision, bool),
+        precision: Precision,
         read: impl Fn(usize, &mut [f32]) -> Result<(), E> + Sync,
     ) -> Result<Self, E> {
-        let mut forward = Panels::zeros(input, out, precision);
-        let mut backward = with_backward.then(|| Panels::zeros(out, input, precision));
-        // A group of strips is read in parallel, then packed.
-        let group = STRIP * 4 * threads.count();
-        let mut rows = vec![0.0; group.min(out) * input];
-        for first in (0..out).step_by(group) {
-            let count = group.min(out - first);
-            let failure = std::sync::Mutex::new(None);
-            threads.for_rows(&mut rows[..count * input], input, STRIP, |part, values| {
-                for (row, values) in part.zip(values.chunks_exact_mut(input)) {
-                    if let Err(error) = read(first + row, values) {
-                        *failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-                            Some(error);
+        let failure = std::sync::Mutex::new(None);
+        let note = |result: Result<(), E>| {
+            if let Err(error) = result {
+                *failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+            }
+        };
+        let stored = match precision {
+            Precision::F32 => {
+                let mut values = vec![0.0; out * input];
+                threads.for_rows(&mut values, input, READ_ROWS, |rows, values| {
+                    for (row, values) in rows.zip(values.chunks_exact_mut(input)) {
+                        note(read(row, values));
                     }
-                }
-            });
-            if let Some(error) =
-                failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
-            {
-                return Err(error);
+                });
+                Stored::F32(values)
             }
-            forward.set_columns(threads, first, &rows[..count * input]);
-            if let Some(backward) = &mut backward {
-                for (row, values) in rows[..count * input].chunks_exact(input).enumerate() {
-                    backward.set_row(first + row, values);
-                }
+            Precision::Bf16 => {
+                let mut values = vec![0; out * input];
+                threads.for_rows(&mut values, input, READ_ROWS, |rows, values| {
+                    let mut wide = vec![0.0; input];
+                    for (row, values) in rows.zip(values.chunks_exact_mut(input)) {
+                        note(read(row, &mut wide));
+                        for (value, wide) in values.iter_mut().zip(&wide) {
+                            *value = to_bf16(*wide);
+                        }
+                    }
+                });
+                Stored::Bf16(values)
             }
+        };
+        match failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(Self { out, input, stored }),
         }
-        Ok(Self { out, input, forward, backward })
+    }
+
+    /// How its values are kept.
+    pub fn precision(&self) -> Precision {
+        match self.stored {
+            Stored::F32(_) => Precision::F32,
+            Stored::Bf16(_) => Precision::Bf16,
+        }
     }
 
     /// One row, as it is kept: an embedding.
     pub fn row(&self, row: usize, out: &mut [f32]) {
-        self.forward.column(row, out);
+        let part = row * self.input..(row + 1) * self.input;
+        match &self.stored {
+            Stored::F32(values) => out.copy_from_slice(&values[part]),
+            Stored::Bf16(values) => {
+                for (out, value) in out.iter_mut().zip(&values[part]) {
+                    *out = from_bf16(*value);
+                }
+            }
+        }
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.forward.bytes() + self.backward.as_ref().map_or(0, Panels::bytes)
+        match &self.stored {
+            Stored::F32(values) => values.len() * 4,
+            Stored::Bf16(values) => values.len() * 2,
+        }
     }
 
-    /// `y` (rows, out) = `x` (rows, in) · Wᵀ.
-    pub fn forward(
-        &self,
-        (path, threads): (KernelPath, &Threads),
-        rows: usize,
-        x: &[f32],
-        y: &mut [f32],
-    ) {
-        gemm(
-            path,
-            threads,
-            rows,
-            Strided::rows(x, self.input),
-            &self.forward,
-            y,
-            (1.0, Output::Store),
-        );
-    }
-
-    /// `d_x` (rows, in) = or += `d_y` (rows, out) · W. The matrix must have been packed with its backward.
-    pub fn backward(
-        &self,
-        (path, threads): (KernelPath, &Threads),
-        rows: usize,
-        d_y: &[f32],
-        d_x: &mut [f32],
-        output: Output,
-    ) {
-        let panels =
-            self.backward.as_ref().expect("a model loaded for training packs both directions");
-        gemm(path, threads, rows, Strided::rows(d_y, self.out), panels, d_x, (1.0, output));
+    /// The matrix as the right side of a product: transposed in the forward direction, as stored in the backward.
+    pub fn source(&self, direction: Direction) -> Source<'_> {
+        let values = match &self.stored {
+            Stored::F32(values) => Values::F32(values),
+            Stored::Bf16(values) => Values::Bf16(values),
+        };
+        Source::new(values, self.input, direction)
     }
 }
 
@@ -135,123 +146,281 @@ pub struct LowRank<'a> {
 }
 
 /// Buffers that calls share, so that no step allocates.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Scratch {
-    panels: Panels,
-    low: Vec<f32>,
-    dropped: Vec<f32>,
-    transposed: Vec<f32>,
+    x: LeftBuffer,
+    adapters: Vec<AdapterScratch>,
 }
 
-impl Default for Scratch {
-    fn default() -> Self {
-        Self {
-            panels: Panels::zeros(0, 0, Precision::F32),
-            low: Vec::new(),
-            dropped: Vec::new(),
-            transposed: Vec::new(),
+/// Buffers of one adapter's part.
+#[derive(Debug, Default)]
+struct AdapterScratch {
+    dropped: Vec<f32>,
+    dropped_lanes: LeftBuffer,
+    low: Vec<f32>,
+    low_lanes: LeftBuffer,
+    turned_lanes: LeftBuffer,
+    d_y_lanes: LeftBuffer,
+    kept_lanes: LeftBuffer,
+    d_b: Vec<f32>,
+}
+
+/// One layer of a forward call.
+#[derive(Debug)]
+pub struct Forward<'a> {
+    /// The frozen weights.
+    pub matrix: &'a Matrix,
+    /// Adapters, each on rows of its own.
+    pub adapters: Vec<LowRank<'a>>,
+    /// (rows, out).
+    pub y: &'a mut [f32],
+    /// Receives s · drop(x) Aᵀ (rows, rank) of the only adapter, for the backward.
+    pub kept: Option<&'a mut [f32]>,
+}
+
+/// Computes layers that read the same `x` (rows, in).
+pub fn forward(
+    (path, threads): (KernelPath, &Threads),
+    scratch: &mut Scratch,
+    rows: usize,
+    x: &[f32],
+    layers: &mut [Forward<'_>],
+) {
+    let Some(first) = layers.first() else { return };
+    let (lane, input) = (Lane::of(path, first.matrix.precision()), first.matrix.input);
+    let x = &x[..rows * input];
+    let count: usize = layers.iter().map(|layer| layer.adapters.len()).sum();
+    scratch.adapters.resize_with(scratch.adapters.len().max(count), AdapterScratch::default);
+    let Scratch { x: x_lanes, adapters: buffers } = scratch;
+    x_lanes.put((path, threads), lane, x, input);
+
+    let adapters: Vec<LowRank<'_>> =
+        layers.iter().flat_map(|layer| layer.adapters.iter().copied()).collect();
+    for (adapter, buffer) in adapters.iter().zip(&mut *buffers) {
+        buffer.drop_input((path, threads), lane, adapter, input, x);
+    }
+    let inner = adapters.iter().zip(&mut *buffers).map(|(adapter, buffer)| {
+        let AdapterScratch { dropped_lanes, low, .. } = buffer;
+        let left = match adapter.dropout {
+            None => x_lanes.left().from_row(adapter.first_row),
+            Some(_) => dropped_lanes.left(),
+        };
+        let right = Source::new(Values::F32(adapter.a), input, Direction::Transposed);
+        let terms = vec![Term { left, right, first_row: 0, rows: adapter.rows }];
+        let LowRank { rank, rows, .. } = *adapter;
+        Product { c: resized(low, rows * rank), n: rank, rows, terms, output: Output::Store }
+    });
+    multiply((path, threads), lane, &mut inner.collect::<Vec<_>>());
+    for (adapter, buffer) in adapters.iter().zip(&mut *buffers) {
+        let low = &mut buffer.low[..adapter.rows * adapter.rank];
+        scale(low, adapter.scale);
+        buffer.low_lanes.put((path, threads), lane, low, adapter.rank);
+    }
+
+    let mut buffers = buffers.iter();
+    let products = layers.iter_mut().map(|layer| {
+        let right = layer.matrix.source(Direction::Transposed);
+        let mut terms = vec![Term { left: x_lanes.left(), right, first_row: 0, rows }];
+        for adapter in &layer.adapters {
+            let Some(buffer) = buffers.next() else { break };
+            if let Some(kept) = layer.kept.as_deref_mut() {
+                kept.copy_from_slice(&buffer.low[..kept.len()]);
+            }
+            let right = Source::new(Values::F32(adapter.b), adapter.rank, Direction::Transposed);
+            let LowRank { first_row, rows, .. } = *adapter;
+            terms.push(Term { left: buffer.low_lanes.left(), right, first_row, rows });
         }
+        let n = layer.matrix.out;
+        Product { c: layer.y, n, rows, terms, output: Output::Store }
+    });
+    multiply((path, threads), lane, &mut products.collect::<Vec<_>>());
+}
+
+/// One layer of a backward call. An adapter acts on all rows.
+#[derive(Debug)]
+pub struct Backward<'a> {
+    /// The frozen weights.
+    pub matrix: &'a Matrix,
+    /// (rows, out).
+    pub d_y: &'a [f32],
+    /// The adapter and what belongs to it.
+    pub adapter: Option<AdapterBackward<'a>>,
+}
+
+impl<'a> Backward<'a> {
+    fn factors(&self) -> Option<LowRank<'a>> {
+        self.adapter.as_ref().map(|adapter| adapter.factors)
     }
 }
 
-/// Adds the adapter's part to `y` (tokens, out); `kept` receives drop(x) Aᵀ (rows, rank) for the backward.
-pub fn low_rank_forward(
-    (path, threads): (KernelPath, &Threads),
-    scratch: &mut Scratch,
-    adapter: &LowRank<'_>,
-    x: &[f32],
-    y: &mut [f32],
-    kept: Option<&mut [f32]>,
-) {
-    let Scratch { panels, low, dropped, .. } = scratch;
-    let LowRank { rank, rows, first_row, .. } = *adapter;
-    let (input, out) = (adapter.a.len() / rank, adapter.b.len() / rank);
-    let x = &x[first_row * input..][..rows * input];
-    let x = dropped_input(adapter, threads, input, x, dropped);
-    let low = match kept {
-        Some(kept) => kept,
-        None => resized(low, rows * rank),
-    };
-    panels.pack(input, rank, adapter.a, 1, input);
-    gemm(path, threads, rows, Strided::rows(x, input), panels, low, (1.0, Output::Store));
-    panels.pack(rank, out, adapter.b, 1, rank);
-    let y = &mut y[first_row * out..][..rows * out];
-    gemm(path, threads, rows, Strided::rows(low, rank), panels, y, (adapter.scale, Output::Add));
+/// The adapter's side of a backward call.
+#[derive(Debug)]
+pub struct AdapterBackward<'a> {
+    /// The factors.
+    pub factors: LowRank<'a>,
+    /// What the forward kept (rows, rank).
+    pub kept: &'a [f32],
+    /// Receives, by addition, the gradient of A.
+    pub d_a: &'a mut [f32],
+    /// Receives, by addition, the gradient of B.
+    pub d_b: &'a mut [f32],
 }
 
-/// Adds the gradients of A to `d_a` and of B to `d_b`, and the adapter's part of the input gradient to `d_x` where one is
-/// wanted.
-pub fn low_rank_backward(
-    (path, threads): (KernelPath, &Threads),
+/// Adds the gradients of the factors, and stores in `d_x` (rows, in), where one is wanted, the input gradient that all layers
+/// together give.
+pub fn backward(
+    context: (KernelPath, &Threads),
     scratch: &mut Scratch,
-    adapter: &LowRank<'_>,
-    (x, kept): (&[f32], &[f32]),
-    d_y: &[f32],
-    (d_a, d_b): (&mut [f32], &mut [f32]),
+    rows: usize,
+    x: &[f32],
+    layers: &mut [Backward<'_>],
     d_x: Option<&mut [f32]>,
 ) {
-    let Scratch { panels, low, dropped, transposed } = scratch;
-    let LowRank { rank, rows, first_row, scale, .. } = *adapter;
-    let (input, out) = (adapter.a.len() / rank, adapter.b.len() / rank);
-    let d_y = &d_y[first_row * out..][..rows * out];
-    // d_b (out, rank) += s · d_yᵀ kept
-    panels.pack(rows, rank, kept, rank, 1);
-    gemm(path, threads, out, Strided::transposed(d_y, out), panels, d_b, (scale, Output::Add));
-    // low (rows, rank) = s · d_y B
-    let low = resized(low, rows * rank);
-    panels.pack(out, rank, adapter.b, rank, 1);
-    gemm(path, threads, rows, Strided::rows(d_y, out), panels, low, (scale, Output::Store));
-    // d_aᵀ (in, rank) = drop(x)ᵀ low
-    let x = &x[first_row * input..][..rows * input];
-    let x = dropped_input(adapter, threads, input, x, dropped);
-    let transposed = resized(transposed, input * rank);
-    panels.pack(rows, rank, low, rank, 1);
-    gemm(
-        path,
-        threads,
-        input,
-        Strided::transposed(x, input),
-        panels,
-        transposed,
-        (1.0, Output::Store),
-    );
-    for (column, values) in transposed.chunks_exact(rank).enumerate() {
-        for (row, value) in values.iter().enumerate() {
-            d_a[row * input + column] += value;
+    let Some(first) = layers.first() else { return };
+    let (path, input) = (context.0, first.matrix.input);
+    let lane = Lane::of(path, first.matrix.precision());
+    let x = &x[..rows * input];
+    scratch.adapters.resize_with(scratch.adapters.len().max(layers.len()), AdapterScratch::default);
+    let Scratch { x: x_lanes, adapters: buffers } = scratch;
+    if layers.iter().any(|layer| layer.adapter.is_some()) {
+        x_lanes.put(context, lane, x, input);
+    }
+    for (layer, buffer) in layers.iter().zip(&mut *buffers) {
+        let out = layer.matrix.out;
+        buffer.d_y_lanes.put(context, lane, &layer.d_y[..rows * out], out);
+    }
+    inner_gradients(context, lane, rows, layers, buffers);
+    for (layer, buffer) in layers.iter().zip(&mut *buffers) {
+        let Some(AdapterBackward { factors, kept, .. }) = &layer.adapter else { continue };
+        let LowRank { rank, scale, .. } = *factors;
+        let low = &mut buffer.low[..rows * rank];
+        self::scale(low, scale);
+        buffer.low_lanes.put(context, lane, low, rank);
+        buffer.turned_lanes.put_transposed(path, lane, low, (rank, 1.0));
+        buffer.kept_lanes.put_transposed(path, lane, &kept[..rows * rank], (rank, 1.0));
+        buffer.drop_input(context, lane, factors, input, x);
+    }
+    factor_gradients(context, lane, rows, x_lanes, layers, buffers);
+    if let Some(d_x) = d_x {
+        input_gradient(context, lane, (rows, input), layers, buffers, d_x);
+    }
+}
+
+/// `low` (rows, rank) = `d_y` B of each adapter.
+fn inner_gradients(
+    context: (KernelPath, &Threads),
+    lane: Lane,
+    rows: usize,
+    layers: &[Backward<'_>],
+    buffers: &mut [AdapterScratch],
+) {
+    let products = layers.iter().zip(buffers).filter_map(|(layer, buffer)| {
+        let LowRank { b, rank, .. } = layer.adapter.as_ref()?.factors;
+        let AdapterScratch { low, d_y_lanes, .. } = buffer;
+        let right = Source::new(Values::F32(b), rank, Direction::AsStored);
+        let terms = vec![Term { left: d_y_lanes.left(), right, first_row: 0, rows }];
+        let c = resized(low, rows * rank);
+        Some(Product { c, n: rank, rows, terms, output: Output::Store })
+    });
+    multiply(context, lane, &mut products.collect::<Vec<_>>());
+}
+
+/// `d_a` += lowᵀ drop(x), and `d_b` += `d_yᵀ` kept, computed as its transpose.
+fn factor_gradients(
+    context: (KernelPath, &Threads),
+    lane: Lane,
+    rows: usize,
+    x_lanes: &LeftBuffer,
+    layers: &mut [Backward<'_>],
+    buffers: &mut [AdapterScratch],
+) {
+    let mut products = Vec::new();
+    for (layer, buffer) in layers.iter_mut().zip(&mut *buffers) {
+        let (out, input) = (layer.matrix.out, layer.matrix.input);
+        let Some(AdapterBackward { factors, d_a, .. }) = &mut layer.adapter else { continue };
+        let rank = factors.rank;
+        let AdapterScratch { dropped_lanes, turned_lanes, kept_lanes, d_y_lanes, d_b, .. } = buffer;
+        let x_lanes = if factors.dropout.is_some() { &*dropped_lanes } else { x_lanes };
+        for (left, right, c, n, output) in [
+            (&*turned_lanes, x_lanes.right(lane, rows, input), &mut **d_a, input, Output::Add),
+            (
+                &*kept_lanes,
+                d_y_lanes.right(lane, rows, out),
+                resized(d_b, out * rank),
+                out,
+                Output::Store,
+            ),
+        ] {
+            let terms = vec![Term { left: left.left(), right, first_row: 0, rows: rank }];
+            products.push(Product { c, n, rows: rank, terms, output });
         }
     }
-    // d_x += mask ∘ (low A)
-    let Some(d_x) = d_x else { return };
-    let d_x = &mut d_x[first_row * input..][..rows * input];
-    panels.pack(rank, input, adapter.a, input, 1);
-    match adapter.dropout {
-        None => {
-            gemm(path, threads, rows, Strided::rows(low, rank), panels, d_x, (1.0, Output::Add));
-        }
-        Some(dropout) => {
-            let raw = resized(dropped, rows * input);
-            gemm(path, threads, rows, Strided::rows(low, rank), panels, raw, (1.0, Output::Store));
-            apply_dropout(threads, dropout, first_row, input, raw);
-            d_x.iter_mut().zip(raw).for_each(|(sum, value)| *sum += *value);
+    multiply(context, lane, &mut products);
+    for (layer, buffer) in layers.iter_mut().zip(buffers) {
+        let out = layer.matrix.out;
+        let Some(AdapterBackward { factors, d_b, .. }) = &mut layer.adapter else { continue };
+        for (row, gradient) in d_b.chunks_exact_mut(factors.rank).enumerate() {
+            for (column, gradient) in gradient.iter_mut().enumerate() {
+                *gradient += buffer.d_b[column * out + row];
+            }
         }
     }
 }
 
-/// The adapter's input after dropout: `x` itself where there is none.
-fn dropped_input<'a>(
-    adapter: &LowRank<'_>,
-    threads: &Threads,
-    input: usize,
-    x: &'a [f32],
-    buffer: &'a mut Vec<f32>,
-) -> &'a [f32] {
-    let Some(dropout) = adapter.dropout else {
-        return x;
-    };
-    let buffer = resized(buffer, x.len());
-    buffer.copy_from_slice(x);
-    apply_dropout(threads, dropout, adapter.first_row, input, buffer);
-    buffer
+/// `d_x` = Σ `d_y` W + mask ∘ (low A).
+fn input_gradient(
+    context: (KernelPath, &Threads),
+    lane: Lane,
+    (rows, input): (usize, usize),
+    layers: &[Backward<'_>],
+    buffers: &mut [AdapterScratch],
+    d_x: &mut [f32],
+) {
+    let mut terms = Vec::new();
+    for (layer, buffer) in layers.iter().zip(&*buffers) {
+        let right = layer.matrix.source(Direction::AsStored);
+        terms.push(Term { left: buffer.d_y_lanes.left(), right, first_row: 0, rows });
+    }
+    for (layer, buffer) in layers.iter().zip(&*buffers) {
+        let Some(factors) = layer.factors().filter(|factors| factors.dropout.is_none()) else {
+            continue;
+        };
+        let right = Source::new(Values::F32(factors.a), input, Direction::AsStored);
+        terms.push(Term { left: buffer.low_lanes.left(), right, first_row: 0, rows });
+    }
+    let product = Product { c: d_x, n: input, rows, terms, output: Output::Store };
+    multiply(context, lane, &mut [product]);
+    for (layer, buffer) in layers.iter().zip(buffers) {
+        let Some(factors) = layer.factors() else { continue };
+        let Some(dropout) = factors.dropout else { continue };
+        let right = Source::new(Values::F32(factors.a), input, Direction::AsStored);
+        let terms = vec![Term { left: buffer.low_lanes.left(), right, first_row: 0, rows }];
+        let raw = resized(&mut buffer.dropped, rows * input);
+        let product = Product { c: raw, n: input, rows, terms, output: Output::Store };
+        multiply(context, lane, &mut [product]);
+        let raw = &mut buffer.dropped[..rows * input];
+        apply_dropout(context.1, dropout, 0, input, raw);
+        d_x.iter_mut().zip(raw).for_each(|(sum, value)| *sum += *value);
+    }
+}
+
+impl AdapterScratch {
+    /// Puts the adapter's input after dropout into lanes, where there is dropout.
+    fn drop_input(
+        &mut self,
+        context: (KernelPath, &Threads),
+        lane: Lane,
+        adapter: &LowRank<'_>,
+        input: usize,
+        x: &[f32],
+    ) {
+        let Some(dropout) = adapter.dropout else { return };
+        let x = &x[adapter.first_row * input..][..adapter.rows * input];
+        let dropped = resized(&mut self.dropped, x.len());
+        dropped.copy_from_slice(x);
+        apply_dropout(context.1, dropout, adapter.first_row, input, dropped);
+        self.dropped_lanes.put(context, lane, dropped, input);
+    }
 }
 
 /// Multiplies by the mask: zero with the given probability, 1 / (1 − p) otherwise.
@@ -287,6 +456,12 @@ fn apply_dropout(
     });
 }
 
+fn scale(values: &mut [f32], factor: f32) {
+    for value in values {
+        *value *= factor;
+    }
+}
+
 fn resized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length {
         buffer.resize(length, 0.0);
@@ -295,95 +470,4 @@ fn resized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ops::finite_difference::{check, random, weighted};
-
-    const ROWS: usize = 5;
-    const INPUT: usize = 24;
-    const OUT: usize = 40;
-    const RANK: usize = 3;
-
-    fn forward(
-        path: KernelPath,
-        x: &[f32],
-        a: &[f32],
-        b: &[f32],
-        dropout: Option<Dropout<'_>>,
-    ) -> (Vec<f32>, Vec<f32>) {
-        let threads = Threads::new(2).unwrap();
-        let context = (path, &threads);
-        let matrix = matrix(&threads);
-        let mut y = vec![0.0; ROWS * OUT];
-        matrix.forward(context, ROWS, x, &mut y);
-        let adapter =
-            LowRank { a, b, rank: RANK, scale: 2.0, first_row: 1, rows: ROWS - 1, dropout };
-        let mut kept = vec![0.0; (ROWS - 1) * RANK];
-        low_rank_forward(context, &mut Scratch::default(), &adapter, x, &mut y, Some(&mut kept));
-        (y, kept)
-    }
-
-    fn matrix(threads: &Threads) -> Matrix {
-        let weight = random(OUT * INPUT, "weight");
-        Matrix::pack(threads, (OUT, INPUT), (Precision::F32, true), |row, out| {
-            out.copy_from_slice(&weight[row * INPUT..(row + 1) * INPUT]);
-            Ok::<(), ()>(())
-        })
-        .unwrap()
-    }
-
-    #[test]
-    fn backward_is_the_slope_of_forward_with_and_without_dropout() {
-        let threads = Threads::new(2).unwrap();
-        let (x, a, b) =
-            (random(ROWS * INPUT, "x"), random(RANK * INPUT, "a"), random(OUT * RANK, "b"));
-        let d_y = random(ROWS * OUT, "d_y");
-        let sequences = [(0..2, Stream::new(1, "a")), (2..ROWS, Stream::new(1, "b"))];
-        for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
-            for dropout in [None, Some(Dropout { probability: 0.3, sequences: &sequences })] {
-                let (_, kept) = forward(path, &x, &a, &b, dropout);
-                let adapter = LowRank {
-                    a: &a,
-                    b: &b,
-                    rank: RANK,
-                    scale: 2.0,
-                    first_row: 1,
-                    rows: ROWS - 1,
-                    dropout,
-                };
-                let (mut d_a, mut d_b, mut d_x) =
-                    (vec![0.0; a.len()], vec![0.0; b.len()], vec![0.0; x.len()]);
-                matrix(&threads).backward((path, &threads), ROWS, &d_y, &mut d_x, Output::Store);
-                low_rank_backward(
-                    (path, &threads),
-                    &mut Scratch::default(),
-                    &adapter,
-                    (&x, &kept),
-                    &d_y,
-                    (&mut d_a, &mut d_b),
-                    Some(&mut d_x),
-                );
-                check("x", &x, &d_x, |x| weighted(&d_y, &forward(path, x, &a, &b, dropout).0));
-                check("a", &a, &d_a, |a| weighted(&d_y, &forward(path, &x, a, &b, dropout).0));
-                check("b", &b, &d_b, |b| weighted(&d_y, &forward(path, &x, &a, b, dropout).0));
-            }
-        }
-    }
-
-    #[test]
-    fn dropout_zeroes_its_share_and_keeps_the_mean() {
-        let threads = Threads::new(2).unwrap();
-        let sequences = [(0..100, Stream::new(1, "mask"))];
-        let mut values = vec![1.0; 100 * 64];
-        apply_dropout(
-            &threads,
-            Dropout { probability: 0.25, sequences: &sequences },
-            0,
-            64,
-            &mut values,
-        );
-        let zeros = values.iter().filter(|value| **value == 0.0).count() as f64 / 6400.0;
-        let mean = values.iter().sum::<f32>() / 6400.0;
-        assert!((zeros - 0.25).abs() < 0.02 && (mean - 1.0).abs() < 0.03, "{zeros} {mean}");
-    }
-}
+mod tests;

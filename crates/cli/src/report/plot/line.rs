@@ -56,7 +56,8 @@ impl Chart<'_> {
             "<svg class=\"upright\" width=\"100%\" height=\"{}\" overflow=\"visible\">",
             self.height
         );
-        let small = y.high.abs().max(y.low.abs()) < 0.01;
+        // Ticks that would need many decimals are written as powers of ten, all of them.
+        let small = y.decimals() > 4;
         for tick in &y.ticks {
             let text =
                 if small { number::compact(*tick) } else { number::fixed(*tick, y.decimals()) };

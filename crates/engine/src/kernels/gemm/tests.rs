@@ -1,0 +1,159 @@
+use super::*;
+use bioinstruct_core::random::Stream;
+
+fn random(length: usize, name: &str) -> Vec<f32> {
+    let mut draws = Stream::new(1, name).at(0);
+    // Few enough bits for bfloat16 to hold them exactly.
+    (0..length).map(|_| draws.below(200) as f32 / 128.0 - 0.75).collect()
+}
+
+fn paths() -> impl Iterator<Item = (KernelPath, Lane)> {
+    let paths = KernelPath::ALL.into_iter().filter(|path| path.available());
+    paths.flat_map(|path| [(path, Lane::F32), (path, Lane::Bf16Pair)])
+}
+
+/// `a` (m, k) · B in f64.
+fn expected(a: &[f32], k: usize, right: impl Fn(usize, usize) -> f32, row: usize, n: usize) -> f64 {
+    (0..k).map(|i| f64::from(a[row * k + i]) * f64::from(right(i, n))).sum()
+}
+
+#[test]
+fn every_path_agrees_with_the_definition() {
+    let threads = Threads::new(2).unwrap();
+    for (m, n, k) in [
+        (1, 1, 1),
+        (3, 5, 7),
+        (14, 32, 64),
+        (15, 33, 65),
+        (171, 70, 30),
+        (2, 16, 500),
+        (5, 140, 1300),
+    ] {
+        let (a, b) = (random(m * k, "a"), random(k * n, "b"));
+        let old = random(m * n, "c");
+        for (path, lane) in paths() {
+            for direction in [Direction::AsStored, Direction::Transposed] {
+                let at = |i: usize, j: usize| match direction {
+                    Direction::AsStored => b[i * n + j],
+                    Direction::Transposed => b[j * k + i],
+                };
+                let width = if direction == Direction::AsStored { n } else { k };
+                let right = Source::new(Values::F32(&b), width, direction);
+                let mut left = LeftBuffer::default();
+                left.put((path, &threads), lane, &a, k);
+                for output in [Output::Store, Output::Add] {
+                    let mut c = old.clone();
+                    let term = Term { left: left.left(), right, first_row: 0, rows: m };
+                    let product = Product { c: &mut c, n, rows: m, terms: vec![term], output };
+                    multiply((path, &threads), lane, &mut [product]);
+                    for row in 0..m {
+                        for column in 0..n {
+                            let mut expected = expected(&a, k, at, row, column);
+                            if output == Output::Add {
+                                expected += f64::from(old[row * n + column]);
+                            }
+                            let found = f64::from(c[row * n + column]);
+                            assert!(
+                                (found - expected).abs() < 1e-3,
+                                "{path:?} {lane:?} {m} {n} {k}: {found} {expected}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn terms_add_up_on_their_rows() {
+    let threads = Threads::new(2).unwrap();
+    let (m, n, k, narrow) = (40, 50, 20, 3);
+    let (a, b) = (random(m * k, "a"), random(k * n, "b"));
+    let (low, factor) = (random(7 * narrow, "low"), random(n * narrow, "factor"));
+    for (path, lane) in paths() {
+        let (mut left, mut low_left) = (LeftBuffer::default(), LeftBuffer::default());
+        left.put((path, &threads), lane, &a, k);
+        low_left.put((path, &threads), lane, &low, narrow);
+        let mut c = vec![7.0; m * n];
+        let right = Source::new(Values::F32(&b), n, Direction::AsStored);
+        let factor_right = Source::new(Values::F32(&factor), narrow, Direction::Transposed);
+        let terms = vec![
+            Term { left: left.left(), right, first_row: 0, rows: m },
+            Term { left: low_left.left(), right: factor_right, first_row: 30, rows: 7 },
+        ];
+        let product = Product { c: &mut c, n, rows: m, terms, output: Output::Store };
+        multiply((path, &threads), lane, &mut [product]);
+        for row in 0..m {
+            for column in 0..n {
+                let mut sum = expected(&a, k, |i, j| b[i * n + j], row, column);
+                if (30..37).contains(&row) {
+                    let at = |i: usize, j: usize| factor[j * narrow + i];
+                    sum += expected(&low, narrow, at, row - 30, column);
+                }
+                assert!((f64::from(c[row * n + column]) - sum).abs() < 1e-4, "{path:?} {lane:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_lanes_serve_as_right_operands() {
+    let threads = Threads::new(2).unwrap();
+    let (rows, wide, narrow) = (33, 41, 5);
+    let (x, low) = (random(rows * wide, "x"), random(rows * narrow, "low"));
+    for (path, lane) in paths() {
+        let (mut right, mut left) = (LeftBuffer::default(), LeftBuffer::default());
+        right.put((path, &threads), lane, &x, wide);
+        left.put_transposed(path, lane, &low, (narrow, 2.0));
+        let mut c = vec![0.0; narrow * wide];
+        let term = Term {
+            left: left.left(),
+            right: right.right(lane, rows, wide),
+            first_row: 0,
+            rows: narrow,
+        };
+        let output = Output::Store;
+        let product = Product { c: &mut c, n: wide, rows: narrow, terms: vec![term], output };
+        multiply((path, &threads), lane, &mut [product]);
+        for row in 0..narrow {
+            for column in 0..wide {
+                let sum: f64 = (0..rows)
+                    .map(|i| {
+                        2.0 * f64::from(low[i * narrow + row]) * f64::from(x[i * wide + column])
+                    })
+                    .sum();
+                assert!(
+                    (f64::from(c[row * wide + column]) - sum).abs() < 1e-4,
+                    "{path:?} {lane:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_has_the_same_bits_in_any_batch_and_on_any_number_of_threads() {
+    let (m, n, k) = (1000, 100, 1301);
+    let (a, b) = (random(m * k, "a"), random(n * k, "b"));
+    for (path, lane) in paths() {
+        let run = |rows: Range<usize>, count: usize| {
+            let threads = Threads::new(count).unwrap();
+            let mut left = LeftBuffer::default();
+            left.put((path, &threads), lane, &a[rows.start * k..rows.end * k], k);
+            let right = Source::new(Values::F32(&b), k, Direction::Transposed);
+            let mut c = vec![0.0; rows.len() * n];
+            let term = Term { left: left.left(), right, first_row: 0, rows: rows.len() };
+            let (rows, output) = (rows.len(), Output::Store);
+            let product = Product { c: &mut c, n, rows, terms: vec![term], output };
+            multiply((path, &threads), lane, &mut [product]);
+            c
+        };
+        let whole = run(0..m, 2);
+        assert_eq!(whole, run(0..m, 1));
+        assert_eq!(whole, run(0..m, 4));
+        for row in [0, 13, 14, 500, 999] {
+            assert_eq!(whole[row * n..(row + 1) * n], run(row..row + 1, 2)[..]);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! [`Source`]: the right operand of a product as it is stored, row after row, in either direction; [`Source::fill`] writes the
+//! strips of it that a task is about to multiply with.
+//!
+//! Frozen weights are kept once, in the order of their file, and serve both directions: y = x·Wᵀ reads them
+//! as [`Direction::Transposed`], the input gradient as [`Direction::AsStored`]. A strip is filled once for all rows of a task,
+//! so what that costs is a few per cent of the product.
+
+use std::ops::Range;
+
+use super::KernelPath;
+use super::lanes::{Lane, from_bf16, pair, to_bf16};
+use super::simd::dispatch;
+use super::transpose::transpose;
+
+/// Columns of a strip: two AVX-512 registers.
+pub const STRIP: usize = 32;
+
+/// Rows of a stored matrix.
+#[derive(Debug, Clone, Copy)]
+pub enum Values<'a> {
+    /// 32-bit floats.
+    F32(&'a [f32]),
+    /// The upper halves of 32-bit floats.
+    Bf16(&'a [u16]),
+    /// Rows of lanes, as a left operand has them; they are multiplied as lanes of the same kind.
+    Lanes(Lane, &'a [u32]),
+}
+
+/// Which way a stored matrix is multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// B = M: k counts stored rows.
+    AsStored,
+    /// B = Mᵀ: k runs along a stored row.
+    Transposed,
+}
+
+/// A stored matrix M (rows, width), and how it is B (k, n) of a product.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The rows, one after the other.
+    pub values: Values<'a>,
+    /// Values of a row.
+    pub width: usize,
+    /// Distance between the rows' first values.
+    pub stride: usize,
+    /// How many rows.
+    pub rows: usize,
+    /// How it is multiplied.
+    pub direction: Direction,
+}
+
+impl<'a> Source<'a> {
+    /// Rows of `width` values without gaps.
+    pub fn new(values: Values<'a>, width: usize, direction: Direction) -> Self {
+        let length = match values {
+            Values::F32(values) => values.len(),
+            Values::Bf16(values) => values.len(),
+            Values::Lanes(lane, lanes) => lanes.len() * lane.values(),
+        };
+        Self { values, width, stride: width, rows: length / width.max(1), direction }
+    }
+
+    /// Length of the products' sums.
+    pub fn k(&self) -> usize {
+        match self.direction {
+            Direction::AsStored => self.rows,
+            Direction::Transposed => self.width,
+        }
+    }
+
+    /// Columns of B.
+    pub fn n(&self) -> usize {
+        match self.direction {
+            Direction::AsStored => self.width,
+            Direction::Transposed => self.rows,
+        }
+    }
+
+    /// Writes the strip of the columns from `column` on, over `k` (whose start is even): lane (i, j) at `32 i + j`.
+    ///
+    /// Columns past n, and the second half of an odd last pair, are zero.
+    pub fn fill(
+        &self,
+        path: KernelPath,
+        lane: Lane,
+        column: usize,
+        k: Range<usize>,
+        out: &mut [u32],
+    ) {
+        let columns = column..(column + STRIP).min(self.n());
+        match self.direction {
+            Direction::Transposed => self.fill_transposed(path, lane, columns, k, out),
+            Direction::AsStored => self.fill_as_stored(path, lane, columns, k, out),
+        }
+    }
+
+    fn fill_transposed(
+        &self,
+        path: KernelPath,
+        lane: Lane,
+        columns: Range<usize>,
+        k: Range<usize>,
+        out: &mut [u32],
+    ) {
+        let count = lane.count(k.len());
+        // A register's width of lanes of all 32 columns at a time, turned on its side.
+        let mut square = [[0u32; 16]; STRIP];
+        for first in (0..count).step_by(16) {
+            let lanes = (count - first).min(16);
+            let start = k.start + first * lane.values();
+            let part = start..(start + 16 * lane.values()).min(k.end);
+            for (column, row) in columns.clone().zip(&mut square) {
+                self.read(path, lane, column, part.clone(), row);
+            }
+            transpose(path, &square, &mut out[first * STRIP..(first + lanes) * STRIP]);
+        }
+    }
+
+    /// Lanes of one stored row; lanes past the part are zero.
+    #[inline]
+    fn read(
+        &self,
+        path: KernelPath,
+        lane: Lane,
+        row: usize,
+        part: Range<usize>,
+        out: &mut [u32; 16],
+    ) {
+        let stored = row * self.stride + part.start..row * self.stride + part.end;
+        if part.len() < 16 * lane.values() {
+            out.fill(0);
+        }
+        match (self.values, lane) {
+            (Values::F32(values), Lane::F32) => {
+                for (out, value) in out.iter_mut().zip(&values[stored]) {
+                    *out = value.to_bits();
+                }
+            }
+            (Values::F32(values), Lane::Bf16Pair) => {
+                super::lanes::put(path, lane, &values[stored], out);
+            }
+            (Values::Bf16(values), Lane::F32) => {
+                for (out, value) in out.iter_mut().zip(&values[stored]) {
+                    *out = from_bf16(*value).to_bits();
+                }
+            }
+            (Values::Bf16(values), Lane::Bf16Pair) => {
+                let (whole, rest) = values[stored].as_chunks::<2>();
+                for (out, [low, high]) in out.iter_mut().zip(whole) {
+                    *out = pair(*low, *high);
+                }
+                if let [last] = rest {
+                    out[whole.len()] = pair(*last, 0);
+                }
+            }
+            (Values::Lanes(kept, lanes), lane) => {
+                assert_eq!(kept, lane, "lanes are multiplied as what they are");
+                let stored = stored.start / lane.values()..stored.end.div_ceil(lane.values());
+                out[..stored.len()].copy_from_slice(&lanes[stored]);
+            }
+        }
+    }
+
+    fn fill_as_stored(
+        &self,
+        path: KernelPath,
+        lane: Lane,
+        columns: Range<usize>,
+        k: Range<usize>,
+        out: &mut [u32],
+    ) {
+        let row = |row: usize| row * self.stride + columns.start..row * self.stride + columns.end;
+        for (number, out) in out[..lane.count(k.len()) * STRIP].chunks_exact_mut(STRIP).enumerate()
+        {
+            let first = k.start + number * lane.values();
+            let second = (first + 1 < k.end).then(|| row(first + 1));
+            out[columns.len()..].fill(0);
+            match (self.values, lane) {
+                (Values::F32(values), Lane::F32) => {
+                    for (out, value) in out.iter_mut().zip(&values[row(first)]) {
+                        *out = value.to_bits();
+                    }
+                }
+                (Values::Bf16(values), Lane::F32) => {
+                    for (out, value) in out.iter_mut().zip(&values[row(first)]) {
+                        *out = from_bf16(*value).to_bits();
+                    }
+                }
+                (Values::F32(values), Lane::Bf16Pair) => {
+                    let second = second.map_or(&[][..], |row| &values[row]);
+                    interleave_f32(path, &values[row(first)], second, out);
+                }
+                (Values::Bf16(values), Lane::Bf16Pair) => {
+                    let second = second.map_or(&[][..], |row| &values[row]);
+                    interleave_bf16(path, &values[row(first)], second, out);
+                }
+                (Values::Lanes(kept, lanes), lane) => {
+                    assert_eq!(kept, lane, "lanes are multiplied as what they are");
+                    let part = |row: Range<usize>| {
+                        &lanes[row.start / lane.values()..row.end.div_ceil(lane.values())]
+                    };
+                    let second = second.map_or(&[][..], part);
+                    match lane {
+                        Lane::F32 => out[..columns.len()].copy_from_slice(part(row(first))),
+                        Lane::Bf16Pair => interleave_pairs(path, part(row(first)), second, out),
+                    }
+                }
+            }
+        }
+    }
+}
+
+dispatch!(fn interleave_f32 = interleave_f32_body(first: &[f32], second: &[f32], out: &mut [u32]));
+
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch!` names one")]
+#[inline(always)]
+fn interleave_f32_body<A: super::simd::Arithmetic>(first: &[f32], second: &[f32], out: &mut [u32]) {
+    if second.is_empty() {
+        for (out, low) in out.iter_mut().zip(first) {
+            *out = pair(to_bf16(*low), 0);
+        }
+    } else {
+        for (out, (low, high)) in out.iter_mut().zip(first.iter().zip(second)) {
+            *out = pair(to_bf16(*low), to_bf16(*high));
+        }
+    }
+}
+
+dispatch!(fn interleave_bf16 = interleave_bf16_body(first: &[u16], second: &[u16], out: &mut [u32]));
+
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch!` names one")]
+#[inline(always)]
+fn interleave_bf16_body<A: super::simd::Arithmetic>(
+    first: &[u16],
+    second: &[u16],
+    out: &mut [u32],
+) {
+    if second.is_empty() {
+        for (out, low) in out.iter_mut().zip(first) {
+            *out = u32::from(*low);
+        }
+    } else {
+        for (out, (low, high)) in out.iter_mut().zip(first.iter().zip(second)) {
+            *out = pair(*low, *high);
+        }
+    }
+}
+
+dispatch!(fn interleave_pairs = interleave_pairs_body(first: &[u32], second: &[u32], out: &mut [u32]));
+
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch!` names one")]
+#[inline(always)]
+fn interleave_pairs_body<A: super::simd::Arithmetic>(
+    first: &[u32],
+    second: &[u32],
+    out: &mut [u32],
+) {
+    let (out, _) = out.as_chunks_mut::<2>();
+    if second.is_empty() {
+        for (out, low) in out.iter_mut().zip(first) {
+            *out = [low & 0xFFFF, low >> 16];
+        }
+    } else {
+        for (out, (low, high)) in out.iter_mut().zip(first.iter().zip(second)) {
+            *out = [low & 0xFFFF | high << 16, low >> 16 | high & 0xFFFF_0000];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bioinstruct_core::random::Stream;
+
+    #[test]
+    fn strips_hold_the_matrix_in_both_directions() {
+        let (rows, width) = (41, 37);
+        let mut draws = Stream::new(1, "source").at(0);
+        // Values that bfloat16 holds exactly.
+        let values: Vec<f32> = (0..rows * width).map(|_| draws.below(200) as f32 - 100.0).collect();
+        let halves: Vec<u16> = values.iter().map(|value| to_bf16(*value)).collect();
+        for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
+            for lane in [Lane::F32, Lane::Bf16Pair] {
+                for stored in [Values::F32(&values), Values::Bf16(&halves)] {
+                    for direction in [Direction::AsStored, Direction::Transposed] {
+                        let source = Source::new(stored, width, direction);
+                        let at = |k: usize, n: usize| match direction {
+                            Direction::AsStored => values[k * width + n],
+                            Direction::Transposed => values[n * width + k],
+                        };
+                        for (column, k) in [(0, 0..source.k()), (32, 4..source.k()), (0, 2..7)] {
+                            let mut out = vec![9; lane.count(k.len()) * STRIP];
+                            source.fill(path, lane, column, k.clone(), &mut out);
+                            for (number, &found) in out.iter().enumerate() {
+                                let n = column + number % STRIP;
+                                let expected = |k_at: usize| {
+                                    let inside = n < source.n() && k_at < k.end;
+                                    if inside { at(k_at, n) } else { 0.0 }
+                                };
+                                let first = k.start + number / STRIP * lane.values();
+                                match lane {
+                                    Lane::F32 => {
+                                        assert_eq!(f32::from_bits(found), expected(first));
+                                    }
+                                    Lane::Bf16Pair => {
+                                        assert_eq!(from_bf16(found as u16), expected(first));
+                                        let high = from_bf16((found >> 16) as u16);
+                                        assert_eq!(high, expected(first + 1));
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
