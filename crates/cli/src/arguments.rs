@@ -197,8 +197,8 @@ pub(crate) struct Train {
     /// Greatest learning rate [default: 2e-4]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(crate) lr: Option<f64>,
-    /// How the frozen weights are kept [default: bf16]
-    #[arg(long, value_parser = ["f32", "bf16"])]
+    /// How the frozen weights are kept: widened, rounded, or as the file stores them [default: bf16]
+    #[arg(long, value_parser = ["f32", "bf16", "stored"])]
     pub(crate) precision: Option<String>,
 }
 
@@ -232,8 +232,8 @@ pub(crate) struct Eval {
     /// Score only the first N items
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) limit: Option<usize>,
-    /// How the frozen weights are kept [default: bf16]
-    #[arg(long, value_parser = ["f32", "bf16"])]
+    /// How the frozen weights are kept: widened, rounded, or as the file stores them [default: bf16]
+    #[arg(long, value_parser = ["f32", "bf16", "stored"])]
     pub(crate) precision: Option<String>,
 }
 
@@ -279,8 +279,8 @@ pub(crate) struct Chat {
     /// Keep this many most likely tokens; 0 keeps all
     #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) top_k: usize,
-    /// How the frozen weights are kept [default: bf16]
-    #[arg(long, value_parser = ["f32", "bf16"])]
+    /// How the frozen weights are kept: widened, rounded, or as the file stores them [default: bf16]
+    #[arg(long, value_parser = ["f32", "bf16", "stored"])]
     pub(crate) precision: Option<String>,
 }
 

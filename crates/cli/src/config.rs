@@ -100,8 +100,9 @@ impl Config {
         match self.precision.as_str() {
             "f32" => Ok(Precision::F32),
             "bf16" => Ok(Precision::Bf16),
+            "stored" => Ok(Precision::Stored),
             other => Err(crate::failure::configuration(format!(
-                "`precision` is {other:?}, expected f32 or bf16"
+                "`precision` is {other:?}, expected f32, bf16 or stored"
             ))),
         }
     }

@@ -5,9 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
     AdamW, Adapted, AttentionKept, Backend, CachedRows, Heads, Projected, Projecting, RotaryTable,
-    RowReader, Turn,
+    Turn,
 };
 use crate::error::EngineError;
+use crate::format::TensorView;
 use crate::kernels::KernelPath;
 use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
 use crate::kernels::lanes::{Lane, Precision};
@@ -137,13 +138,8 @@ impl Backend for Cpu {
         target[at * width..][..length].copy_from_slice(&source[rows.start * width..][..length]);
     }
 
-    fn matrix(
-        &self,
-        shape: (usize, usize),
-        precision: Precision,
-        read: &RowReader<'_>,
-    ) -> Result<Matrix, EngineError> {
-        Matrix::read(&self.threads, shape, precision, read)
+    fn matrix(&self, tensor: &TensorView, precision: Precision) -> Matrix {
+        Matrix::new(&self.threads, tensor, precision)
     }
 
     fn matrix_bytes(&self, matrix: &Matrix) -> usize {

@@ -16,11 +16,8 @@ pub use crate::ops::attention::Heads;
 pub use crate::ops::rope::{RotaryTable, Turn};
 pub use cpu::{Cpu, CpuMatrix};
 
-use crate::error::EngineError;
+use crate::format::TensorView;
 use crate::kernels::lanes::Precision;
-
-/// Reads row `i` of a matrix into the slice.
-pub type RowReader<'a> = dyn Fn(usize, &mut [f32]) -> Result<(), EngineError> + Sync + 'a;
 
 /// An adapter's factors of one projection inside a flat buffer of parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,13 +136,8 @@ pub trait Backend: Send + Sync + Sized + Debug {
         at: usize,
     );
 
-    /// Puts a matrix (rows, columns) on the device.
-    fn matrix(
-        &self,
-        shape: (usize, usize),
-        precision: Precision,
-        read: &RowReader<'_>,
-    ) -> Result<Self::Matrix, EngineError>;
+    /// Puts a stored matrix on the device.
+    fn matrix(&self, tensor: &TensorView, precision: Precision) -> Self::Matrix;
     /// Bytes a matrix takes.
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
 

@@ -1,6 +1,9 @@
-//! The bytes of a model file: memory-mapped, or owned (for tests and fuzzing). Main type: [`FileBytes`].
+//! The bytes of a model file: memory-mapped, or owned (for tests and fuzzing). Main types: [`FileBytes`] and its
+//! [`FilePart`]s, which keep the file open.
 
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::error::Problem;
 
@@ -31,6 +34,35 @@ impl FileBytes {
         // by rename and never writes to a published one, and the documentation asks the same of users.
         let map = unsafe { memmap2::Mmap::map(file.file())? };
         Ok(Self::Mapped(map))
+    }
+}
+
+/// A stretch of a file, such as a tensor's rows.
+#[derive(Debug, Clone)]
+pub(crate) struct FilePart {
+    file: Arc<FileBytes>,
+    range: Range<usize>,
+}
+
+impl FilePart {
+    /// These bytes of the file.
+    pub(crate) fn new(file: &Arc<FileBytes>, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= file.len(), "a part lies inside the file");
+        Self { file: Arc::clone(file), range }
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn owned(bytes: Vec<u8>) -> Self {
+        let range = 0..bytes.len();
+        Self { file: Arc::new(FileBytes::Owned(bytes)), range }
+    }
+}
+
+impl std::ops::Deref for FilePart {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.file[self.range.clone()]
     }
 }
 

@@ -3,9 +3,10 @@
 //! The header is validated in `gguf_header` before anything here sees it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::{FormatError, Problem};
-use super::file_bytes::FileBytes;
+use super::file_bytes::{FileBytes, FilePart};
 use super::gguf_header::{self, GgufTensor, MAXIMUM_HEADER, Metadata};
 use super::gguf_value::Value;
 
@@ -13,7 +14,7 @@ use super::gguf_value::Value;
 #[derive(Debug)]
 pub struct Gguf {
     path: PathBuf,
-    bytes: FileBytes,
+    bytes: Arc<FileBytes>,
     metadata: Metadata,
     tensors: Vec<GgufTensor>,
 }
@@ -49,7 +50,7 @@ impl Gguf {
                 }
                 other => other,
             })?;
-        Ok(Self { path: path.to_path_buf(), bytes, metadata, tensors })
+        Ok(Self { path: path.to_path_buf(), bytes: Arc::new(bytes), metadata, tensors })
     }
 
     /// Where the file is.
@@ -61,8 +62,8 @@ impl Gguf {
         &self.tensors
     }
 
-    pub(crate) fn tensor_bytes(&self, tensor: &GgufTensor) -> &[u8] {
-        &self.bytes[tensor.start..tensor.start + tensor.length]
+    pub(crate) fn tensor_bytes(&self, tensor: &GgufTensor) -> FilePart {
+        FilePart::new(&self.bytes, tensor.start..tensor.start + tensor.length)
     }
 
     pub(crate) fn error(&self, problem: Problem) -> FormatError {

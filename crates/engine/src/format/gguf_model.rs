@@ -76,7 +76,7 @@ impl GgufModel {
     }
 
     /// The tensor of this Hugging Face name, rows in Hugging Face's order.
-    pub(crate) fn tensor(&self, name: &str) -> Result<TensorView<'_>, FormatError> {
+    pub(crate) fn tensor(&self, name: &str) -> Result<TensorView, FormatError> {
         let index = self
             .place
             .get(name)

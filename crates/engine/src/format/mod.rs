@@ -113,7 +113,7 @@ impl ModelFile {
     ///
     /// # Errors
     /// When there is none of this name, or it is stored in an element type that is not read.
-    pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, FormatError> {
+    pub fn tensor(&self, name: &str) -> Result<TensorView, FormatError> {
         match &self.contents {
             Contents::Gguf(model) => model.tensor(name),
             Contents::Folder { tensors, .. } => tensors.tensor(name),

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use super::data_type::{DataType, SUPPORTED_SAFETENSORS};
 use super::error::{FormatError, Problem};
-use super::file_bytes::FileBytes;
+use super::file_bytes::{FileBytes, FilePart};
 use super::json_file::read_json;
 use super::safetensors_header::{self, Entry};
 use super::tensor::{RowOrder, TensorView};
@@ -19,7 +20,7 @@ const MAXIMUM_INDEX: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct Safetensors {
     path: PathBuf,
-    bytes: FileBytes,
+    bytes: Arc<FileBytes>,
     tensors: BTreeMap<String, Entry>,
     metadata: BTreeMap<String, String>,
 }
@@ -48,7 +49,7 @@ impl Safetensors {
     fn parse(path: &Path, bytes: FileBytes) -> Result<Self, Problem> {
         let header = safetensors_header::read(&bytes)?;
         let (tensors, metadata) = (header.tensors, header.metadata);
-        Ok(Self { path: path.to_path_buf(), bytes, tensors, metadata })
+        Ok(Self { path: path.to_path_buf(), bytes: Arc::new(bytes), tensors, metadata })
     }
 
     /// Where the file is.
@@ -70,7 +71,7 @@ impl Safetensors {
     ///
     /// # Errors
     /// When there is none, or its element type is not F32, F16 or BF16.
-    pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, FormatError> {
+    pub fn tensor(&self, name: &str) -> Result<TensorView, FormatError> {
         let error = |problem| FormatError::new(&self.path, problem);
         let entry = self
             .tensors
@@ -88,7 +89,7 @@ impl Safetensors {
                 }));
             }
         };
-        let bytes = &self.bytes[entry.start..entry.start + entry.length];
+        let bytes = FilePart::new(&self.bytes, entry.start..entry.start + entry.length);
         Ok(TensorView::new(name, &entry.shape, data_type, RowOrder::AsStored, bytes))
     }
 }
@@ -169,7 +170,7 @@ impl SafetensorsSet {
     ///
     /// # Errors
     /// As [`Safetensors::tensor`].
-    pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, FormatError> {
+    pub fn tensor(&self, name: &str) -> Result<TensorView, FormatError> {
         let shard = self.place.get(name).ok_or_else(|| {
             FormatError::new(&self.folder, Problem::MissingTensor { name: name.to_string() })
         })?;

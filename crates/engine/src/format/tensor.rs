@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::blocks::{dequantise, dequantise_part};
 use super::data_type::DataType;
+use super::file_bytes::FilePart;
 use crate::kernels::KernelPath;
 
 /// How the rows of a stored tensor map to Hugging Face's.
@@ -36,44 +37,46 @@ impl RowOrder {
 /// A tensor of a model file: a matrix of rows in their stored element type, under its Hugging Face name.
 ///
 /// Rows are output features and columns input features (`y = W·x`), embeddings one row per token. A vector is one
-/// row. The bytes are borrowed from the memory-mapped file.
+/// row. The bytes stay in the memory-mapped file, which a view keeps open.
 #[derive(Clone, Debug)]
-pub struct TensorView<'a> {
+pub struct TensorView {
     name: String,
     shape: Vec<usize>,
     data_type: DataType,
     order: RowOrder,
-    bytes: Cow<'a, [u8]>,
+    bytes: FilePart,
 }
 
-impl<'a> TensorView<'a> {
+impl TensorView {
     /// `bytes` holds exactly the rows of `shape`; the readers have checked it.
     pub(crate) fn new(
         name: &str,
         shape: &[usize],
         data_type: DataType,
         order: RowOrder,
-        bytes: &'a [u8],
+        bytes: FilePart,
     ) -> Self {
-        let mut view = Self {
-            name: name.to_string(),
-            shape: shape.to_vec(),
-            data_type,
-            order,
-            bytes: Cow::Borrowed(bytes),
-        };
+        let mut view =
+            Self { name: name.to_string(), shape: shape.to_vec(), data_type, order, bytes };
         debug_assert_eq!(view.bytes.len(), view.rows() * view.bytes_of_row());
         if shape.len() == 1 && order != RowOrder::AsStored {
             // a bias: its "rows" are its elements, and it is small
             let size = data_type.block_bytes();
             let ordered = (0..shape[0]).flat_map(|row| {
                 let at = order.stored_row(row) * size;
-                bytes[at..at + size].iter().copied()
+                view.bytes[at..at + size].iter().copied()
             });
-            view.bytes = Cow::Owned(ordered.collect());
+            view.bytes = FilePart::owned(ordered.collect());
             view.order = RowOrder::AsStored;
         }
         view
+    }
+
+    /// A tensor in memory.
+    #[cfg(test)]
+    pub(crate) fn of_floats(shape: &[usize], values: &[f32]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self::new("in memory", shape, DataType::F32, RowOrder::AsStored, FilePart::owned(bytes))
     }
 
     /// Hugging Face's name, such as `model.layers.0.self_attn.q_proj.weight`.
@@ -184,12 +187,14 @@ mod tests {
             .flat_map(|value| value.to_le_bytes())
             .collect();
         let order = RowOrder::Interleaved { head_rows: 4 };
-        let view = TensorView::new("q", &[8, 1], DataType::F32, order, &stored);
+        let view =
+            TensorView::new("q", &[8, 1], DataType::F32, order, FilePart::owned(stored.clone()));
         let expected = [0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0];
         assert_eq!(view.to_f32(), expected);
         let bytes: Vec<u8> = expected.iter().flat_map(|value: &f32| value.to_le_bytes()).collect();
         assert_eq!(view.bytes().as_ref(), bytes);
-        let bias = TensorView::new("b", &[8], DataType::F32, order, &stored);
+        let bias =
+            TensorView::new("b", &[8], DataType::F32, order, FilePart::owned(stored.clone()));
         assert_eq!(bias.to_f32(), expected);
         assert_eq!((bias.rows(), bias.columns()), (1, 8));
     }
@@ -200,19 +205,37 @@ mod tests {
         let minimum = 0xc000u16.to_le_bytes(); // -2
         let quants: Vec<u8> = (0..16u8).map(|i| i | ((15 - i) << 4)).collect();
         let q4_1 = [&scale[..], &minimum, &quants].concat();
-        let values =
-            TensorView::new("w", &[1, 32], DataType::Q4_1, RowOrder::AsStored, &q4_1).to_f32();
+        let values = TensorView::new(
+            "w",
+            &[1, 32],
+            DataType::Q4_1,
+            RowOrder::AsStored,
+            FilePart::owned(q4_1.clone()),
+        )
+        .to_f32();
         assert_eq!(values[..3], [-2.0, -1.5, -1.0]);
         assert_eq!(values[16..19], [5.5, 5.0, 4.5]);
         let q4_0 = [&scale[..], &quants].concat();
-        let values =
-            TensorView::new("w", &[1, 32], DataType::Q4_0, RowOrder::AsStored, &q4_0).to_f32();
+        let values = TensorView::new(
+            "w",
+            &[1, 32],
+            DataType::Q4_0,
+            RowOrder::AsStored,
+            FilePart::owned(q4_0.clone()),
+        )
+        .to_f32();
         assert_eq!(values[..3], [-4.0, -3.5, -3.0]);
         assert_eq!(values[31], -4.0);
         let q8_0: Vec<u8> =
             scale.into_iter().chain((0..32u8).map(|i| i.wrapping_sub(16))).collect();
-        let values =
-            TensorView::new("w", &[1, 32], DataType::Q8_0, RowOrder::AsStored, &q8_0).to_f32();
+        let values = TensorView::new(
+            "w",
+            &[1, 32],
+            DataType::Q8_0,
+            RowOrder::AsStored,
+            FilePart::owned(q8_0.clone()),
+        )
+        .to_f32();
         assert_eq!(values[..2], [-8.0, -7.5]);
         assert_eq!(values[31], 7.5);
     }
@@ -236,7 +259,13 @@ mod tests {
     #[test]
     fn bf16_is_the_upper_half() {
         let stored = [0x80, 0x3f, 0x49, 0xc0]; // 1, -3.140625
-        let view = TensorView::new("w", &[2], DataType::BF16, RowOrder::AsStored, &stored);
+        let view = TensorView::new(
+            "w",
+            &[2],
+            DataType::BF16,
+            RowOrder::AsStored,
+            FilePart::owned(stored.to_vec()),
+        );
         assert_eq!(view.to_f32(), [1.0, -3.140_625]);
     }
 }

@@ -17,6 +17,8 @@ use super::threads::Threads;
 /// Lanes of one left row and one strip that are multiplied before the next part of k is filled: both stay in the caches
 /// nearest to the arithmetic.
 const K_LANES: usize = 576;
+/// Lanes that a part of k is a multiple of: stored blocks are read whole.
+const PART_LANES: usize = 32;
 /// Strips that a task fills at once, so that the left rows pass by once for all of them.
 const GROUP: usize = 4;
 /// Fewest rows worth filling strips for a second time, when there are too few groups to keep every thread busy.
@@ -223,7 +225,7 @@ fn run_task(
         let rows = rows.start.max(term.first_row)..rows.end.min(term.first_row + term.rows);
         let k = term.right.k();
         let lanes = lane.count(k);
-        let part = lanes.div_ceil(lanes.div_ceil(K_LANES)).next_multiple_of(16);
+        let part = lanes.div_ceil(lanes.div_ceil(K_LANES)).next_multiple_of(PART_LANES);
         for first in (0..lanes).step_by(part) {
             let count = part.min(lanes - first);
             if !rows.is_empty() {

@@ -15,6 +15,9 @@ pub enum Precision {
     /// The upper half of a 32-bit float, rounded to nearest even. Where the processor multiplies such pairs, so are the
     /// other operands of its products; sums are always 32-bit floats.
     Bf16,
+    /// As the model's file has it, straight from the mapped file; a quantised block is widened where it is multiplied, to what
+    /// [`Precision::Bf16`] multiplies.
+    Stored,
 }
 
 impl Precision {
@@ -23,6 +26,7 @@ impl Precision {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Stored => "stored",
         }
     }
 }
@@ -40,7 +44,7 @@ impl Lane {
     /// The lanes in which this path multiplies matrices that are kept in this precision.
     pub fn of(path: KernelPath, precision: Precision) -> Self {
         match (path, precision) {
-            (KernelPath::Avx512Bf16, Precision::Bf16) => Self::Bf16Pair,
+            (KernelPath::Avx512Bf16, Precision::Bf16 | Precision::Stored) => Self::Bf16Pair,
             _ => Self::F32,
         }
     }

@@ -7,6 +7,7 @@
 pub mod gemm;
 pub mod lanes;
 mod microkernel;
+pub mod quantised;
 pub mod simd;
 pub mod source;
 pub mod threads;

@@ -11,6 +11,8 @@ use super::KernelPath;
 use super::lanes::{Lane, from_bf16, pair, to_bf16};
 use super::simd::dispatch;
 use super::transpose::transpose;
+use crate::format::TensorView;
+use crate::format::blocks::PART;
 
 /// Columns of a strip: two AVX-512 registers.
 pub const STRIP: usize = 32;
@@ -22,6 +24,8 @@ pub enum Values<'a> {
     F32(&'a [f32]),
     /// The upper halves of 32-bit floats.
     Bf16(&'a [u16]),
+    /// Rows of a model file, in any type that it stores.
+    File(&'a TensorView),
     /// Rows of lanes, as a left operand has them; they are multiplied as lanes of the same kind.
     Lanes(Lane, &'a [u32]),
 }
@@ -56,6 +60,7 @@ impl<'a> Source<'a> {
         let length = match values {
             Values::F32(values) => values.len(),
             Values::Bf16(values) => values.len(),
+            Values::File(tensor) => tensor.rows() * tensor.columns(),
             Values::Lanes(lane, lanes) => lanes.len() * lane.values(),
         };
         Self { values, width, stride: width, rows: length / width.max(1), direction }
@@ -154,6 +159,14 @@ impl<'a> Source<'a> {
                     out[whole.len()] = pair(*last, 0);
                 }
             }
+            (Values::File(tensor), lane) => {
+                let mut values = [0.0; PART];
+                let skip = part.start % PART;
+                let whole =
+                    (skip + part.len()).next_multiple_of(PART).min(self.width - part.start + skip);
+                tensor.part_to_f32(path, row, part.start - skip, &mut values[..whole]);
+                super::lanes::put(path, lane, &values[skip..skip + part.len()], out);
+            }
             (Values::Lanes(kept, lanes), lane) => {
                 assert_eq!(kept, lane, "lanes are multiplied as what they are");
                 let stored = stored.start / lane.values()..stored.end.div_ceil(lane.values());
@@ -194,6 +207,18 @@ impl<'a> Source<'a> {
                 (Values::Bf16(values), Lane::Bf16Pair) => {
                     let second = second.map_or(&[][..], |row| &values[row]);
                     interleave_bf16(path, &values[row(first)], second, out);
+                }
+                (Values::File(tensor), lane) => {
+                    let (mut low, mut high) = ([0.0; STRIP], [0.0; STRIP]);
+                    let (low, high) = (&mut low[..columns.len()], &mut high[..columns.len()]);
+                    tensor.part_to_f32(path, first, columns.start, low);
+                    if second.is_some() {
+                        tensor.part_to_f32(path, first + 1, columns.start, high);
+                    }
+                    match lane {
+                        Lane::F32 => super::lanes::put(path, lane, low, out),
+                        Lane::Bf16Pair => interleave_f32(path, low, high, out),
+                    }
                 }
                 (Values::Lanes(kept, lanes), lane) => {
                     assert_eq!(kept, lane, "lanes are multiplied as what they are");

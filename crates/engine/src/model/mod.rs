@@ -49,27 +49,22 @@ impl<B: Backend> Llama<B> {
     pub fn load(file: &ModelFile, backend: B, options: LoadOptions) -> Result<Self, EngineError> {
         let config = file.config().clone();
         refuse_unsupported(&config)?;
-        let matrix = |name: &str, shape: (usize, usize)| {
-            let tensor = file.tensor(name)?;
-            backend.matrix(shape, options.precision, &|row, values| {
-                tensor.row_to_f32(row, values);
-                Ok(())
-            })
+        let matrix = |name: &str| {
+            Ok::<_, EngineError>(backend.matrix(&file.tensor(name)?, options.precision))
         };
         let norm = |name: &str| Ok::<_, EngineError>(backend.upload(&file.tensor(name)?.to_f32()));
-        let vocabulary = (config.vocabulary_size, config.hidden_size);
-        let embedding = Arc::new(matrix("model.embed_tokens.weight", vocabulary)?);
+        let embedding = Arc::new(matrix("model.embed_tokens.weight")?);
         let head = if config.tied_embeddings {
             Arc::clone(&embedding)
         } else {
-            Arc::new(matrix("lm_head.weight", vocabulary)?)
+            Arc::new(matrix("lm_head.weight")?)
         };
         let mut blocks = Vec::with_capacity(config.layers);
         for block in 0..config.layers {
             let name = |part: &str| format!("model.layers.{block}.{part}.weight");
             let mut projections = Vec::with_capacity(7);
             for projection in Projection::ALL {
-                projections.push(matrix(&name(projection.path()), projection.shape(&config))?);
+                projections.push(matrix(&name(projection.path()))?);
             }
             blocks.push(Block {
                 input_norm: norm(&name("input_layernorm"))?,

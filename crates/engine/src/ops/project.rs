@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use bioinstruct_core::random::Stream;
 
+use crate::format::TensorView;
 use crate::kernels::KernelPath;
 use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
 use crate::kernels::lanes::{Lane, Precision, from_bf16, to_bf16};
@@ -32,28 +33,19 @@ pub struct Matrix {
 enum Stored {
     F32(Vec<f32>),
     Bf16(Vec<u16>),
+    File(TensorView),
 }
 
 impl Matrix {
-    /// Keeps a matrix whose rows `read` delivers.
-    pub fn read<E: Send>(
-        threads: &Threads,
-        (out, input): (usize, usize),
-        precision: Precision,
-        read: impl Fn(usize, &mut [f32]) -> Result<(), E> + Sync,
-    ) -> Result<Self, E> {
-        let failure = std::sync::Mutex::new(None);
-        let note = |result: Result<(), E>| {
-            if let Err(error) = result {
-                *failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
-            }
-        };
+    /// Keeps the rows of a stored tensor.
+    pub fn new(threads: &Threads, tensor: &TensorView, precision: Precision) -> Self {
+        let (out, input) = (tensor.rows(), tensor.columns());
         let stored = match precision {
             Precision::F32 => {
                 let mut values = vec![0.0; out * input];
                 threads.for_rows(&mut values, input, READ_ROWS, |rows, values| {
                     for (row, values) in rows.zip(values.chunks_exact_mut(input)) {
-                        note(read(row, values));
+                        tensor.row_to_f32(row, values);
                     }
                 });
                 Stored::F32(values)
@@ -63,7 +55,7 @@ impl Matrix {
                 threads.for_rows(&mut values, input, READ_ROWS, |rows, values| {
                     let mut wide = vec![0.0; input];
                     for (row, values) in rows.zip(values.chunks_exact_mut(input)) {
-                        note(read(row, &mut wide));
+                        tensor.row_to_f32(row, &mut wide);
                         for (value, wide) in values.iter_mut().zip(&wide) {
                             *value = to_bf16(*wide);
                         }
@@ -71,11 +63,9 @@ impl Matrix {
                 });
                 Stored::Bf16(values)
             }
+            Precision::Stored => Stored::File(tensor.clone()),
         };
-        match failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(Self { out, input, stored }),
-        }
+        Self { out, input, stored }
     }
 
     /// How its values are kept.
@@ -83,6 +73,7 @@ impl Matrix {
         match self.stored {
             Stored::F32(_) => Precision::F32,
             Stored::Bf16(_) => Precision::Bf16,
+            Stored::File(_) => Precision::Stored,
         }
     }
 
@@ -96,6 +87,7 @@ impl Matrix {
                     *out = from_bf16(*value);
                 }
             }
+            Stored::File(tensor) => tensor.row_to_f32(row, out),
         }
     }
 
@@ -104,6 +96,7 @@ impl Matrix {
         match &self.stored {
             Stored::F32(values) => values.len() * 4,
             Stored::Bf16(values) => values.len() * 2,
+            Stored::File(tensor) => tensor.stored_bytes().len(),
         }
     }
 
@@ -112,6 +105,7 @@ impl Matrix {
         let values = match &self.stored {
             Stored::F32(values) => Values::F32(values),
             Stored::Bf16(values) => Values::Bf16(values),
+            Stored::File(tensor) => Values::File(tensor),
         };
         Source::new(values, self.input, direction)
     }

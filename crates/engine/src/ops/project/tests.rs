@@ -8,12 +8,8 @@ const RANK: usize = 3;
 
 fn matrices(threads: &Threads) -> [Matrix; 2] {
     ["first", "second"].map(|name| {
-        let weight = random(OUT * INPUT, name);
-        Matrix::read(threads, (OUT, INPUT), Precision::F32, |row, out| {
-            out.copy_from_slice(&weight[row * INPUT..(row + 1) * INPUT]);
-            Ok::<(), ()>(())
-        })
-        .unwrap()
+        let tensor = TensorView::of_floats(&[OUT, INPUT], &random(OUT * INPUT, name));
+        Matrix::new(threads, &tensor, Precision::F32)
     })
 }
 
