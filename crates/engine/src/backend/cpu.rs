@@ -96,8 +96,8 @@ impl Backend for Cpu {
         format!("cpu-{}", self.path.name())
     }
 
-    fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.threads.enter(work)
+    fn on_host<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
+        self.threads.for_rows(items, 1, 1, |_, items| items.iter_mut().for_each(&work));
     }
 
     fn zeros(&self, length: usize) -> Vec<f32> {

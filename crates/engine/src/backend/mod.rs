@@ -111,8 +111,8 @@ pub trait Backend: Send + Sync + Sized + Debug {
     /// What computes, for manifests: results are repeatable for one name.
     fn kernels(&self) -> String;
 
-    /// Runs `work` where its operations start quickest.
-    fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
+    /// Runs host work on each item, on as many threads as the device has.
+    fn on_host<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync);
 
     /// A buffer of zeros.
     fn zeros(&self, length: usize) -> Self::Buffer;

@@ -9,7 +9,6 @@ use bioinstruct_core::model::{
     ChatEvent, ChatModel, ChatRequest, Exchange, ModelError, ModelIdentity,
 };
 use bioinstruct_core::template::TemplateError;
-use rayon::prelude::*;
 
 use super::reading::{Reading, read_piece};
 use super::sequence::{Beginning, Sequence, Step, Voice};
@@ -182,13 +181,13 @@ impl<B: Backend> LocalModel<B> {
         let read = self.read(active, phase, &mut rows);
         let voice = Voice { tokenizer: &self.tokenizer, ends: &self.ends };
         // Each reply chooses from its own row, so they can do so at once.
-        let step = |(number, (sequence, row)): (usize, (&mut Sequence<B>, Option<Vec<f32>>))| {
-            row.map(|mut logits| (number, sequence.step(&mut logits, &voice)))
-        };
-        let steps = self
-            .llama
-            .backend()
-            .enter(|| active.par_iter_mut().zip(rows).enumerate().filter_map(step).collect());
+        let mut choices: Vec<Choice<'_, B>> =
+            active.iter_mut().zip(rows).map(|(sequence, row)| (sequence, row, None)).collect();
+        self.llama.backend().on_host(&mut choices, |(sequence, row, step)| {
+            *step = row.as_mut().map(|logits| sequence.step(logits, &voice));
+        });
+        let steps = choices.into_iter().enumerate();
+        let steps = steps.filter_map(|(number, (_, _, step))| Some((number, step?))).collect();
         self.timing.add(phase == Phase::Prompts, read, clock.elapsed());
         steps
     }
@@ -221,6 +220,9 @@ impl<B: Backend> LocalModel<B> {
         })
     }
 }
+
+/// A sequence, the logits after it where there are any, and what was chosen from them.
+type Choice<'a, B> = (&'a mut Sequence<B>, Option<Vec<f32>>, Option<Result<Step, String>>);
 
 /// Whether another text could be rendered where this one could not.
 fn depends_on_text(error: &TemplateError) -> bool {

@@ -49,11 +49,11 @@ pub(super) fn read_piece<B: Backend>(
     if extensions.is_empty() {
         return 0;
     }
-    llama.backend().enter(|| llama.extend(work, &mut extensions));
+    llama.extend(work, &mut extensions);
     let vocabulary = llama.config().vocabulary_size;
     for rows in rows.chunks(HEAD_ROWS) {
         let numbers: Vec<usize> = rows.iter().map(|(row, _, _)| *row).collect();
-        let mut logits = llama.backend().enter(|| llama.logits(work, &numbers));
+        let mut logits = llama.logits(work, &numbers);
         for ((_, index, position), row) in rows.iter().zip(logits.chunks_exact_mut(vocabulary)) {
             on_row(*index, *position, row);
         }

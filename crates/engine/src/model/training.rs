@@ -135,17 +135,9 @@ impl<B: Backend> Llama<B> {
         adapter: Option<&Adapter<B>>,
         batch: &Batch,
     ) -> Vec<f32> {
-        self.backend.enter(|| {
-            self.forward(tape, adapter, batch, None);
-            self.backend.head_loss(
-                batch.tokens(),
-                &tape.hidden,
-                &self.head,
-                &batch.labels,
-                1.0,
-                None,
-            )
-        })
+        self.forward(tape, adapter, batch, None);
+        let Tape { hidden, .. } = tape;
+        self.backend.head_loss(batch.tokens(), hidden, &self.head, &batch.labels, 1.0, None)
     }
 
     /// As [`Llama::losses`], and adds the gradient of the adapter's factors to `gradient`.
@@ -157,21 +149,13 @@ impl<B: Backend> Llama<B> {
         step: Step<'_>,
         gradient: &mut B::Buffer,
     ) -> Vec<f32> {
-        self.backend.enter(|| {
-            self.forward(tape, Some(adapter), batch, step.dropout);
-            let Tape { hidden, d_hidden, .. } = tape;
-            let rows = batch.tokens();
-            let losses = self.backend.head_loss(
-                rows,
-                hidden,
-                &self.head,
-                &batch.labels,
-                step.scale,
-                Some(d_hidden),
-            );
-            self.backward(tape, adapter, batch, step.dropout, gradient);
-            losses
-        })
+        self.forward(tape, Some(adapter), batch, step.dropout);
+        let Tape { hidden, d_hidden, .. } = tape;
+        let (rows, labels) = (batch.tokens(), &batch.labels);
+        let d_hidden = Some(d_hidden);
+        let losses = self.backend.head_loss(rows, hidden, &self.head, labels, step.scale, d_hidden);
+        self.backward(tape, adapter, batch, step.dropout, gradient);
+        losses
     }
 
     fn forward(

@@ -1,17 +1,35 @@
 //! Causal attention of ragged sequences with grouped key-value heads; the softmax's log-sum-exp is kept for the backward.
 //!
-//! Each query row walks over its own keys in order, so a row's bits depend neither on how the rows are split among tasks
-//! nor on whether earlier keys come from this batch or from a cache.
+//! For each query q of a head, over the keys k that its token sees: s = q·k / √size, P = softmax(s), out = Σ P v. The
+//! backward recomputes P = e^(s − log-sum-exp); with dP = dO·v and dS = P ∘ (dP − dO·out) it is dV = Pᵀ dO,
+//! dQ = dS K / √size, dK = dSᵀ Q / √size.
+//!
+//! Work is cut into [`strip::Strip`]s of query rows, one row of one head in each lane of a vector, and products are tiles of
+//! registers ([`tile`]). Each score is one chain over the head's values, each output one chain over the keys from key zero
+//! on, and a key that a row does not see takes no part in it; so a row's bits depend neither on its lane, nor on how rows
+//! are split among tasks, nor on whether earlier keys come from this batch or from a cache.
+
+mod backward;
+mod forward;
+mod strip;
+mod tile;
 
 use std::ops::Range;
 
+use self::backward::{KeyGradients, Read};
+use self::strip::{Strip, with_scratch};
 use super::shared::Shared;
 use crate::kernels::KernelPath;
-use crate::kernels::simd::{Arithmetic, LANES, add_scaled, dispatch, dot, exp, fold, maximum};
 use crate::kernels::threads::Threads;
 
-/// Query rows of one task.
-const ROWS: usize = 64;
+/// Lanes of one forward task.
+const TASK_LANES: usize = 64;
+
+/// Keys of one backward task: long sequences are cut there, and the parts of a query's gradient are added in order.
+const TASK_KEYS: usize = 512;
+
+/// Rows of one task that adds up the parts of the queries' gradients.
+const TASK_ROWS: usize = 64;
 
 /// Numbers and size of the heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +75,21 @@ pub struct Attended<'a> {
     pub values: &'a [f32],
 }
 
+/// Whether the path's strips have sixteen lanes (two vectors of AVX2, one of AVX-512), or eight (two of the portable path).
+fn wide(path: KernelPath) -> bool {
+    path != KernelPath::Portable
+}
+
+/// Cuts lanes into strips; few lanes at the end take a narrow one.
+fn strips(whole: Strip) -> impl Iterator<Item = Strip> {
+    let end = whole.first + whole.lanes;
+    let step = if whole.wide { 16 } else { 8 };
+    (whole.first..end).step_by(step).map(move |first| {
+        let lanes = step.min(end - first);
+        Strip { first, lanes, wide: whole.wide && lanes > 8, ..whole }
+    })
+}
+
 /// `out` (tokens, query width); `log_sum_exp` (tokens, query heads).
 pub fn forward(
     (path, threads): (KernelPath, &Threads),
@@ -66,76 +99,42 @@ pub fn forward(
     out: &mut [f32],
     log_sum_exp: &mut [f32],
 ) {
-    let tasks: Vec<(&Attended<'_>, Range<usize>, usize)> = sequences
-        .iter()
-        .flat_map(|sequence| {
-            let blocks = sequence.rows.clone().step_by(ROWS);
-            blocks.flat_map(move |first| {
-                let rows = first..(first + ROWS).min(sequence.rows.end);
-                (0..heads.query).map(move |head| (sequence, rows.clone(), head))
-            })
-        })
-        .collect();
+    let mut tasks: Vec<(&Attended<'_>, Strip)> = Vec::new();
+    for sequence in sequences {
+        let end = sequence.rows.len() * heads.group();
+        for first in (0..end).step_by(TASK_LANES) {
+            let lanes = TASK_LANES.min(end - first);
+            tasks.extend((0..heads.key_value).map(|shared_head| {
+                let past = sequence.past;
+                (sequence, Strip { heads, shared_head, past, first, lanes, wide: wide(path) })
+            }));
+        }
+    }
     let (out, log_sum_exp) = (Shared::new(out), Shared::new(log_sum_exp));
-    let (width, size) = (heads.query_width(), heads.size);
     threads.for_each(tasks.len(), |task| {
-        let (sequence, rows, head) = &tasks[task];
-        let mut scores = vec![0.0; sequence.past + rows.end - sequence.rows.start];
-        let offset = head / heads.group() * size;
-        for row in rows.clone() {
-            let count = sequence.past + row - sequence.rows.start + 1;
-            let at = row * width + head * size;
-            let sum = forward_row(
-                path,
-                &query[at..at + size],
-                &sequence.keys[offset..],
-                &sequence.values[offset..],
-                heads.key_value_width(),
-                heads.scale(),
-                &mut scores[..count],
-                out.part(at, size),
-            );
-            log_sum_exp.part(row * heads.query + head, 1)[0] = sum;
-        }
+        let (sequence, whole) = tasks[task];
+        let query = &query[sequence.rows.start * heads.query_width()..];
+        let offset = whole.shared_head * heads.size;
+        let (keys, values) = (&sequence.keys[offset..], &sequence.values[offset..]);
+        let seen = sequence.past + whole.row(whole.lanes - 1) + 1;
+        with_scratch(forward::scratch_length(heads.size, seen), |scratch| {
+            for strip in strips(whole) {
+                let first_row = sequence.rows.start;
+                let (out, log_sum_exp) = (&out, &log_sum_exp);
+                forward::forward(
+                    path,
+                    &strip,
+                    query,
+                    keys,
+                    values,
+                    scratch,
+                    first_row,
+                    out,
+                    log_sum_exp,
+                );
+            }
+        });
     });
-}
-
-dispatch!(fn forward_row = forward_row_body(
-    query: &[f32], keys: &[f32], values: &[f32], stride: usize, scale: f32, scores: &mut [f32], out: &mut [f32]
-) -> f32);
-
-#[inline(always)]
-fn forward_row_body<A: Arithmetic>(
-    query: &[f32],
-    keys: &[f32],
-    values: &[f32],
-    stride: usize,
-    scale: f32,
-    scores: &mut [f32],
-    out: &mut [f32],
-) -> f32 {
-    let size = query.len();
-    for (at, score) in scores.iter_mut().enumerate() {
-        *score = dot::<A>(query, &keys[at * stride..][..size]) * scale;
-    }
-    let greatest = maximum(scores);
-    let mut lanes = [0.0f32; LANES];
-    for block in scores.chunks_mut(LANES) {
-        for (score, lane) in block.iter_mut().zip(&mut lanes) {
-            *score = exp::<A>(*score - greatest);
-            *lane += *score;
-        }
-    }
-    let total = fold(lanes);
-    out.fill(0.0);
-    for (at, &weight) in scores.iter().enumerate() {
-        add_scaled::<A>(out, weight, &values[at * stride..][..size]);
-    }
-    let inverse = 1.0 / total;
-    for value in out.iter_mut() {
-        *value *= inverse;
-    }
-    greatest + total.ln()
 }
 
 /// What the forward kept.
@@ -164,9 +163,17 @@ pub struct Gradients<'a> {
     pub value: &'a mut [f32],
 }
 
+/// One backward task: some keys of a head, and the rows that see them.
+struct KeyTask {
+    rows: Range<usize>,
+    shared_head: usize,
+    keys: Range<usize>,
+    /// Which row of the later parts belongs to the task's first row; none for the first keys, whose part goes to the
+    /// gradient itself.
+    part: Option<usize>,
+}
+
 /// Replaces the gradients of queries, keys and values; sequences are given by their rows.
-///
-/// With P = softmax(S): dV = Pᵀ dO, dS = P ∘ (dO Vᵀ − rowsum(dO ∘ O)), dQ = dS K · scale, dK = dSᵀ Q · scale.
 pub fn backward(
     (path, threads): (KernelPath, &Threads),
     heads: Heads,
@@ -178,140 +185,109 @@ pub fn backward(
     gradients.query.fill(0.0);
     gradients.key.fill(0.0);
     gradients.value.fill(0.0);
-    let d_query = Shared::new(gradients.query);
+    let (tasks, part_rows) = key_tasks(heads, sequences);
+    let mut parts = vec![0.0; part_rows * heads.query_width()];
+    let d_query = (Shared::new(gradients.query), Shared::new(&mut parts));
     let (d_key, d_value) = (Shared::new(gradients.key), Shared::new(gradients.value));
-    let (width, narrow, size) = (heads.query_width(), heads.key_value_width(), heads.size);
-    threads.for_each(sequences.len() * heads.key_value, |task| {
-        let rows = sequences[task / heads.key_value].clone();
-        let shared_head = task % heads.key_value;
-        let key_at = |row: usize| row * narrow + shared_head * size;
-        // Key-value gradients of this head, gathered so that they lie close together.
-        let mut local = vec![0.0; 2 * rows.len() * size];
-        let (local_key, local_value) = local.split_at_mut(rows.len() * size);
-        for head in shared_head * heads.group()..(shared_head + 1) * heads.group() {
-            for row in rows.clone() {
-                let at = row * width + head * size;
-                backward_row(
-                    path,
-                    (&kept.query[at..at + size], &kept.out[at..at + size], &d_out[at..at + size]),
-                    kept.log_sum_exp[row * heads.query + head],
-                    (&kept.key[key_at(rows.start)..], &kept.value[key_at(rows.start)..], narrow),
-                    row - rows.start + 1,
-                    heads.scale(),
-                    d_query.part(at, size),
-                    (local_key, local_value),
-                );
-            }
-        }
-        for (row, (key, value)) in
-            rows.zip(local_key.chunks_exact(size).zip(local_value.chunks_exact(size)))
-        {
-            d_key.part(key_at(row), size).copy_from_slice(key);
-            d_value.part(key_at(row), size).copy_from_slice(value);
+    let size = heads.size;
+    threads.for_each(tasks.len(), |task| {
+        let task = &tasks[task];
+        let found = run_key_task(path, heads, task, kept, d_out, (&d_query.0, &d_query.1));
+        for at in 0..task.keys.len() {
+            let row = task.rows.start + task.keys.start + at;
+            let first = row * heads.key_value_width() + task.shared_head * size;
+            found.copy_to(at, d_key.part(first, size), d_value.part(first, size));
         }
     });
+    add_parts(threads, heads, &tasks, gradients.query, &parts);
 }
 
-dispatch!(fn backward_row = backward_row_body(
-    row: (&[f32], &[f32], &[f32]), log_sum_exp: f32, key_values: (&[f32], &[f32], usize), count: usize, scale: f32,
-    d_query: &mut [f32], d_key_values: (&mut [f32], &mut [f32])
-));
+/// The tasks, and how many rows their later parts have together.
+fn key_tasks(heads: Heads, sequences: &[Range<usize>]) -> (Vec<KeyTask>, usize) {
+    let mut part_rows = 0;
+    let mut tasks = Vec::new();
+    for rows in sequences {
+        for first in (0..rows.len()).step_by(TASK_KEYS) {
+            let keys = first..(first + TASK_KEYS).min(rows.len());
+            let part = (first > 0).then_some(part_rows);
+            tasks.extend((0..heads.key_value).map(|shared_head| KeyTask {
+                rows: rows.clone(),
+                shared_head,
+                keys: keys.clone(),
+                part,
+            }));
+            part_rows += if first > 0 { rows.len() - first } else { 0 };
+        }
+    }
+    (tasks, part_rows)
+}
 
-#[inline(always)]
-fn backward_row_body<A: Arithmetic>(
-    (query, out, d_out): (&[f32], &[f32], &[f32]),
-    log_sum_exp: f32,
-    (keys, values, stride): (&[f32], &[f32], usize),
-    count: usize,
-    scale: f32,
+fn run_key_task(
+    path: KernelPath,
+    heads: Heads,
+    task: &KeyTask,
+    kept: Kept<'_>,
+    d_out: &[f32],
+    (d_query, parts): (&Shared<'_>, &Shared<'_>),
+) -> KeyGradients {
+    let (wide, first) = (wide(path), task.keys.start * heads.group());
+    let width = heads.query_width();
+    let first_key = (task.rows.start + task.keys.start) * heads.key_value_width()
+        + task.shared_head * heads.size;
+    let start = task.rows.start;
+    let read = Read {
+        kept: Kept {
+            query: &kept.query[start * width..],
+            key: &kept.key[first_key..],
+            value: &kept.value[first_key..],
+            out: &kept.out[start * width..],
+            log_sum_exp: &kept.log_sum_exp[start * heads.query..],
+        },
+        d_out: &d_out[start * width..],
+        range: task.keys.clone(),
+    };
+    let lanes = task.rows.len() * heads.group() - first;
+    let whole = Strip { heads, shared_head: task.shared_head, past: 0, first, lanes, wide };
+    let target = match task.part {
+        None => (d_query, start, 0),
+        Some(part) => (parts, part, task.keys.start),
+    };
+    let mut gradients = KeyGradients::new(heads.size, task.keys.len(), wide);
+    with_scratch(backward::scratch_length(heads.size), |scratch| {
+        let step = if wide { 16 } else { 8 };
+        let end = first + lanes;
+        for first in (first..end).step_by(step) {
+            let strip = Strip { first, lanes: step.min(end - first), ..whole };
+            backward::backward(path, &strip, &read, scratch, &mut gradients, target);
+        }
+    });
+    gradients
+}
+
+/// Adds the later parts to the queries' gradients, those of earlier keys first.
+fn add_parts(
+    threads: &Threads,
+    heads: Heads,
+    tasks: &[KeyTask],
     d_query: &mut [f32],
-    (d_keys, d_values): (&mut [f32], &mut [f32]),
+    parts: &[f32],
 ) {
-    let size = query.len();
-    let shift = dot::<A>(d_out, out);
-    for at in 0..count {
-        let (key, value) = (&keys[at * stride..][..size], &values[at * stride..][..size]);
-        let weight = exp::<A>(A::multiply_add(dot::<A>(query, key), scale, -log_sum_exp));
-        let d_score = weight * (dot::<A>(d_out, value) - shift) * scale;
-        add_scaled::<A>(d_query, d_score, key);
-        add_scaled::<A>(&mut d_keys[at * size..][..size], d_score, query);
-        add_scaled::<A>(&mut d_values[at * size..][..size], weight, d_out);
+    let width = heads.query_width();
+    let d_query = Shared::new(d_query);
+    for task in tasks.iter().filter(|task| task.shared_head == 0) {
+        let Some(part) = task.part else { continue };
+        let rows = task.rows.len() - task.keys.start;
+        threads.for_each(rows.div_ceil(TASK_ROWS), |block| {
+            let first = block * TASK_ROWS;
+            let length = TASK_ROWS.min(rows - first) * width;
+            let to = (task.rows.start + task.keys.start + first) * width;
+            let from = &parts[(part + first) * width..][..length];
+            for (to, from) in d_query.part(to, length).iter_mut().zip(from) {
+                *to += from;
+            }
+        });
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ops::finite_difference::{check, random, weighted};
-
-    const HEADS: Heads = Heads { query: 4, key_value: 2, size: 8 };
-    const SEQUENCES: [Range<usize>; 2] = [0..3, 3..8];
-
-    fn run(path: KernelPath, query: &[f32], key: &[f32], value: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let threads = Threads::new(2).unwrap();
-        let width = HEADS.key_value_width();
-        let sequences: Vec<Attended<'_>> = SEQUENCES
-            .iter()
-            .map(|rows| Attended {
-                rows: rows.clone(),
-                past: 0,
-                keys: &key[rows.start * width..rows.end * width],
-                values: &value[rows.start * width..rows.end * width],
-            })
-            .collect();
-        let mut out = vec![0.0; query.len()];
-        let mut kept = vec![0.0; 8 * HEADS.query];
-        forward((path, &threads), HEADS, query, &sequences, &mut out, &mut kept);
-        (out, kept)
-    }
-
-    #[test]
-    fn backward_is_the_slope_of_forward() {
-        let threads = Threads::new(2).unwrap();
-        let query = random(8 * HEADS.query_width(), "query");
-        let key = random(8 * HEADS.key_value_width(), "key");
-        let value = random(8 * HEADS.key_value_width(), "value");
-        let d_out = random(query.len(), "d_out");
-        for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
-            let (out, log_sum_exp) = run(path, &query, &key, &value);
-            let (mut d_query, mut d_key, mut d_value) =
-                (vec![0.0; query.len()], vec![0.0; key.len()], vec![0.0; value.len()]);
-            backward(
-                (path, &threads),
-                HEADS,
-                Kept {
-                    query: &query,
-                    key: &key,
-                    value: &value,
-                    out: &out,
-                    log_sum_exp: &log_sum_exp,
-                },
-                &SEQUENCES,
-                &d_out,
-                Gradients { query: &mut d_query, key: &mut d_key, value: &mut d_value },
-            );
-            check("query", &query, &d_query, |query| {
-                weighted(&d_out, &run(path, query, &key, &value).0)
-            });
-            check("key", &key, &d_key, |key| weighted(&d_out, &run(path, &query, key, &value).0));
-            check("value", &value, &d_value, |value| {
-                weighted(&d_out, &run(path, &query, &key, value).0)
-            });
-        }
-    }
-
-    #[test]
-    fn later_tokens_and_other_sequences_are_never_seen() {
-        let query = random(8 * HEADS.query_width(), "query");
-        let mut key = random(8 * HEADS.key_value_width(), "key");
-        let value = random(8 * HEADS.key_value_width(), "value");
-        let path = KernelPath::Portable;
-        let before = run(path, &query, &key, &value).0;
-        let width = HEADS.key_value_width();
-        key[4 * width..5 * width].fill(3.0); // the second token of the second sequence
-        let after = run(path, &query, &key, &value).0;
-        let wide = HEADS.query_width();
-        assert_eq!(before[..4 * wide], after[..4 * wide]);
-        assert_ne!(before[4 * wide..5 * wide], after[4 * wide..5 * wide]);
-    }
-}
+mod tests;

@@ -1,0 +1,107 @@
+//! The forward of one [`Strip`].
+
+use super::strip::{Strip, gather, hide};
+use super::tile::{add_weighted_rows, exp_of_difference, products};
+use crate::kernels::simd::{Arithmetic, dispatch};
+use crate::ops::shared::Shared;
+
+/// Keys whose exponentials are summed before they join the row's total: blocks begin at multiples of it.
+const KEYS: usize = 64;
+
+/// Scratch values that a strip needs which sees `keys` keys.
+pub(super) fn scratch_length(size: usize, keys: usize) -> usize {
+    16 * (2 * size + keys.next_multiple_of(8))
+}
+
+dispatch!(
+    /// Writes the strip's rows of `out` and of `log_sum_exp`, whose first row of the sequence is `first_row`.
+    ///
+    /// `query` begins at the sequence's first row, `keys` and `values` at its first key of the shared head.
+    pub(super) fn forward = forward_body(
+        strip: &Strip, query: &[f32], keys: &[f32], values: &[f32], scratch: &mut [f32], first_row: usize,
+        out: &Shared<'_>, log_sum_exp: &Shared<'_>
+    )
+);
+
+#[inline(always)]
+fn forward_body<A: Arithmetic>(
+    strip: &Strip,
+    query: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    scratch: &mut [f32],
+    first_row: usize,
+    out: &Shared<'_>,
+    log_sum_exp: &Shared<'_>,
+) {
+    let output = (first_row, out, log_sum_exp);
+    if strip.wide {
+        forward_lanes::<A, 16, 4>(strip, query, keys, values, scratch, output);
+    } else {
+        forward_lanes::<A, 8, 8>(strip, query, keys, values, scratch, output);
+    }
+}
+
+#[inline(always)]
+fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
+    strip: &Strip,
+    query: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    scratch: &mut [f32],
+    (first_row, out, log_sum_exp): (usize, &Shared<'_>, &Shared<'_>),
+) {
+    let (heads, size) = (strip.heads, strip.heads.size);
+    let stride = heads.key_value_width();
+    let seen = strip.seen::<W>(0);
+    let count = seen[W - 1] as usize;
+    let (panel, rest) = scratch.as_chunks_mut::<W>().0.split_at_mut(size);
+    let (sums, rest) = rest.split_at_mut(size);
+    let scores = &mut rest[..count.next_multiple_of(M)];
+
+    gather(panel, strip, query, heads.scale());
+    products::<A, W, M>(scores, (keys, stride, count), panel);
+    let scores = &mut scores[..count];
+    hide(scores, 0, &seen);
+    let greatest = greatest(scores);
+
+    sums.fill([0.0; W]);
+    let mut total = [0.0; W];
+    for (block, weights) in scores.chunks_mut(KEYS).enumerate() {
+        let first = block * KEYS;
+        let mut part = [0.0; W];
+        for weights in weights.iter_mut() {
+            exp_of_difference::<A, W>(weights, &greatest);
+            for lane in 0..W {
+                part[lane] += weights[lane];
+            }
+        }
+        for lane in 0..W {
+            total[lane] += part[lane];
+        }
+        let rows = (&values[first * stride..], stride);
+        add_weighted_rows::<A, W, M>(sums, rows, weights, (first, &seen));
+    }
+
+    for lane in 0..strip.lanes {
+        let inverse = 1.0 / total[lane];
+        let out = out.part(first_row * heads.query_width() + strip.at(lane), size);
+        for (out, sum) in out.iter_mut().zip(&*sums) {
+            *out = sum[lane] * inverse;
+        }
+        let at = (first_row + strip.row(lane)) * heads.query + strip.head(lane);
+        log_sum_exp.part(at, 1)[0] = greatest[lane] + total[lane].ln();
+    }
+}
+
+#[inline(always)]
+fn greatest<const W: usize>(scores: &[[f32; W]]) -> [f32; W] {
+    let mut greatest = [f32::NEG_INFINITY; W];
+    for scores in scores {
+        for lane in 0..W {
+            greatest[lane] =
+                if scores[lane] > greatest[lane] { scores[lane] } else { greatest[lane] };
+        }
+    }
+    greatest
+}

@@ -1,0 +1,280 @@
+use super::*;
+use crate::ops::finite_difference::{check, random, weighted};
+
+fn paths() -> impl Iterator<Item = KernelPath> {
+    KernelPath::ALL.into_iter().filter(|path| path.available())
+}
+
+/// A batch's operands.
+struct Batch {
+    heads: Heads,
+    sequences: Vec<Range<usize>>,
+    query: Vec<f32>,
+    key: Vec<f32>,
+    value: Vec<f32>,
+    d_out: Vec<f32>,
+}
+
+impl Batch {
+    fn new((query, key_value, size): (usize, usize, usize), lengths: &[usize]) -> Self {
+        let heads = Heads { query, key_value, size };
+        let mut end = 0;
+        let sequences: Vec<_> = lengths
+            .iter()
+            .map(|length| {
+                end += length;
+                end - length..end
+            })
+            .collect();
+        let (wide, narrow) = (end * heads.query_width(), end * heads.key_value_width());
+        Self {
+            heads,
+            sequences,
+            query: random(wide, "query"),
+            key: random(narrow, "key"),
+            value: random(narrow, "value"),
+            d_out: random(wide, "d_out"),
+        }
+    }
+
+    fn forward(&self, path: KernelPath, threads: usize) -> (Vec<f32>, Vec<f32>) {
+        let threads = Threads::new(threads).unwrap();
+        let width = self.heads.key_value_width();
+        let sequences: Vec<Attended<'_>> = self
+            .sequences
+            .iter()
+            .map(|rows| Attended {
+                rows: rows.clone(),
+                past: 0,
+                keys: &self.key[rows.start * width..rows.end * width],
+                values: &self.value[rows.start * width..rows.end * width],
+            })
+            .collect();
+        let mut out = vec![f32::NAN; self.query.len()];
+        let mut log_sum_exp = vec![f32::NAN; self.query.len() / self.heads.size];
+        let context = (path, &threads);
+        forward(context, self.heads, &self.query, &sequences, &mut out, &mut log_sum_exp);
+        (out, log_sum_exp)
+    }
+
+    /// Gradients of query, key and value.
+    fn backward(&self, path: KernelPath, threads: usize) -> [Vec<f32>; 3] {
+        let (out, log_sum_exp) = self.forward(path, threads);
+        let threads = Threads::new(threads).unwrap();
+        let [mut query, mut key, mut value] =
+            [&self.query, &self.key, &self.value].map(|values| vec![f32::NAN; values.len()]);
+        backward(
+            (path, &threads),
+            self.heads,
+            Kept {
+                query: &self.query,
+                key: &self.key,
+                value: &self.value,
+                out: &out,
+                log_sum_exp: &log_sum_exp,
+            },
+            &self.sequences,
+            &self.d_out,
+            Gradients { query: &mut query, key: &mut key, value: &mut value },
+        );
+        [query, key, value]
+    }
+
+    /// The definition in double precision: out and the gradients of query, key and value.
+    fn defined(&self) -> [Vec<f64>; 4] {
+        let size = self.heads.size;
+        let mut found =
+            [&self.query, &self.query, &self.key, &self.value].map(|like| vec![0.0; like.len()]);
+        for rows in &self.sequences {
+            for row in rows.clone() {
+                for head in 0..self.heads.query {
+                    let at = row * self.heads.query_width() + head * size;
+                    self.define_row(rows.start..row + 1, head, at, &mut found);
+                }
+            }
+        }
+        found
+    }
+
+    fn define_row(&self, seen: Range<usize>, head: usize, at: usize, found: &mut [Vec<f64>; 4]) {
+        let size = self.heads.size;
+        let scale = 1.0 / (size as f64).sqrt();
+        let [out, d_query, d_key, d_value] = found;
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        };
+        let key_at =
+            |row: usize| row * self.heads.key_value_width() + head / self.heads.group() * size;
+        let (query, d_out) = (&self.query[at..at + size], &self.d_out[at..at + size]);
+        let mut weights: Vec<f64> = seen
+            .clone()
+            .map(|row| (scale * dot(query, &self.key[key_at(row)..][..size])).exp())
+            .collect();
+        let total: f64 = weights.iter().sum();
+        for weight in &mut weights {
+            *weight /= total;
+        }
+        let d_weights: Vec<f64> =
+            seen.clone().map(|row| dot(d_out, &self.value[key_at(row)..][..size])).collect();
+        let mean: f64 = weights.iter().zip(&d_weights).map(|(weight, slope)| weight * slope).sum();
+        for ((row, weight), slope) in seen.zip(&weights).zip(&d_weights) {
+            let d_score = weight * (slope - mean) * scale;
+            for i in 0..size {
+                let key = key_at(row) + i;
+                out[at + i] += weight * f64::from(self.value[key]);
+                d_query[at + i] += d_score * f64::from(self.key[key]);
+                d_key[key] += d_score * f64::from(query[i]);
+                d_value[key] += weight * f64::from(d_out[i]);
+            }
+        }
+    }
+}
+
+fn assert_near(name: &str, found: &[f32], expected: &[f64]) {
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert!(
+            (f64::from(*found) - expected).abs() <= 2e-5 * (1.0 + expected.abs()),
+            "{name}[{at}]: {found}, expected {expected}"
+        );
+    }
+}
+
+#[test]
+fn forward_and_backward_agree_with_the_definition() {
+    let around_borders = [1, 15, 16, 17, 31, 33, 64, 65, 200];
+    let shapes = [(3, 1, 8), (4, 4, 64), (6, 2, 40), (4, 2, 5), (9, 3, 64), (2, 1, 256)];
+    for shape in shapes {
+        let batch = Batch::new(shape, &around_borders);
+        let [out, query, key, value] = batch.defined();
+        for path in paths() {
+            let name = |what: &str| format!("{shape:?} {path:?} {what}");
+            assert_near(&name("out"), &batch.forward(path, 2).0, &out);
+            let found = batch.backward(path, 2);
+            assert_near(&name("d_query"), &found[0], &query);
+            assert_near(&name("d_key"), &found[1], &key);
+            assert_near(&name("d_value"), &found[2], &value);
+        }
+    }
+}
+
+#[test]
+fn keys_of_several_tasks_agree_with_the_definition() {
+    let batch = Batch::new((2, 1, 16), &[3, 2 * TASK_KEYS + 70, TASK_KEYS + 1]);
+    let [out, query, key, value] = batch.defined();
+    for path in paths() {
+        assert_near("out", &batch.forward(path, 2).0, &out);
+        let found = batch.backward(path, 2);
+        assert_near("d_query", &found[0], &query);
+        assert_near("d_key", &found[1], &key);
+        assert_near("d_value", &found[2], &value);
+    }
+}
+
+#[test]
+fn backward_is_the_slope_of_forward() {
+    for path in paths() {
+        for shape in [(4, 2, 8), (3, 1, 5)] {
+            let batch = Batch::new(shape, &[3, 5, 9]);
+            let [d_query, d_key, d_value] = batch.backward(path, 2);
+            let moved = |change: &dyn Fn(&mut Batch)| {
+                let mut batch = Batch::new(shape, &[3, 5, 9]);
+                change(&mut batch);
+                weighted(&batch.d_out, &batch.forward(path, 2).0)
+            };
+            check("query", &batch.query, &d_query, |to| moved(&|it| it.query = to.to_vec()));
+            check("key", &batch.key, &d_key, |to| moved(&|it| it.key = to.to_vec()));
+            check("value", &batch.value, &d_value, |to| moved(&|it| it.value = to.to_vec()));
+        }
+    }
+}
+
+#[test]
+fn later_tokens_and_other_sequences_are_never_seen() {
+    for path in paths() {
+        let mut batch = Batch::new((6, 2, 24), &[3, 70]);
+        let before = batch.forward(path, 2).0;
+        let (narrow, wide) = (batch.heads.key_value_width(), batch.heads.query_width());
+        let token = 40;
+        batch.key[token * narrow..(token + 1) * narrow].fill(f32::NAN);
+        batch.value[token * narrow..(token + 1) * narrow].fill(f32::INFINITY);
+        let after = batch.forward(path, 2).0;
+        assert_eq!(before[..token * wide], after[..token * wide], "{path:?}");
+        assert!(after[token * wide..].iter().all(|value| value.is_nan()), "{path:?}");
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn the_number_of_threads_and_the_batch_change_no_bit() {
+    let lengths = [17, 1, TASK_KEYS + 33, 65];
+    let batch = Batch::new((6, 2, 24), &lengths);
+    for path in paths() {
+        let (out, log_sum_exp) = batch.forward(path, 1);
+        let gradients = batch.backward(path, 1);
+        for threads in [2, 4] {
+            let again = batch.forward(path, threads);
+            assert_eq!(bits(&out), bits(&again.0), "{path:?}, {threads} threads");
+            assert_eq!(bits(&log_sum_exp), bits(&again.1));
+            for (first, second) in gradients.iter().zip(&batch.backward(path, threads)) {
+                assert_eq!(bits(first), bits(second), "{path:?}, {threads} threads");
+            }
+        }
+        for rows in &batch.sequences {
+            let mut alone = Batch::new((6, 2, 24), &[rows.len()]);
+            let (wide, narrow) = (alone.heads.query_width(), alone.heads.key_value_width());
+            let (wide, narrow) =
+                (rows.start * wide..rows.end * wide, rows.start * narrow..rows.end * narrow);
+            alone.query = batch.query[wide.clone()].to_vec();
+            alone.d_out = batch.d_out[wide.clone()].to_vec();
+            alone.key = batch.key[narrow.clone()].to_vec();
+            alone.value = batch.value[narrow.clone()].to_vec();
+            assert_eq!(bits(&alone.forward(path, 2).0), bits(&out[wide.clone()]), "{path:?}");
+            let found = alone.backward(path, 2);
+            for (found, (whole, range)) in
+                found.iter().zip(gradients.iter().zip([wide, narrow.clone(), narrow]))
+            {
+                assert_eq!(bits(found), bits(&whole[range]), "{path:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cache_changes_no_bit() {
+    for shape in [(9, 3, 64), (2, 2, 5), (16, 2, 32)] {
+        let batch = Batch::new(shape, &[200]);
+        let (wide, narrow) = (batch.heads.query_width(), batch.heads.key_value_width());
+        for path in paths() {
+            let (whole, whole_sums) = batch.forward(path, 2);
+            for pieces in [&[1; 200][..], &[3, 1, 60, 1, 2, 64, 5, 17, 47], &[64, 136], &[199, 1]] {
+                let threads = Threads::new(2).unwrap();
+                let mut out = vec![f32::NAN; whole.len()];
+                let mut log_sum_exp = vec![f32::NAN; whole_sums.len()];
+                let mut past = 0;
+                for &rows in pieces {
+                    let end = past + rows;
+                    let sequence = Attended {
+                        rows: 0..rows,
+                        past,
+                        keys: &batch.key[..end * narrow],
+                        values: &batch.value[..end * narrow],
+                    };
+                    forward(
+                        (path, &threads),
+                        batch.heads,
+                        &batch.query[past * wide..end * wide],
+                        &[sequence],
+                        &mut out[past * wide..end * wide],
+                        &mut log_sum_exp[past * shape.0..end * shape.0],
+                    );
+                    past = end;
+                }
+                assert_eq!(bits(&whole), bits(&out), "{path:?} {shape:?} {}", pieces.len());
+                assert_eq!(bits(&whole_sums), bits(&log_sum_exp));
+            }
+        }
+    }
+}

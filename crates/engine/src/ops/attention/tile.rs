@@ -1,0 +1,153 @@
+//! The inner products of attention, as tiles of sums that stay in registers.
+//!
+//! A tile is `M` rows of `W` lanes. Each sum is one chain of multiply-adds in ascending order, and the next call continues
+//! it; so neither how a chain is cut into calls nor the shape of the tiles shows in its bits.
+
+use crate::kernels::simd::Arithmetic;
+
+/// Steps of a chain between two checks of the rows' bounds.
+const STEPS: usize = 4;
+
+/// sums\[m]\[lane] += Σᵢ rows\[m]\[i] · panel\[i]\[lane].
+#[inline(always)]
+pub(super) fn add_products<A: Arithmetic, const W: usize, const M: usize>(
+    sums: &mut [[f32; W]; M],
+    rows: [&[f32]; M],
+    panel: &[[f32; W]],
+) {
+    let mut held = *sums;
+    let (blocks, rest) = panel.as_chunks::<STEPS>();
+    for (number, block) in blocks.iter().enumerate() {
+        let mut values = [&[0.0; STEPS]; M];
+        for m in 0..M {
+            let Some(chunk) = rows[m][number * STEPS..].first_chunk() else { return };
+            values[m] = chunk;
+        }
+        for step in 0..STEPS {
+            for m in 0..M {
+                add_scaled_row::<A, W>(&mut held[m], values[m][step], &block[step]);
+            }
+        }
+    }
+    for (i, panel) in rest.iter().enumerate() {
+        for m in 0..M {
+            add_scaled_row::<A, W>(&mut held[m], rows[m][blocks.len() * STEPS + i], panel);
+        }
+    }
+    *sums = held;
+}
+
+#[inline(always)]
+fn add_scaled_row<A: Arithmetic, const W: usize>(sums: &mut [f32; W], factor: f32, row: &[f32; W]) {
+    for lane in 0..W {
+        sums[lane] = A::multiply_add(factor, row[lane], sums[lane]);
+    }
+}
+
+/// products\[k]\[lane] = Σᵢ rows\[k]\[i] · panel\[i]\[lane]; past the last of `count` rows, that row again.
+#[inline(always)]
+pub(super) fn products<A: Arithmetic, const W: usize, const M: usize>(
+    products: &mut [[f32; W]],
+    (rows, stride, count): (&[f32], usize, usize),
+    panel: &[[f32; W]],
+) {
+    for (number, tile) in products.as_chunks_mut::<M>().0.iter_mut().enumerate() {
+        let mut tile_rows = [rows; M];
+        for (m, row) in tile_rows.iter_mut().enumerate() {
+            *row = &rows[(number * M + m).min(count - 1) * stride..][..panel.len()];
+        }
+        *tile = [[0.0; W]; M];
+        add_products::<A, W, M>(tile, tile_rows, panel);
+    }
+}
+
+/// sums\[i]\[lane] += Σₖ rows\[k]\[i] · weights\[k]\[lane] over the keys that the lane sees; `weights` begins at key `first`.
+#[inline(always)]
+pub(super) fn add_weighted_rows<A: Arithmetic, const W: usize, const M: usize>(
+    sums: &mut [[f32; W]],
+    (rows, stride): (&[f32], usize),
+    weights: &[[f32; W]],
+    (first, seen): (usize, &[u32; W]),
+) {
+    let for_all = (seen[0] as usize).saturating_sub(first).min(weights.len());
+    let (tiles, rest) = sums.as_chunks_mut::<M>();
+    let done = tiles.len() * M;
+    for (number, tile) in tiles.iter_mut().enumerate() {
+        let rows = &rows[number * M..];
+        add_weighted::<A, W, M>(tile, (rows, stride), &weights[..for_all]);
+        add_weighted_seen::<A, W, M>(tile, (rows, stride), weights, (first, for_all, seen));
+    }
+    for (number, sum) in rest.iter_mut().enumerate() {
+        let (sum, rows) = (std::array::from_mut(sum), &rows[done + number..]);
+        add_weighted::<A, W, 1>(sum, (rows, stride), &weights[..for_all]);
+        add_weighted_seen::<A, W, 1>(sum, (rows, stride), weights, (first, for_all, seen));
+    }
+}
+
+#[inline(always)]
+fn add_weighted<A: Arithmetic, const W: usize, const M: usize>(
+    sums: &mut [[f32; W]; M],
+    (rows, stride): (&[f32], usize),
+    weights: &[[f32; W]],
+) {
+    let mut held = *sums;
+    for (k, weights) in weights.iter().enumerate() {
+        let Some(row) = rows[k * stride..].first_chunk::<M>() else { return };
+        for m in 0..M {
+            add_scaled_row::<A, W>(&mut held[m], row[m], weights);
+        }
+    }
+    *sums = held;
+}
+
+/// The keys from `start` on, which not every lane sees: what is hidden is not even multiplied by zero.
+#[inline(always)]
+fn add_weighted_seen<A: Arithmetic, const W: usize, const M: usize>(
+    sums: &mut [[f32; W]; M],
+    (rows, stride): (&[f32], usize),
+    weights: &[[f32; W]],
+    (first, start, seen): (usize, usize, &[u32; W]),
+) {
+    let mut held = *sums;
+    for (k, weights) in weights.iter().enumerate().skip(start) {
+        let Some(row) = rows[k * stride..].first_chunk::<M>() else { return };
+        let key = (first + k) as u32;
+        for m in 0..M {
+            for lane in 0..W {
+                let sum = A::multiply_add(row[m], weights[lane], held[m][lane]);
+                held[m][lane] = if key < seen[lane] { sum } else { held[m][lane] };
+            }
+        }
+    }
+    *sums = held;
+}
+
+/// e^(value − shift) of each lane, for differences that exceed zero at most by rounding; zero below -87.
+///
+/// [`crate::kernels::simd::exp`] without the steps for greater arguments.
+#[inline(always)]
+pub(super) fn exp_of_difference<A: Arithmetic, const W: usize>(
+    values: &mut [f32; W],
+    shift: &[f32; W],
+) {
+    const LOW: f32 = -87.0;
+    const ROUND: f32 = 12_582_912.0;
+    for lane in 0..W {
+        let x = values[lane] - shift[lane];
+        let clamped = if x < LOW { LOW } else { x };
+        // Adding 1.5 · 2²³ leaves the nearest integer in the lowest bits.
+        let rounded = A::multiply_add(clamped, std::f32::consts::LOG2_E, ROUND);
+        let n = rounded - ROUND;
+        let r = A::multiply_add(n, -0.693_359_4, clamped);
+        let r = A::multiply_add(n, 2.121_944_4e-4, r);
+        let mut p = 1.987_569_1e-4;
+        p = A::multiply_add(p, r, 1.398_2e-3);
+        p = A::multiply_add(p, r, 8.333_452e-3);
+        p = A::multiply_add(p, r, 4.166_579_6e-2);
+        p = A::multiply_add(p, r, 1.666_666_5e-1);
+        p = A::multiply_add(p, r, 0.5);
+        let value = A::multiply_add(p * r, r, r) + 1.0;
+        let power = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
+        values[lane] = if x < LOW { 0.0 } else { value * power };
+    }
+}
