@@ -55,19 +55,14 @@ fn prompt(row: &Value) -> Prompt {
     }
 }
 
-#[test]
-fn greedy_replies_equal_transformers() {
-    let Some(path) = demo_model::smollm2() else { return };
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR"))
+fn golden() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/goldens/engine/smollm2_greedy.json");
-    let golden: Value = serde_json::from_str(&fs_err::read_to_string(golden).unwrap()).unwrap();
-    let rows = golden["rows"].as_array().unwrap();
-    let max_tokens = usize::try_from(golden["max_new_tokens"].as_u64().unwrap()).unwrap();
+    serde_json::from_str(&fs_err::read_to_string(path).unwrap()).unwrap()
+}
 
-    let options = LocalOptions { precision: Precision::F32, ..LocalOptions::default() };
-    let mut model = LocalModel::load(&path, options).unwrap();
-    let requests: Vec<ChatRequest> = rows
-        .iter()
+fn requests(rows: &[Value], max_tokens: usize) -> Vec<ChatRequest> {
+    rows.iter()
         .enumerate()
         .map(|(number, row)| ChatRequest {
             id: number.to_string(),
@@ -77,7 +72,19 @@ fn greedy_replies_equal_transformers() {
             schema: None,
             adapter: None,
         })
-        .collect();
+        .collect()
+}
+
+#[test]
+fn greedy_replies_equal_transformers() {
+    let Some(path) = demo_model::smollm2() else { return };
+    let golden = golden();
+    let rows = golden["rows"].as_array().unwrap();
+    let max_tokens = usize::try_from(golden["max_new_tokens"].as_u64().unwrap()).unwrap();
+
+    let options = LocalOptions { precision: Precision::F32, ..LocalOptions::default() };
+    let mut model = LocalModel::load(&path, options).unwrap();
+    let requests = requests(rows, max_tokens);
     for (request, row) in requests.iter().zip(rows) {
         let rendered = model.render(&request.prompt).unwrap();
         assert_eq!(
@@ -99,5 +106,33 @@ fn greedy_replies_equal_transformers() {
         assert_eq!(reply.usage.prompt_tokens, ids(&row["prompt_ids"]).len() as u64);
         let finish = if row["ended"] == true { Finish::Stop } else { Finish::Length };
         assert_eq!(reply.finish, finish);
+    }
+}
+
+/// The bf16 and the integer path too: a reply does not depend on its company or on the number of threads.
+#[test]
+fn replies_are_the_same_alone_and_together() {
+    let Some(path) = demo_model::smollm2() else { return };
+    let golden = golden();
+    let requests = requests(golden["rows"].as_array().unwrap(), 24);
+    for precision in [Precision::Bf16, Precision::Stored] {
+        let replies = |threads: usize, slots: usize| {
+            let options = LocalOptions { precision, threads, slots, ..LocalOptions::default() };
+            let mut model = LocalModel::load(&path, options).unwrap();
+            let mut all = All { requests: requests.clone().into_iter(), replies: Vec::new() };
+            model.run(&mut all).unwrap();
+            all.replies.sort_by(|left, right| left.id.cmp(&right.id));
+            all.replies.into_iter().map(|reply| reply.text).collect::<Vec<_>>()
+        };
+        let alone = replies(1, 1);
+        assert_eq!(alone, replies(2, 8), "{precision:?}");
+        assert_eq!(alone, replies(4, 3), "{precision:?}");
+        // The first words are those of the reference: rounding has not run wild.
+        let expected = golden["rows"].as_array().unwrap().iter();
+        let near = expected.zip(&alone).filter(|(row, text)| {
+            let reference = row["text"].as_str().unwrap();
+            reference.chars().take(12).eq(text.chars().take(12))
+        });
+        assert!(near.count() >= 3, "{precision:?}: {alone:?}");
     }
 }

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bioinstruct_engine::backend::{AdamW, Backend, Cpu};
+use bioinstruct_engine::backend::{AdamW, Backend, Cpu, Phase};
 use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::kernels::KernelPath;
 use bioinstruct_engine::kernels::lanes::Precision;
@@ -65,8 +65,8 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
 fn all_logits(model: &Llama<Cpu>, adapter: Option<&Adapter<Cpu>>, ids: &[u32]) -> Vec<f32> {
     let mut work = Workspace::new(model.backend());
     let mut cache = model.new_cache();
-    model.extend(&mut work, &mut [Extension { ids, cache: &mut cache, adapter }]);
-    model.logits(&work, &(0..ids.len()).collect::<Vec<_>>())
+    model.extend(&mut work, Phase::Prefill, &mut [Extension { ids, cache: &mut cache, adapter }]);
+    model.logits(&work, Phase::Prefill, &(0..ids.len()).collect::<Vec<_>>())
 }
 
 fn example(file: &Path, sequence: usize) -> (Vec<u32>, Vec<bool>) {
@@ -218,10 +218,10 @@ fn a_sequence_has_the_same_bits_alone_in_a_batch_in_pieces_and_on_any_number_of_
                 .zip(&sequences)
                 .map(|(cache, ids)| Extension { ids, cache, adapter: None })
                 .collect();
-            model.extend(&mut work, &mut batch);
+            model.extend(&mut work, Phase::Prefill, &mut batch);
             let rows: Vec<usize> = (0..sequences.iter().map(Vec::len).sum()).collect();
             assert_eq!(
-                model.logits(&work, &rows),
+                model.logits(&work, Phase::Prefill, &rows),
                 alone.concat(),
                 "{path:?}, {threads} threads, one batch"
             );
@@ -230,14 +230,16 @@ fn a_sequence_has_the_same_bits_alone_in_a_batch_in_pieces_and_on_any_number_of_
             let mut prefix = model.new_cache();
             model.extend(
                 &mut work,
+                Phase::Prefill,
                 &mut [Extension { ids: first, cache: &mut prefix, adapter: None }],
             );
             let mut rest = model.fork_cache(&prefix);
             model.extend(
                 &mut work,
+                Phase::Prefill,
                 &mut [Extension { ids: second, cache: &mut rest, adapter: None }],
             );
-            let found = model.logits(&work, &[second.len() - 1]);
+            let found = model.logits(&work, Phase::Prefill, &[second.len() - 1]);
             assert_eq!(
                 found,
                 alone[2][32 * 512..],

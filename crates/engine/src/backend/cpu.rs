@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
-    AdamW, Adapted, AttentionKept, Backend, CachedRows, Heads, Projected, Projecting, RotaryTable,
-    Turn,
+    AdamW, Adapted, AttentionKept, Backend, CachedRows, Heads, Phase, Projected, Projecting,
+    RotaryTable, Turn,
 };
 use crate::error::EngineError;
 use crate::format::TensorView;
@@ -196,7 +196,13 @@ impl Backend for Cpu {
         rms_norm::backward(self.context(), (stream, inverse_rms), weight, d_out, d_stream);
     }
 
-    fn project(&self, rows: usize, x: &Vec<f32>, projections: &mut [Projecting<'_, Self>]) {
+    fn project(
+        &self,
+        phase: Phase,
+        rows: usize,
+        x: &Vec<f32>,
+        projections: &mut [Projecting<'_, Self>],
+    ) {
         let mut layers: Vec<project::Forward<'_>> = projections
             .iter_mut()
             .map(|projection| {
@@ -210,7 +216,8 @@ impl Backend for Cpu {
                 }
             })
             .collect();
-        project::forward(self.context(), &mut self.work().project, rows, x, &mut layers);
+        let scratch = &mut self.work().project;
+        project::forward(self.context(), scratch, phase, (rows, x), &mut layers);
     }
 
     fn project_backward(
@@ -348,12 +355,14 @@ impl Backend for Cpu {
         );
     }
 
-    fn logits(&self, hidden: &Vec<f32>, head: &Matrix, rows: &[usize]) -> Vec<f32> {
-        let mut work = self.work();
-        gather(hidden, head.input, rows.iter().copied(), &mut work.gathered);
+    fn logits(&self, phase: Phase, hidden: &Vec<f32>, head: &Matrix, rows: &[usize]) -> Vec<f32> {
         let mut logits = vec![0.0; rows.len() * head.out];
-        let Work { gathered, gathered_lanes, .. } = &mut *work;
-        self.through_head(head, Direction::Transposed, gathered, gathered_lanes, &mut logits);
+        let mut work = self.work();
+        let Work { project, gathered, .. } = &mut *work;
+        gather(hidden, head.input, rows.iter().copied(), gathered);
+        let (matrix, adapters, kept) = (head, Vec::new(), None);
+        let mut layers = [project::Forward { matrix, adapters, y: &mut logits, kept }];
+        project::forward(self.context(), project, phase, (rows.len(), gathered), &mut layers);
         logits
     }
 

@@ -19,6 +19,17 @@ pub use cpu::{Cpu, CpuMatrix};
 use crate::format::TensorView;
 use crate::kernels::lanes::Precision;
 
+/// What a pass is for. For one kernel path, results are the same bits within a phase, whatever the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Forward and backward over whole sequences.
+    Train,
+    /// Reading tokens that are given: prompts, and texts to score.
+    Prefill,
+    /// Reading one chosen token of each sequence.
+    Decode,
+}
+
 /// An adapter's factors of one projection inside a flat buffer of parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Factors {
@@ -175,7 +186,13 @@ pub trait Backend: Send + Sync + Sized + Debug {
     );
 
     /// Computes projections that read the same `x` (rows, in).
-    fn project(&self, rows: usize, x: &Self::Buffer, projections: &mut [Projecting<'_, Self>]);
+    fn project(
+        &self,
+        phase: Phase,
+        rows: usize,
+        x: &Self::Buffer,
+        projections: &mut [Projecting<'_, Self>],
+    );
     /// Adds the factors' gradients to `gradient`, and stores in `d_x` the input gradient of all projections together.
     fn project_backward(
         &self,
@@ -240,7 +257,13 @@ pub trait Backend: Send + Sync + Sized + Debug {
     );
 
     /// Logits of the chosen rows: (chosen, vocabulary), on the host.
-    fn logits(&self, hidden: &Self::Buffer, head: &Self::Matrix, rows: &[usize]) -> Vec<f32>;
+    fn logits(
+        &self,
+        phase: Phase,
+        hidden: &Self::Buffer,
+        head: &Self::Matrix,
+        rows: &[usize],
+    ) -> Vec<f32>;
     /// Cross-entropy in nats of each labelled row (row, token id), in order. Where `d_hidden` is given, its first `rows`
     /// rows become the gradient of `scale` · Σ losses.
     fn head_loss(

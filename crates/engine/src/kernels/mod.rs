@@ -4,6 +4,7 @@
 //! Every output element is one chain of additions in a fixed order, so a row's result depends neither on the other rows of
 //! the batch nor on the number of threads. Paths differ from one another in the last bits; a path never differs from itself.
 
+pub mod few_rows;
 pub mod gemm;
 pub mod lanes;
 mod microkernel;

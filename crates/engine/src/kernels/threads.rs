@@ -123,9 +123,9 @@ impl Threads {
         while self.shared.gate.load(Ordering::Acquire) & (OPEN - 1) > 0 {
             turns += 1;
             if turns.is_multiple_of(1024) {
-                std::thread::yield_now()
+                std::thread::yield_now();
             } else {
-                std::hint::spin_loop()
+                std::hint::spin_loop();
             }
         }
         let theirs = self.shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();

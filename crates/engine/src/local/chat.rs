@@ -13,7 +13,7 @@ use bioinstruct_core::template::TemplateError;
 use super::reading::{Reading, read_piece};
 use super::sequence::{Beginning, Sequence, Step, Voice};
 use super::{LocalModel, Timing, loaded};
-use crate::backend::Backend;
+use crate::backend::{Backend, Phase};
 use crate::sample::{Constraint, SchemaCompiler};
 
 /// Tokens of prompts that are read between two tokens of the replies under way.
@@ -27,13 +27,6 @@ enum Admission<B: Backend> {
         id: String,
         reason: String,
     },
-}
-
-/// Which sequences a round moves.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Prompts,
-    Replies,
 }
 
 impl<B: Backend> ChatModel for LocalModel<B> {
@@ -67,7 +60,7 @@ impl<B: Backend> ChatModel for LocalModel<B> {
             if active.is_empty() {
                 return Ok(());
             }
-            for phase in [Phase::Prompts, Phase::Replies] {
+            for phase in [Phase::Prefill, Phase::Decode] {
                 let before = active.len();
                 if self.round(&mut active, phase, exchange) == Flow::Stop {
                     return Ok(());
@@ -188,7 +181,7 @@ impl<B: Backend> LocalModel<B> {
         });
         let steps = choices.into_iter().enumerate();
         let steps = steps.filter_map(|(number, (_, _, step))| Some((number, step?))).collect();
-        self.timing.add(phase == Phase::Prompts, read, clock.elapsed());
+        self.timing.add(phase == Phase::Prefill, read, clock.elapsed());
         steps
     }
 
@@ -204,7 +197,7 @@ impl<B: Backend> LocalModel<B> {
         let mut numbers = Vec::with_capacity(active.len());
         let mut readings: Vec<Reading<'_, B>> = Vec::with_capacity(active.len());
         for (number, (sequence, wanted)) in active.iter_mut().zip(&lasts).enumerate() {
-            if sequence.in_prompt() == (phase == Phase::Prompts) {
+            if sequence.in_prompt() == (phase == Phase::Prefill) {
                 numbers.push(number);
                 readings.push(Reading {
                     ids: &sequence.ids,
@@ -214,8 +207,8 @@ impl<B: Backend> LocalModel<B> {
                 });
             }
         }
-        let most = if phase == Phase::Prompts { PROMPT_PIECE } else { usize::MAX };
-        read_piece(llama, work, &mut readings, most, &mut |reading, _, logits| {
+        let most = if phase == Phase::Prefill { PROMPT_PIECE } else { usize::MAX };
+        read_piece(llama, work, phase, &mut readings, most, &mut |reading, _, logits| {
             rows[numbers[reading]] = Some(logits.to_vec());
         })
     }

@@ -1,6 +1,6 @@
 //! Running sequences through the network in pieces of bounded size: [`read_piece`].
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Phase};
 use crate::lora::Adapter;
 use crate::model::Llama;
 use crate::model::inference::{Cache, Extension, Workspace};
@@ -23,6 +23,7 @@ pub(super) struct Reading<'a, B: Backend> {
 pub(super) fn read_piece<B: Backend>(
     llama: &Llama<B>,
     work: &mut Workspace<B>,
+    phase: Phase,
     readings: &mut [Reading<'_, B>],
     most: usize,
     on_row: &mut dyn FnMut(usize, usize, &mut [f32]),
@@ -49,11 +50,11 @@ pub(super) fn read_piece<B: Backend>(
     if extensions.is_empty() {
         return 0;
     }
-    llama.extend(work, &mut extensions);
+    llama.extend(work, phase, &mut extensions);
     let vocabulary = llama.config().vocabulary_size;
     for rows in rows.chunks(HEAD_ROWS) {
         let numbers: Vec<usize> = rows.iter().map(|(row, _, _)| *row).collect();
-        let mut logits = llama.logits(work, &numbers);
+        let mut logits = llama.logits(work, phase, &numbers);
         for ((_, index, position), row) in rows.iter().zip(logits.chunks_exact_mut(vocabulary)) {
             on_row(*index, *position, row);
         }

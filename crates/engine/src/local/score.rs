@@ -13,7 +13,7 @@ use super::job::{Job, Text};
 use super::pair::Pair;
 use super::reading::{Reading, read_piece};
 use super::{LocalModel, loaded};
-use crate::backend::Backend;
+use crate::backend::{Backend, Phase};
 use crate::model::inference::Cache;
 use crate::sample::Likelihoods;
 
@@ -119,7 +119,7 @@ impl<B: Backend> LocalModel<B> {
                 Some(Found { job, text, score: of.score_at(position, &row)? })
             }));
         };
-        while read_piece(llama, work, &mut readings, PIECE, on_row) > 0 {}
+        while read_piece(llama, work, Phase::Prefill, &mut readings, PIECE, on_row) > 0 {}
         note(jobs, found);
         caches
     }
@@ -179,7 +179,7 @@ impl<B: Backend> LocalModel<B> {
             let score = jobs[job].texts[text].score_at(position, &Likelihoods::new(logits));
             found.extend(score.map(|score| Found { job, text, score }));
         };
-        while read_piece(llama, work, &mut readings, PIECE, on_row) > 0 {}
+        while read_piece(llama, work, Phase::Prefill, &mut readings, PIECE, on_row) > 0 {}
         note(jobs, found);
     }
 }

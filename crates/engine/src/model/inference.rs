@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Llama;
-use crate::backend::{Adapted, Backend, CachedRows, Projecting, Turn};
+use crate::backend::{Adapted, Backend, CachedRows, Phase, Projecting, Turn};
 use crate::lora::{Adapter, Projection};
 
 /// Keys and values of the tokens a sequence has so far.
@@ -110,7 +110,12 @@ impl<B: Backend> Llama<B> {
     /// sequences one after the other: [`Llama::logits`] reads them by row.
     ///
     /// A sequence's results are the same bits alone, in any batch, and in pieces.
-    pub fn extend(&self, work: &mut Workspace<B>, sequences: &mut [Extension<'_, B>]) {
+    pub fn extend(
+        &self,
+        work: &mut Workspace<B>,
+        phase: Phase,
+        sequences: &mut [Extension<'_, B>],
+    ) {
         let ids: Vec<u32> =
             sequences.iter().flat_map(|sequence| sequence.ids.iter().copied()).collect();
         let rows = rows_of(sequences);
@@ -128,7 +133,7 @@ impl<B: Backend> Llama<B> {
         self.reserve(work, ids.len());
         self.backend.embed(&self.embedding, &ids, &mut work.stream);
         for block in 0..self.blocks.len() {
-            self.run_block(work, sequences, &rows, &positions, block);
+            self.run_block(work, sequences, &rows, &positions, (phase, block));
         }
         for sequence in sequences {
             sequence.cache.length += sequence.ids.len();
@@ -152,7 +157,7 @@ impl<B: Backend> Llama<B> {
         sequences: &mut [Extension<'_, B>],
         rows: &[Range<usize>],
         positions: &[u32],
-        block: usize,
+        (phase, block): (Phase, usize),
     ) {
         let weights = &self.blocks[block];
         let (backend, epsilon, count) =
@@ -164,7 +169,7 @@ impl<B: Backend> Llama<B> {
         backend.rms_norm(count, stream, before, &weights.input_norm, epsilon, hidden, inverse);
         let [q, k, v] = [Projection::Query, Projection::Key, Projection::Value];
         let outputs = [(q, &mut *query), (k, &mut *key), (v, &mut *value)];
-        self.project((block, count), hidden, outputs, sequences, rows);
+        self.project((phase, block, count), hidden, outputs, sequences, rows);
         backend.rotate(&self.rotary, positions, self.config.query_size(), query, Turn::Forward);
         backend.rotate(&self.rotary, positions, self.config.key_value_size(), key, Turn::Forward);
         let width = self.config.key_value_size();
@@ -183,7 +188,7 @@ impl<B: Backend> Llama<B> {
             .collect();
         backend.attention_cached(self.heads(), &cached, query, attended);
         let outputs = [(Projection::Output, &mut *delta)];
-        self.project((block, count), attended, outputs, sequences, rows);
+        self.project((phase, block, count), attended, outputs, sequences, rows);
 
         backend.rms_norm(
             count,
@@ -195,16 +200,16 @@ impl<B: Backend> Llama<B> {
             inverse,
         );
         let outputs = [(Projection::Gate, &mut *gate), (Projection::Up, &mut *up)];
-        self.project((block, count), hidden, outputs, sequences, rows);
+        self.project((phase, block, count), hidden, outputs, sequences, rows);
         backend.swiglu_in_place(count * self.config.intermediate_size, gate, up);
         let outputs = [(Projection::Down, &mut *delta)];
-        self.project((block, count), gate, outputs, sequences, rows);
+        self.project((phase, block, count), gate, outputs, sequences, rows);
     }
 
     /// Projections of one block that read the same `x`, each with the sequences' adapters.
     fn project<const N: usize>(
         &self,
-        (block, count): (usize, usize),
+        (phase, block, count): (Phase, usize, usize),
         x: &B::Buffer,
         outputs: [(Projection, &mut B::Buffer); N],
         sequences: &[Extension<'_, B>],
@@ -220,12 +225,12 @@ impl<B: Backend> Llama<B> {
                 Projecting { matrix, adapters, y, kept: None }
             })
             .collect();
-        self.backend.project(count, x, &mut projecting);
+        self.backend.project(phase, count, x, &mut projecting);
     }
 
     /// Logits of the chosen new tokens, by row of the last [`Llama::extend`]: (chosen, vocabulary).
-    pub fn logits(&self, work: &Workspace<B>, rows: &[usize]) -> Vec<f32> {
-        self.backend.logits(&work.hidden, &self.head, rows)
+    pub fn logits(&self, work: &Workspace<B>, phase: Phase, rows: &[usize]) -> Vec<f32> {
+        self.backend.logits(phase, &work.hidden, &self.head, rows)
     }
 
     fn reserve(&self, work: &mut Workspace<B>, tokens: usize) {

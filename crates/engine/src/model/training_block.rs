@@ -6,7 +6,7 @@ use bioinstruct_core::random::Stream;
 
 use super::training::{Batch, BlockTape, Tape};
 use super::{Block, Llama};
-use crate::backend::{Adapted, AttentionKept, Backend, Projected, Projecting, Turn};
+use crate::backend::{Adapted, AttentionKept, Backend, Phase, Projected, Projecting, Turn};
 use crate::lora::{Adapter, Projection};
 
 /// One block of one step.
@@ -159,7 +159,7 @@ impl<B: Backend> BlockContext<'_, B> {
                 kept: Some(low),
             })
             .collect();
-        self.model.backend.project(self.batch.tokens(), x, &mut projecting);
+        self.model.backend.project(Phase::Train, self.batch.tokens(), x, &mut projecting);
     }
 
     fn project_backward<const N: usize>(

@@ -80,13 +80,14 @@ fn wide(path: KernelPath) -> bool {
     path != KernelPath::Portable
 }
 
-/// Cuts lanes into strips; few lanes at the end take a narrow one.
-fn strips(whole: Strip) -> impl Iterator<Item = Strip> {
+/// Cuts lanes into strips; with AVX2, whose vectors hold eight, few lanes at the end make a narrow one.
+fn strips(path: KernelPath, whole: Strip) -> impl Iterator<Item = Strip> {
+    let narrows = path == KernelPath::Avx2;
     let end = whole.first + whole.lanes;
     let step = if whole.wide { 16 } else { 8 };
     (whole.first..end).step_by(step).map(move |first| {
         let lanes = step.min(end - first);
-        Strip { first, lanes, wide: whole.wide && lanes > 8, ..whole }
+        Strip { first, lanes, wide: whole.wide && !(narrows && lanes <= 8), ..whole }
     })
 }
 
@@ -118,7 +119,7 @@ pub fn forward(
         let (keys, values) = (&sequence.keys[offset..], &sequence.values[offset..]);
         let seen = sequence.past + whole.row(whole.lanes - 1) + 1;
         with_scratch(forward::scratch_length(heads.size, seen), |scratch| {
-            for strip in strips(whole) {
+            for strip in strips(path, whole) {
                 let first_row = sequence.rows.start;
                 let (out, log_sum_exp) = (&out, &log_sum_exp);
                 forward::forward(
@@ -254,10 +255,9 @@ fn run_key_task(
     };
     let mut gradients = KeyGradients::new(heads.size, task.keys.len(), wide);
     with_scratch(backward::scratch_length(heads.size), |scratch| {
-        let step = if wide { 16 } else { 8 };
-        let end = first + lanes;
-        for first in (first..end).step_by(step) {
-            let strip = Strip { first, lanes: step.min(end - first), ..whole };
+        for strip in strips(path, whole) {
+            // The keys' gradients are laid out for one width.
+            let strip = Strip { wide, ..strip };
             backward::backward(path, &strip, &read, scratch, &mut gradients, target);
         }
     });

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Kept;
-use super::strip::{Strip, gather, hide};
+use super::strip::{Strip, gather, hide, scatter};
 use super::tile::{add_products, add_weighted_rows, exp_of_difference, products};
 use crate::kernels::simd::{Arithmetic, dispatch, dot};
 use crate::ops::shared::Shared;
@@ -143,12 +143,12 @@ fn backward_lanes<A: Arithmetic, const W: usize, const M: usize>(
             }
         }
     }
-    for lane in 0..strip.lanes {
+    let rows = query.as_flattened_mut();
+    scatter(rows, sums, &[scale; W]);
+    for (lane, from) in rows.chunks_exact(size).enumerate().take(strip.lanes) {
         let row = first_row + strip.row(lane) - skipped;
         let at = row * heads.query_width() + strip.head(lane) * size;
-        for (out, sum) in d_query.part(at, size).iter_mut().zip(&*sums) {
-            *out = sum[lane] * scale;
-        }
+        d_query.part(at, size).copy_from_slice(from);
     }
 }
 

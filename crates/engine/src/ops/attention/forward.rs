@@ -1,6 +1,6 @@
 //! The forward of one [`Strip`].
 
-use super::strip::{Strip, gather, hide};
+use super::strip::{Strip, gather, hide, scatter};
 use super::tile::{add_weighted_rows, exp_of_difference, products};
 use crate::kernels::simd::{Arithmetic, dispatch};
 use crate::ops::shared::Shared;
@@ -83,12 +83,10 @@ fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
         add_weighted_rows::<A, W, M>(sums, rows, weights, (first, &seen));
     }
 
-    for lane in 0..strip.lanes {
-        let inverse = 1.0 / total[lane];
-        let out = out.part(first_row * heads.query_width() + strip.at(lane), size);
-        for (out, sum) in out.iter_mut().zip(&*sums) {
-            *out = sum[lane] * inverse;
-        }
+    let rows = panel.as_flattened_mut();
+    scatter(rows, sums, &total.map(|total| 1.0 / total));
+    for (lane, row) in rows.chunks_exact(size).enumerate().take(strip.lanes) {
+        out.part(first_row * heads.query_width() + strip.at(lane), size).copy_from_slice(row);
         let at = (first_row + strip.row(lane)) * heads.query + strip.head(lane);
         log_sum_exp.part(at, 1)[0] = greatest[lane] + total[lane].ln();
     }

@@ -20,7 +20,7 @@ pub(super) struct Strip {
     pub(super) first: usize,
     /// How many lanes hold a query; the other lanes repeat the last one.
     pub(super) lanes: usize,
-    /// Whether vectors have sixteen lanes; otherwise eight.
+    /// Whether the strip has sixteen lanes; otherwise eight.
     pub(super) wide: bool,
 }
 
@@ -47,6 +47,23 @@ impl Strip {
     }
 }
 
+/// Side of the blocks that are transposed in registers.
+const SIDE: usize = 4;
+
+/// The block of `SIDE` columns from `first` of as many rows.
+#[inline(always)]
+fn transposed(rows: [&[f32]; SIDE], first: usize) -> [[f32; SIDE]; SIDE] {
+    let mut block = [[0.0; SIDE]; SIDE];
+    for j in 0..SIDE {
+        if let Some(row) = rows[j][first..].first_chunk::<SIDE>() {
+            for i in 0..SIDE {
+                block[i][j] = row[i];
+            }
+        }
+    }
+    block
+}
+
 /// panel\[i]\[lane] = factor · values\[at(lane) + i].
 #[inline(always)]
 pub(super) fn gather<const W: usize>(
@@ -55,10 +72,53 @@ pub(super) fn gather<const W: usize>(
     values: &[f32],
     factor: f32,
 ) {
-    for lane in 0..W {
-        let from = &values[strip.at(lane)..][..panel.len()];
-        for (panel, value) in panel.iter_mut().zip(from) {
-            panel[lane] = value * factor;
+    for lane in (0..W).step_by(SIDE) {
+        let mut rows = [values; SIDE];
+        for (j, row) in rows.iter_mut().enumerate() {
+            *row = &values[strip.at(lane + j)..][..panel.len()];
+        }
+        let (blocks, rest) = panel.as_chunks_mut::<SIDE>();
+        let done = blocks.len() * SIDE;
+        for (number, block) in blocks.iter_mut().enumerate() {
+            let columns = transposed(rows, number * SIDE);
+            for i in 0..SIDE {
+                let column = columns[i].map(|value| value * factor);
+                block[i][lane..lane + SIDE].copy_from_slice(&column);
+            }
+        }
+        for (i, panel) in rest.iter_mut().enumerate() {
+            for j in 0..SIDE {
+                panel[lane + j] = rows[j][done + i] * factor;
+            }
+        }
+    }
+}
+
+/// rows\[lane · size + i] = sums\[i]\[lane] · factors\[lane], where size is the number of `sums`.
+#[inline(always)]
+pub(super) fn scatter<const W: usize>(rows: &mut [f32], sums: &[[f32; W]], factors: &[f32; W]) {
+    let size = sums.len();
+    let (blocks, rest) = sums.as_chunks::<SIDE>();
+    for lane in (0..W).step_by(SIDE) {
+        for (number, block) in blocks.iter().enumerate() {
+            let mut block_rows: [&[f32]; SIDE] = [&[]; SIDE];
+            for i in 0..SIDE {
+                block_rows[i] = &block[i][lane..];
+            }
+            let columns = transposed(block_rows, 0);
+            for j in 0..SIDE {
+                let mut column = columns[j];
+                for value in &mut column {
+                    *value *= factors[lane + j];
+                }
+                rows[(lane + j) * size + number * SIDE..][..SIDE].copy_from_slice(&column);
+            }
+        }
+        for (i, sums) in rest.iter().enumerate() {
+            for j in 0..SIDE {
+                rows[(lane + j) * size + blocks.len() * SIDE + i] =
+                    sums[lane + j] * factors[lane + j];
+            }
         }
     }
 }

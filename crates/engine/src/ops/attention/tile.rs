@@ -112,10 +112,17 @@ fn add_weighted_seen<A: Arithmetic, const W: usize, const M: usize>(
     for (k, weights) in weights.iter().enumerate().skip(start) {
         let Some(row) = rows[k * stride..].first_chunk::<M>() else { return };
         let key = (first + k) as u32;
+        let mut sees = [0u32; W];
+        for lane in 0..W {
+            sees[lane] = if key < seen[lane] { u32::MAX } else { 0 };
+        }
         for m in 0..M {
+            let mut sum = held[m];
+            add_scaled_row::<A, W>(&mut sum, row[m], weights);
+            // By bits, which become one vector instruction where a choice would become branches.
             for lane in 0..W {
-                let sum = A::multiply_add(row[m], weights[lane], held[m][lane]);
-                held[m][lane] = if key < seen[lane] { sum } else { held[m][lane] };
+                let bits = sum[lane].to_bits() & sees[lane] | held[m][lane].to_bits() & !sees[lane];
+                held[m][lane] = f32::from_bits(bits);
             }
         }
     }

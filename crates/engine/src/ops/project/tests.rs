@@ -1,4 +1,8 @@
+use bioinstruct_core::random::Stream;
+
 use super::*;
+use crate::format::TensorView;
+use crate::kernels::lanes::Precision;
 use crate::ops::finite_difference::{check, random, weighted};
 
 const ROWS: usize = 5;
@@ -39,7 +43,7 @@ fn run(
         },
         Forward { matrix: &second, adapters: Vec::new(), y: y_second, kept: None },
     ];
-    forward((path, &threads), &mut Scratch::default(), ROWS, x, &mut layers);
+    forward((path, &threads), &mut Scratch::default(), Phase::Train, (ROWS, x), &mut layers);
     (y, kept)
 }
 
@@ -80,20 +84,24 @@ fn an_adapter_changes_its_own_rows_only() {
     let threads = Threads::new(1).unwrap();
     let (x, a, b) = (random(ROWS * INPUT, "x"), random(RANK * INPUT, "a"), random(OUT * RANK, "b"));
     let [matrix, _] = matrices(&threads);
-    let with = |adapters: Vec<LowRank<'_>>| {
+    let with = |phase: Phase, adapters: Vec<LowRank<'_>>| {
         let mut y = vec![0.0; ROWS * OUT];
         let layer = Forward { matrix: &matrix, adapters, y: &mut y, kept: None };
         let context = (KernelPath::Portable, &threads);
-        forward(context, &mut Scratch::default(), ROWS, &x, &mut [layer]);
+        forward(context, &mut Scratch::default(), phase, (ROWS, &x), &mut [layer]);
         y
     };
-    let base = with(Vec::new());
-    let all = with(vec![low_rank(&a, &b, None)]);
-    let some = with(vec![LowRank { first_row: 1, rows: 2, ..low_rank(&a, &b, None) }]);
-    assert_eq!(some[..OUT], base[..OUT]);
-    assert_eq!(some[OUT..3 * OUT], all[OUT..3 * OUT]);
-    assert_eq!(some[3 * OUT..], base[3 * OUT..]);
-    assert_ne!(base, all);
+    for phase in [Phase::Prefill, Phase::Decode] {
+        let base = with(phase, Vec::new());
+        let all = with(phase, vec![low_rank(&a, &b, None)]);
+        let some = with(phase, vec![LowRank { first_row: 1, rows: 2, ..low_rank(&a, &b, None) }]);
+        assert_eq!(some[..OUT], base[..OUT]);
+        assert_eq!(some[OUT..3 * OUT], all[OUT..3 * OUT]);
+        assert_eq!(some[3 * OUT..], base[3 * OUT..]);
+        assert_ne!(base, all);
+        let prefill = with(Phase::Prefill, vec![low_rank(&a, &b, None)]);
+        assert!(all.iter().zip(prefill).all(|(found, expected)| (found - expected).abs() < 1e-5));
+    }
 }
 
 #[test]

@@ -1,0 +1,176 @@
+//! The backward of [`super::forward`].
+
+use super::{AdapterScratch, LowRank, Matrix, Scratch, apply_dropout, resized};
+use crate::kernels::KernelPath;
+use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
+use crate::kernels::lanes::Lane;
+use crate::kernels::source::{Direction, Source, Values};
+use crate::kernels::threads::Threads;
+
+/// One layer of a backward call. An adapter acts on all rows.
+#[derive(Debug)]
+pub struct Backward<'a> {
+    /// The frozen weights.
+    pub matrix: &'a Matrix,
+    /// (rows, out).
+    pub d_y: &'a [f32],
+    /// The adapter and what belongs to it.
+    pub adapter: Option<AdapterBackward<'a>>,
+}
+
+impl<'a> Backward<'a> {
+    fn factors(&self) -> Option<LowRank<'a>> {
+        self.adapter.as_ref().map(|adapter| adapter.factors)
+    }
+}
+
+/// The adapter's side of a backward call.
+#[derive(Debug)]
+pub struct AdapterBackward<'a> {
+    /// The factors.
+    pub factors: LowRank<'a>,
+    /// What the forward kept (rows, rank).
+    pub kept: &'a [f32],
+    /// Receives, by addition, the gradient of A.
+    pub d_a: &'a mut [f32],
+    /// Receives, by addition, the gradient of B.
+    pub d_b: &'a mut [f32],
+}
+
+/// Adds the gradients of the factors, and stores in `d_x` (rows, in), where one is wanted, the input gradient that all layers
+/// together give.
+pub fn backward(
+    context: (KernelPath, &Threads),
+    scratch: &mut Scratch,
+    rows: usize,
+    x: &[f32],
+    layers: &mut [Backward<'_>],
+    d_x: Option<&mut [f32]>,
+) {
+    let Some(first) = layers.first() else { return };
+    let (path, input) = (context.0, first.matrix.input);
+    let lane = Lane::of(path, first.matrix.precision());
+    let x = &x[..rows * input];
+    scratch.adapters.resize_with(scratch.adapters.len().max(layers.len()), AdapterScratch::default);
+    let Scratch { x: x_lanes, adapters: buffers, .. } = scratch;
+    if layers.iter().any(|layer| layer.adapter.is_some()) {
+        x_lanes.put(context, lane, x, input);
+    }
+    for (layer, buffer) in layers.iter().zip(&mut *buffers) {
+        let out = layer.matrix.out;
+        buffer.d_y_lanes.put(context, lane, &layer.d_y[..rows * out], out);
+    }
+    inner_gradients(context, lane, rows, layers, buffers);
+    for (layer, buffer) in layers.iter().zip(&mut *buffers) {
+        let Some(AdapterBackward { factors, kept, .. }) = &layer.adapter else { continue };
+        let LowRank { rank, scale, .. } = *factors;
+        let low = &mut buffer.low[..rows * rank];
+        super::scale(low, scale);
+        buffer.low_lanes.put(context, lane, low, rank);
+        buffer.turned_lanes.put_transposed(path, lane, low, (rank, 1.0));
+        buffer.kept_lanes.put_transposed(path, lane, &kept[..rows * rank], (rank, 1.0));
+        buffer.drop_input(context, lane, factors, input, x);
+    }
+    factor_gradients(context, lane, rows, x_lanes, layers, buffers);
+    if let Some(d_x) = d_x {
+        input_gradient(context, lane, (rows, input), layers, buffers, d_x);
+    }
+}
+
+/// `low` (rows, rank) = `d_y` B of each adapter.
+fn inner_gradients(
+    context: (KernelPath, &Threads),
+    lane: Lane,
+    rows: usize,
+    layers: &[Backward<'_>],
+    buffers: &mut [AdapterScratch],
+) {
+    let products = layers.iter().zip(buffers).filter_map(|(layer, buffer)| {
+        let LowRank { b, rank, .. } = layer.adapter.as_ref()?.factors;
+        let AdapterScratch { low, d_y_lanes, .. } = buffer;
+        let right = Source::new(Values::F32(b), rank, Direction::AsStored);
+        let terms = vec![Term { left: d_y_lanes.left(), right, first_row: 0, rows }];
+        let c = resized(low, rows * rank);
+        Some(Product { c, n: rank, rows, terms, output: Output::Store })
+    });
+    multiply(context, lane, &mut products.collect::<Vec<_>>());
+}
+
+/// `d_a` += lowᵀ drop(x), and `d_b` += `d_yᵀ` kept, computed as its transpose.
+fn factor_gradients(
+    context: (KernelPath, &Threads),
+    lane: Lane,
+    rows: usize,
+    x_lanes: &LeftBuffer,
+    layers: &mut [Backward<'_>],
+    buffers: &mut [AdapterScratch],
+) {
+    let mut products = Vec::new();
+    for (layer, buffer) in layers.iter_mut().zip(&mut *buffers) {
+        let (out, input) = (layer.matrix.out, layer.matrix.input);
+        let Some(AdapterBackward { factors, d_a, .. }) = &mut layer.adapter else { continue };
+        let rank = factors.rank;
+        let AdapterScratch { dropped_lanes, turned_lanes, kept_lanes, d_y_lanes, d_b, .. } = buffer;
+        let x_lanes = if factors.dropout.is_some() { &*dropped_lanes } else { x_lanes };
+        for (left, right, c, n, output) in [
+            (&*turned_lanes, x_lanes.right(lane, rows, input), &mut **d_a, input, Output::Add),
+            (
+                &*kept_lanes,
+                d_y_lanes.right(lane, rows, out),
+                resized(d_b, out * rank),
+                out,
+                Output::Store,
+            ),
+        ] {
+            let terms = vec![Term { left: left.left(), right, first_row: 0, rows: rank }];
+            products.push(Product { c, n, rows: rank, terms, output });
+        }
+    }
+    multiply(context, lane, &mut products);
+    for (layer, buffer) in layers.iter_mut().zip(buffers) {
+        let out = layer.matrix.out;
+        let Some(AdapterBackward { factors, d_b, .. }) = &mut layer.adapter else { continue };
+        for (row, gradient) in d_b.chunks_exact_mut(factors.rank).enumerate() {
+            for (column, gradient) in gradient.iter_mut().enumerate() {
+                *gradient += buffer.d_b[column * out + row];
+            }
+        }
+    }
+}
+
+/// `d_x` = Σ `d_y` W + mask ∘ (low A).
+fn input_gradient(
+    context: (KernelPath, &Threads),
+    lane: Lane,
+    (rows, input): (usize, usize),
+    layers: &[Backward<'_>],
+    buffers: &mut [AdapterScratch],
+    d_x: &mut [f32],
+) {
+    let mut terms = Vec::new();
+    for (layer, buffer) in layers.iter().zip(&*buffers) {
+        let right = layer.matrix.source(Direction::AsStored);
+        terms.push(Term { left: buffer.d_y_lanes.left(), right, first_row: 0, rows });
+    }
+    for (layer, buffer) in layers.iter().zip(&*buffers) {
+        let Some(factors) = layer.factors().filter(|factors| factors.dropout.is_none()) else {
+            continue;
+        };
+        let right = Source::new(Values::F32(factors.a), input, Direction::AsStored);
+        terms.push(Term { left: buffer.low_lanes.left(), right, first_row: 0, rows });
+    }
+    let product = Product { c: d_x, n: input, rows, terms, output: Output::Store };
+    multiply(context, lane, &mut [product]);
+    for (layer, buffer) in layers.iter().zip(buffers) {
+        let Some(factors) = layer.factors() else { continue };
+        let Some(dropout) = factors.dropout else { continue };
+        let right = Source::new(Values::F32(factors.a), input, Direction::AsStored);
+        let terms = vec![Term { left: buffer.low_lanes.left(), right, first_row: 0, rows }];
+        let raw = resized(&mut buffer.dropped, rows * input);
+        let product = Product { c: raw, n: input, rows, terms, output: Output::Store };
+        multiply(context, lane, &mut [product]);
+        let raw = &mut buffer.dropped[..rows * input];
+        apply_dropout(context.1, dropout, 0, input, raw);
+        d_x.iter_mut().zip(raw).for_each(|(sum, value)| *sum += *value);
+    }
+}

@@ -1,0 +1,63 @@
+//! The frozen part of layers that write one token of each sequence: no strip is filled, each weight is read once.
+
+use super::{Forward, resized};
+use crate::format::TensorView;
+use crate::kernels::KernelPath;
+use crate::kernels::few_rows::{self, FewRows, multiply_few};
+use crate::kernels::gemm::LeftBuffer;
+use crate::kernels::lanes::Lane;
+use crate::kernels::quantised::{BlockMatrix, QuantisedRows, multiply_together};
+use crate::kernels::source::Direction;
+use crate::kernels::threads::Threads;
+
+/// The frozen part of each layer, when all weights are floats in memory: few rows, each weight read once.
+pub(super) fn few_floats(
+    context: (KernelPath, &Threads),
+    lane: Lane,
+    x_lanes: &LeftBuffer,
+    rows: usize,
+    layers: &mut [Forward<'_>],
+) -> bool {
+    if !layers.iter().all(|layer| few_rows::can_be(&layer.matrix.source(Direction::Transposed))) {
+        return false;
+    }
+    let products = layers.iter_mut().map(|layer| FewRows {
+        right: layer.matrix.source(Direction::Transposed),
+        y: &mut *layer.y,
+    });
+    let mut products: Vec<FewRows<'_>> = products.collect();
+    multiply_few(context, lane, x_lanes.left(), rows, &mut products);
+    true
+}
+
+/// The frozen part of each layer, when all weights are a file's blocks: products of small integers.
+pub(super) fn few_blocks(
+    (path, threads): (KernelPath, &Threads),
+    (quantised, stored): (&mut QuantisedRows, &mut Vec<f32>),
+    rows: usize,
+    x: &[f32],
+    layers: &mut [Forward<'_>],
+) -> bool {
+    let blocks: Option<Vec<(&TensorView, BlockMatrix<'_>)>> =
+        layers.iter().map(|layer| layer.matrix.blocks()).collect();
+    let Some(blocks) = blocks else { return false };
+    quantised.put(path, x, layers[0].matrix.input);
+    // Each layer's outputs in the order of the file's rows, which for queries and keys is another than the model's.
+    let mut rest = resized(stored, blocks.iter().map(|(_, matrix)| rows * matrix.rows()).sum());
+    let mut products = Vec::with_capacity(blocks.len());
+    for (_, matrix) in &blocks {
+        let (y, after) = rest.split_at_mut(rows * matrix.rows());
+        products.push((*matrix, y));
+        rest = after;
+    }
+    multiply_together(path, threads, &mut products, quantised);
+    for ((layer, (tensor, matrix)), (_, y)) in layers.iter_mut().zip(&blocks).zip(products) {
+        let out = matrix.rows();
+        for (to, from) in layer.y.chunks_exact_mut(out).zip(y.chunks_exact(out)) {
+            for (row, to) in to.iter_mut().enumerate() {
+                *to = from[tensor.stored_row(row)];
+            }
+        }
+    }
+    true
+}
