@@ -3,6 +3,7 @@
 use bioinstruct_core::record::{Instruction, SeedTask};
 use serde::{Deserialize, Serialize};
 
+use crate::config::Keep;
 use crate::filter::{self, Evidence, Named};
 use crate::{CurateConfig, CurateError, Dialect};
 
@@ -39,6 +40,12 @@ impl Admission {
             });
         }
         let rules = config.rules()?;
+        if rules.keep != Keep::First {
+            return Err(CurateError::Setting {
+                key: "keep",
+                reason: "rows that are judged one by one are kept by who comes first".to_owned(),
+            });
+        }
         Ok(Self { filters: filter::build_all(&rules, seeds)? })
     }
 

@@ -8,7 +8,7 @@ use bioinstruct_core::template::{self, TemplateError};
 use bioinstruct_text::novelty::NoveltyRule;
 use serde_json::{Value, json};
 
-use crate::config::Rules;
+use crate::config::{Keep, Rules};
 use crate::filter;
 use crate::statistics::{Lengths, Statistics};
 
@@ -47,8 +47,11 @@ fn novelty_sentence(rules: &Rules) -> String {
         return "Rows were not compared for likeness.".to_owned();
     }
     match rules.novelty {
-        NoveltyRule::Below(threshold) => format!(
+        NoveltyRule::Below(threshold) if rules.keep == Keep::First => format!(
             "A row is new when its ROUGE-L F1 with every seed and every row kept before it is below {threshold}."
+        ),
+        NoveltyRule::Below(threshold) => format!(
+            "The ROUGE-L F1 of a kept row with every seed and every other kept row is below {threshold}."
         ),
         NoveltyRule::AtMost(threshold) => {
             format!("A row is new when no ROUGE-L F1 with another one is above {threshold}.")

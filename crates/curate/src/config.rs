@@ -13,6 +13,9 @@ use crate::filter;
 /// Value of [`CurateConfig::seeds`] for the tasks that come with the program.
 pub const BUILT_IN_SEEDS: &str = "builtin";
 
+/// In [`CurateConfig::also`]: every filter whose entry says `quality`.
+pub const QUALITY: &str = "quality";
+
 /// Whose rules hold where the configuration says nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -125,6 +128,29 @@ pub enum NoveltyKey {
     /// The instruction and its input: for data in which few instructions are asked of many inputs.
     #[serde(rename = "instruction+input")]
     InstructionAndInput,
+    /// The three texts: only rows whose answers are alike too are too alike.
+    #[serde(rename = "all")]
+    All,
+}
+
+/// Which of several rows that are too alike stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    /// The first, as in all dialects' references.
+    #[default]
+    First,
+    /// The one with the most words in its three texts; of equals the first.
+    Longest,
+    /// The one with the highest score in the file [`CurateConfig::scores`], rows without a score last; of equals the first.
+    Best,
+}
+
+impl Keep {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+    fn is_first(&self) -> bool {
+        *self == Self::First
+    }
 }
 
 /// The section `curate` of the configuration. Absent values are the dialect's.
@@ -133,6 +159,9 @@ pub enum NoveltyKey {
 pub struct CurateConfig {
     /// Whose rules hold.
     pub dialect: Dialect,
+    /// Filters beside the dialect's, applied before novelty is judged; `quality` stands for all that look at one row.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     /// Only these filters; empty for the dialect's. Nothing else drops a row then.
     pub only: Vec<String>,
     /// ROUGE-L F1 from which on (or, by dialect, above which) a row is not new.
@@ -140,6 +169,12 @@ pub struct CurateConfig {
     pub rouge_threshold: Option<f64>,
     /// Which text must be new.
     pub key: NoveltyKey,
+    /// Which of several rows that are too alike stays.
+    #[serde(skip_serializing_if = "Keep::is_first")]
+    pub keep: Keep,
+    /// JSON lines with the `id` and the `score` of rows, for `keep = "best"`; empty for none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub scores: String,
     /// Fewest words of an instruction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_words: Option<usize>,
@@ -161,9 +196,12 @@ impl Default for CurateConfig {
     fn default() -> Self {
         Self {
             dialect: Dialect::Paper,
+            also: Vec::new(),
             only: Vec::new(),
             rouge_threshold: None,
             key: NoveltyKey::Instruction,
+            keep: Keep::First,
+            scores: String::new(),
             min_words: None,
             max_words: None,
             keywords: None,
@@ -185,6 +223,10 @@ pub struct Rules {
     pub novelty: NoveltyRule,
     /// Which text must be new.
     pub key: NoveltyKey,
+    /// Which of several rows that are too alike stays.
+    pub keep: Keep,
+    /// Where the scores of rows stand.
+    pub scores: String,
     /// Fewest words of an instruction.
     pub min_words: usize,
     /// Most words of an instruction.
@@ -206,12 +248,22 @@ impl CurateConfig {
             filters: self.filter_names()?,
             novelty: self.dialect.novelty(threshold),
             key: self.key,
+            keep: self.keep,
+            scores: self.scores.clone(),
             min_words: self.min_words.unwrap_or(self.dialect.min_words()),
             max_words: self.max_words.unwrap_or(self.dialect.max_words()),
             keywords: self.keywords.clone().unwrap_or_else(|| {
                 self.dialect.keywords().iter().map(|&word| word.to_owned()).collect()
             }),
         };
+        if rules.keep == Keep::Best && rules.scores.is_empty() {
+            let reason = "`keep = \"best\"` needs a file of scores".to_owned();
+            return Err(CurateError::Setting { key: "scores", reason });
+        }
+        if rules.keep != Keep::First && self.dialect == Dialect::Alpacare {
+            let reason = "`alpacare` drops all rows that are alike".to_owned();
+            return Err(CurateError::Setting { key: "keep", reason });
+        }
         if rules.min_words > rules.max_words {
             let reason = format!("{} is above `max_words` {}", rules.min_words, rules.max_words);
             return Err(CurateError::Setting { key: "min_words", reason });
@@ -227,18 +279,29 @@ impl CurateConfig {
         Ok(rules)
     }
 
-    /// The dialect's filters, or those of `only`: in the dialect's order, then in that of the registry.
+    /// The dialect's filters and those of `also`, or those of `only`: in the dialect's order, the others in that of the
+    /// registry before novelty is judged.
     fn filter_names(&self) -> Result<Vec<&'static str>, CurateError> {
         let known: Vec<&'static str> = filter::ALL.iter().map(|entry| entry.name).collect();
-        if let Some(name) = self.only.iter().find(|name| !known.contains(&name.as_str())) {
+        let given = self.only.iter().chain(self.also.iter().filter(|name| *name != QUALITY));
+        if let Some(name) = given.into_iter().find(|name| !known.contains(&name.as_str())) {
             return Err(CurateError::UnknownFilter { name: name.clone() });
         }
-        let mut names = self.dialect.filters().to_vec();
-        if !self.only.is_empty() {
-            let extra: Vec<&str> = known.into_iter().filter(|name| !names.contains(name)).collect();
-            names.extend(extra);
-            names.retain(|&name| self.only.iter().any(|wanted| wanted == name));
-        }
+        let of_dialect = self.dialect.filters();
+        let all_of_quality = self.also.iter().any(|name| name == QUALITY);
+        let is_wanted = |name: &str| {
+            if !self.only.is_empty() {
+                return self.only.iter().any(|wanted| wanted == name);
+            }
+            let is_quality = |entry: &filter::Entry| entry.name == name && entry.quality;
+            of_dialect.contains(&name)
+                || self.also.iter().any(|wanted| wanted == name)
+                || all_of_quality && filter::ALL.iter().any(is_quality)
+        };
+        let mut names = of_dialect.to_vec();
+        let place = names.iter().position(|&name| name == "rouge-l").unwrap_or(names.len());
+        names.splice(place..place, known.into_iter().filter(|name| !of_dialect.contains(name)));
+        names.retain(|name| is_wanted(name));
         Ok(names)
     }
 
@@ -246,6 +309,7 @@ impl CurateConfig {
     pub fn resolved(&self) -> Result<Self, CurateError> {
         let rules = self.rules()?;
         Ok(Self {
+            also: Vec::new(),
             only: rules.filters.iter().map(|&name| name.to_owned()).collect(),
             rouge_threshold: Some(rules.novelty.threshold()),
             min_words: Some(rules.min_words),
@@ -282,6 +346,22 @@ mod tests {
     }
 
     #[test]
+    fn more_filters_come_before_novelty() {
+        let filters = |text: &str| {
+            let config: CurateConfig = toml::from_str(text).unwrap();
+            assert_eq!(config.resolved().unwrap().resolved().unwrap(), config.resolved().unwrap());
+            config.rules().unwrap().filters
+        };
+        assert_eq!(
+            filters("dialect = 'alpaca'\nalso = ['truncation', 'language', 'length']"),
+            ["length", "keyword", "language", "truncation", "rouge-l"]
+        );
+        let all = filters("also = ['quality']");
+        assert_eq!(all.len(), filter::ALL.len());
+        assert_eq!(all.last(), Some(&"rouge-l"));
+    }
+
+    #[test]
     fn values_without_meaning_are_refused() {
         let bad = [
             "rouge_threshold = 0.0",
@@ -289,6 +369,9 @@ mod tests {
             "dev_fraction = 1.0",
             "keywords = ['x', ' ']",
             "only = ['rougel']",
+            "also = ['good']",
+            "keep = 'best'",
+            "keep = 'longest'\ndialect = 'alpacare'",
         ];
         for text in bad {
             let config: CurateConfig = toml::from_str(text).unwrap();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bioinstruct_core::diagnose::{Diagnose, FailureKind};
+use bioinstruct_core::jsonl::JsonlError;
 use bioinstruct_core::run_directory::RunError;
 use bioinstruct_core::template::TemplateError;
 use bioinstruct_data::rows::{Quarantined, RowsError};
@@ -18,6 +19,9 @@ pub enum CurateError {
     /// The run directory cannot be used.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The file of scores cannot be used.
+    #[error(transparent)]
+    Scores(#[from] JsonlError),
     /// The card cannot be written.
     #[error(transparent)]
     Card(#[from] TemplateError),
@@ -63,6 +67,7 @@ impl Diagnose for CurateError {
         match self {
             Self::Rows(error) => error.kind(),
             Self::Run(error) => error.kind(),
+            Self::Scores(error) => error.kind(),
             Self::Card(error) => error.kind(),
             Self::Setting { .. } | Self::UnknownFilter { .. } => FailureKind::Configuration,
             Self::NoRows { .. } | Self::Quarantine { .. } => FailureKind::Data,
@@ -73,6 +78,7 @@ impl Diagnose for CurateError {
         match self {
             Self::Rows(error) => error.hint(),
             Self::Run(error) => error.hint(),
+            Self::Scores(error) => error.hint(),
             Self::Card(error) => error.hint(),
             Self::Setting { .. } => None,
             Self::UnknownFilter { .. } => {

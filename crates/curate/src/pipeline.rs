@@ -7,6 +7,7 @@ use bioinstruct_data::rows::{LocatedRow, Quarantined, ReadRows};
 use serde::{Deserialize, Serialize};
 
 use crate::filter::{self, Evidence, Objection};
+use crate::findings::{Finding, inconsistent_duplicates};
 use crate::{CurateConfig, CurateError};
 
 /// A row that a filter dropped: a line of `rejected.jsonl`.
@@ -53,6 +54,8 @@ pub struct Outcome {
     pub rejected: Vec<Rejected>,
     /// What is not a row.
     pub quarantined: Vec<Quarantined>,
+    /// What a person should look at; no row is dropped for it.
+    pub findings: Vec<Finding>,
     /// The filters in the order in which they were applied.
     pub funnel: Vec<FunnelStep>,
 }
@@ -95,6 +98,7 @@ pub fn curate(
         kept: Vec::with_capacity(alive.len()),
         rejected: Vec::new(),
         quarantined: read.quarantined,
+        findings: inconsistent_duplicates(&read.rows),
         funnel,
     };
     for (located, verdict) in read.rows.into_iter().zip(verdicts) {

@@ -20,8 +20,15 @@ use crate::{CurateConfig, CurateError};
 /// The directory of the stage in a run.
 pub const DIRECTORY: &str = "dataset";
 
-const OUTPUTS: [&str; 6] =
-    ["train.jsonl", "dev.jsonl", "rejected.jsonl", "quarantine.jsonl", "stats.json", "README.md"];
+const OUTPUTS: [&str; 7] = [
+    "train.jsonl",
+    "dev.jsonl",
+    "rejected.jsonl",
+    "quarantine.jsonl",
+    "findings.jsonl",
+    "stats.json",
+    "README.md",
+];
 
 /// What `curate --json` prints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +45,9 @@ pub struct StageSummary {
     pub rejected: BTreeMap<String, usize>,
     /// What is not a row.
     pub quarantined: usize,
+    /// What a person should look at, by kind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub findings: BTreeMap<String, usize>,
     /// Wall time by filter; in no published file but `timing.jsonl`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub seconds: BTreeMap<String, f64>,
@@ -101,8 +111,13 @@ fn manifest(
     }
     inputs.insert("seeds".to_owned(), ContentHash::of_json(&json!(seeds)).to_string());
     let mut resolved = config.resolved()?;
-    // The tasks themselves are an input; the path by which they were found says nothing.
+    // Seeds and scores themselves are inputs; the paths by which they were found say nothing.
     resolved.seeds.clear();
+    if !resolved.scores.is_empty() {
+        let hash = ContentHash::of_file(resolved.scores.as_ref()).map_err(RowsError::Io)?;
+        inputs.insert("scores".to_owned(), hash.to_string());
+        resolved.scores.clear();
+    }
     let mut config = json!(resolved);
     if let Some(fields) = config.as_object_mut() {
         fields.remove("seeds");
@@ -159,6 +174,10 @@ fn summary_of(outcome: &Outcome, parted: &Split) -> StageSummary {
         dev: parted.dev.len(),
         rejected: funnel.map(|step| (step.filter.clone(), step.rejected)).collect(),
         quarantined: outcome.quarantined.len(),
+        findings: outcome.findings.iter().fold(BTreeMap::new(), |mut counts, finding| {
+            *counts.entry(finding.kind.name().to_owned()).or_default() += 1;
+            counts
+        }),
         seconds: BTreeMap::new(),
         was_finished: false,
     }
@@ -179,6 +198,7 @@ fn publish(
     stage.publish("train.jsonl", |out| jsonl::write(out, side(&parted.train)))?;
     stage.publish("dev.jsonl", |out| jsonl::write(out, side(&parted.dev)))?;
     stage.publish("rejected.jsonl", |out| jsonl::write(out, &outcome.rejected))?;
+    stage.publish("findings.jsonl", |out| jsonl::write(out, &outcome.findings))?;
     stage.publish("stats.json", |out| {
         serde_json::to_writer_pretty(&mut *out, &statistics)?;
         out.write_all(b"\n")

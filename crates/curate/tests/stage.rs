@@ -14,11 +14,12 @@ use bioinstruct_curate::{CurateConfig, CurateError, Rejected, StageSummary, run_
 use bioinstruct_data::rows::Quarantined;
 use serde_json::{Value, json};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "train.jsonl",
     "dev.jsonl",
     "rejected.jsonl",
     "quarantine.jsonl",
+    "findings.jsonl",
     "stats.json",
     "README.md",
     "manifest.json",

@@ -87,6 +87,27 @@ impl LcsPattern {
         rises_before(&row, self.length)
     }
 
+    /// [`Self::length_with`] when it is at least `least`, and `None`, often sooner, when it is not.
+    pub fn length_from(&self, text: &[u32], least: usize) -> Option<usize> {
+        // Each token of the text that the pattern does not have is one that cannot be shared.
+        let mut spare = text.len().checked_sub(least)?;
+        let mut one_word = [u64::MAX];
+        let mut many_words = Vec::new();
+        let row: &mut [u64] = if self.words == 1 {
+            &mut one_word
+        } else {
+            many_words.resize(self.words, u64::MAX);
+            &mut many_words
+        };
+        for &token in text {
+            match self.mask(token) {
+                Some(mask) => advance(row, mask),
+                None => spare = spare.checked_sub(1)?,
+            }
+        }
+        Some(rises_before(row, self.length)).filter(|&length| length >= least)
+    }
+
     /// [`Self::length_with`] for patterns of 1 to 64 tokens, which most instructions are: no allocation, no carry.
     fn length_in_one_word(&self, text: &[u32]) -> usize {
         let mut row = u64::MAX;
@@ -237,6 +258,11 @@ mod tests {
             let expected = lcs_length_by_table(&left, &right);
             prop_assert_eq!(lcs_length(&left, &right), expected);
             prop_assert_eq!(lcs_positions(&left, &right).len(), expected);
+            let pattern = LcsPattern::new(&left);
+            for least in 0..expected + 3 {
+                let wanted = (expected >= least).then_some(expected);
+                prop_assert_eq!(pattern.length_from(&right, least), wanted);
+            }
         }
 
         #[test]

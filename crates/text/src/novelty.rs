@@ -3,25 +3,36 @@
 //! [`NoveltyFilter`] makes the decisions of the greedy loop in Self-Instruct, Alpaca and the paper, which scores every
 //! candidate with `rouge_score` against the whole pool, and makes them without scoring nearly all of it:
 //!
-//! 1. F = 2·LCS / (m + n), so a threshold on F is a least LCS for each pair of lengths. It is found with the reference's own
+//! 1. A text with the same tokens as an earlier one is found by a hash, and nothing can resemble it more.
+//! 2. F = 2·LCS / (m + n), so a threshold on F is a least LCS for each pair of lengths. It is found with the reference's own
 //!    expression in doubles, because a tie at the threshold is decided by rounding there. Lengths too far apart need no look.
-//! 2. The LCS is at most the overlap of the two token multisets, and that is bounded by two 128-bit signatures: each
-//!    token of a text (its second occurrence being another element than its first) flips one bit, so signatures that differ
-//!    in d bits stand for multisets that differ in at least d elements (Sandes, Teodoro and Melo, "Bitmap filter", 2020).
-//! 3. What is left is settled by [`crate::lcs`].
+//! 3. The LCS is at most the overlap of the two token multisets, which two signatures bound: first narrow ones, of many rows
+//!    at a time, then wide ones of the rows that are left (`signature`, `scan`).
+//! 4. What is left is settled by [`crate::lcs`]. The best row so far raises the LCS that is still of interest.
+//!
+//! Texts come in blocks: all texts of a block are compared with the rows kept before it, on all threads, and then in their
+//! order with the rows kept from the block itself. Verdicts depend neither on the block's size nor on the number of threads.
 
 mod index;
 mod rule;
+mod scan;
+mod search;
+mod signature;
 
 use rayon::prelude::*;
 
-use self::index::{Conflict, Query, RowIndex};
+use self::index::RowIndex;
+use self::rule::LeastLcs;
 pub use self::rule::{NoveltyRule, ThresholdOutOfRange};
+use self::search::{Conflict, Query, Seeker, strongest_conflicts};
 use crate::rouge::{space_out, spaced_tokens};
-use crate::vocabulary::Vocabulary;
+use crate::vocabulary::{UNKNOWN, Vocabulary};
 
 /// Candidates that [`NoveltyFilter::admit_all`] compares with earlier rows at the same time.
-const BLOCK: usize = 512;
+const BLOCK: usize = 1024;
+
+/// Candidates of like length that share each stretch of signatures while it is in the cache.
+const GROUP: usize = 32;
 
 /// An earlier text, counted from 0 within its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,7 +80,7 @@ pub enum Verdict {
 /// ```
 #[derive(Debug, Clone)]
 pub struct NoveltyFilter {
-    rule: NoveltyRule,
+    least: LeastLcs,
     vocabulary: Vocabulary,
     index: RowIndex,
     /// Whose text each row of the index is.
@@ -89,7 +100,7 @@ impl NoveltyFilter {
             return Err(ThresholdOutOfRange { threshold });
         }
         Ok(Self {
-            rule,
+            least: LeastLcs::of(rule),
             vocabulary: Vocabulary::new(),
             index: RowIndex::default(),
             origins: Vec::new(),
@@ -100,45 +111,66 @@ impl NoveltyFilter {
 
     /// Adds a text that stands from the outset, such as a seed task: it is compared with nothing.
     pub fn add_pool(&mut self, text: &str) {
-        self.insert(text, Winner::Pool(self.pool_count));
+        let query = Query::new(self.add_tokens(text));
+        self.insert(&query, Winner::Pool(self.pool_count));
         self.pool_count += 1;
     }
 
     /// Decides on `text` and leaves the pool as it is.
     pub fn judge(&self, text: &str) -> Verdict {
-        let query = self.query(text);
-        self.verdict(&query, self.strongest_conflict(&query, 0))
+        let query = Query::new(self.known_tokens(text));
+        let conflict = self.strongest_conflict(&query);
+        conflict.map_or(Verdict::Kept, |conflict| self.rejected(&query, conflict))
     }
 
     /// Decides on `text` and, when it is kept, adds it to what later texts are compared with. A text without tokens is kept
     /// always.
     pub fn admit(&mut self, text: &str) -> Verdict {
-        let verdict = self.judge(text);
-        self.settle(text, verdict)
+        let query = Query::new(self.add_tokens(text));
+        match self.strongest_conflict(&query) {
+            Some(conflict) => self.rejected(&query, conflict),
+            None => self.keep(&query),
+        }
     }
 
     /// [`Self::admit`] for each of `texts` in order, with the same verdicts, on all threads of the current rayon pool.
     pub fn admit_all<T: AsRef<str> + Sync>(&mut self, texts: &[T]) -> Vec<Verdict> {
-        let mut verdicts = Vec::with_capacity(texts.len());
-        for block in texts.chunks(BLOCK) {
-            let block_start = self.index.len();
-            let search = |text: &T| self.strongest_conflict(&self.query(text.as_ref()), 0);
-            let with_earlier: Vec<Option<Conflict>> = block.par_iter().map(search).collect();
-            for (text, earlier) in block.iter().zip(with_earlier) {
-                let text = text.as_ref();
-                let query = self.query(text);
-                let within = self.strongest_conflict(&query, block_start);
-                let conflict = earlier.into_iter().chain(within).reduce(Conflict::stronger);
-                let verdict = self.verdict(&query, conflict);
-                verdicts.push(self.settle(text, verdict));
-            }
+        texts.chunks(BLOCK).flat_map(|block| self.admit_block(block)).collect()
+    }
+
+    fn admit_block<T: AsRef<str> + Sync>(&mut self, texts: &[T]) -> Vec<Verdict> {
+        let queries = self.queries(texts);
+        let with_earlier = conflicts_in_groups(&self.least, &self.index, &queries, |at| {
+            Seeker::after(&queries[at], None)
+        });
+        // Rows of this block get the numbers that they will have among all rows.
+        let mut of_block = RowIndex::starting_at(self.index.end());
+        let mut kept = Vec::new();
+        let conflicts: Vec<Option<Conflict>> = queries
+            .iter()
+            .zip(with_earlier)
+            .map(|(query, earlier)| {
+                let seeker = vec![Seeker::after(query, earlier)];
+                let strongest = strongest_conflicts(&self.least, &of_block, seeker)[0];
+                if strongest.is_none() {
+                    of_block.push(query);
+                    kept.push(query);
+                }
+                strongest
+            })
+            .collect();
+        for query in kept {
+            self.keep(query);
         }
-        verdicts
+        let verdict = |(query, conflict): (&Query, Option<Conflict>)| {
+            conflict.map_or(Verdict::Kept, |conflict| self.rejected(query, conflict))
+        };
+        queries.iter().zip(conflicts).map(verdict).collect()
     }
 
     /// The rule that decides.
     pub fn rule(&self) -> NoveltyRule {
-        self.rule
+        self.least.rule()
     }
 
     /// Number of texts given by [`Self::add_pool`].
@@ -151,41 +183,97 @@ impl NoveltyFilter {
         self.kept_count
     }
 
-    fn settle(&mut self, text: &str, verdict: Verdict) -> Verdict {
-        if verdict == Verdict::Kept {
-            self.insert(text, Winner::Kept(self.kept_count));
-            self.kept_count += 1;
-        }
-        verdict
+    fn keep(&mut self, query: &Query) -> Verdict {
+        self.insert(query, Winner::Kept(self.kept_count));
+        self.kept_count += 1;
+        Verdict::Kept
     }
 
-    fn insert(&mut self, text: &str, origin: Winner) {
-        let spaced = space_out(text);
-        let vocabulary = &mut self.vocabulary;
-        self.index.push(spaced_tokens(&spaced).map(|token| vocabulary.add(token)));
+    fn insert(&mut self, query: &Query, origin: Winner) {
+        self.index.push(query);
         self.origins.push(origin);
     }
 
-    fn query(&self, text: &str) -> Query {
-        let spaced = space_out(text);
-        Query::new(spaced_tokens(&spaced).map(|token| self.vocabulary.lookup(token)).collect())
+    /// The tokens of `text`; one id stands for all that no text has brought yet.
+    fn known_tokens(&self, text: &str) -> Vec<u32> {
+        spaced_tokens(&space_out(text)).map(|token| self.vocabulary.lookup(token)).collect()
     }
 
-    fn strongest_conflict(&self, query: &Query, first_row: usize) -> Option<Conflict> {
-        self.index.strongest_conflict(self.rule, query, first_row)
+    /// The tokens of `text`, each with an id of its own.
+    fn add_tokens(&mut self, text: &str) -> Vec<u32> {
+        spaced_tokens(&space_out(text)).map(|token| self.vocabulary.add(token)).collect()
     }
 
-    fn verdict(&self, query: &Query, conflict: Option<Conflict>) -> Verdict {
-        conflict.map_or(Verdict::Kept, |Conflict { row, f1, lcs }| {
-            Verdict::Rejected(Evidence {
-                winner: self.origins[row],
-                f1,
-                lcs,
-                candidate_tokens: query.length(),
-                winner_tokens: self.index.length(row),
-            })
+    fn queries<T: AsRef<str> + Sync>(&mut self, texts: &[T]) -> Vec<Query> {
+        let mut tokens: Vec<Vec<u32>> =
+            texts.par_iter().map(|text| self.known_tokens(text.as_ref())).collect();
+        for (tokens, text) in tokens.iter_mut().zip(texts) {
+            if tokens.contains(&UNKNOWN) {
+                *tokens = self.add_tokens(text.as_ref());
+            }
+        }
+        tokens.into_par_iter().map(Query::new).collect()
+    }
+
+    fn strongest_conflict(&self, query: &Query) -> Option<Conflict> {
+        strongest_conflicts(&self.least, &self.index, vec![Seeker::after(query, None)])[0]
+    }
+
+    fn rejected(&self, query: &Query, Conflict { row, f1, lcs }: Conflict) -> Verdict {
+        Verdict::Rejected(Evidence {
+            winner: self.origins[row],
+            f1,
+            lcs,
+            candidate_tokens: query.length(),
+            winner_tokens: self.index.tokens(row).len(),
         })
     }
+}
+
+/// For each of `texts` the evidence that it breaks `rule` with any of the others, earlier or later: `AlpaCare`'s filter, which
+/// drops both of two that are alike. The winner is counted among `texts` and always a [`Winner::Pool`].
+///
+/// # Errors
+/// When the rule's threshold is not in (0, 1].
+pub fn against_all<T: AsRef<str> + Sync>(
+    rule: NoveltyRule,
+    texts: &[T],
+) -> Result<Vec<Verdict>, ThresholdOutOfRange> {
+    let mut filter = NoveltyFilter::new(rule)?;
+    let queries = filter.queries(texts);
+    for (at, query) in queries.iter().enumerate() {
+        filter.insert(query, Winner::Pool(at));
+    }
+    let conflicts = conflicts_in_groups(&filter.least, &filter.index, &queries, |at| {
+        Seeker::of_row(&queries[at], at)
+    });
+    let verdict = |(query, conflict): (&Query, Option<Conflict>)| {
+        conflict.map_or(Verdict::Kept, |conflict| filter.rejected(query, conflict))
+    };
+    Ok(queries.iter().zip(conflicts).map(verdict).collect())
+}
+
+/// The strongest conflict of each query, in parallel over groups of queries of like length.
+fn conflicts_in_groups<'q>(
+    least: &LeastLcs,
+    index: &RowIndex,
+    queries: &'q [Query],
+    seeker: impl Fn(usize) -> Seeker<'q> + Sync,
+) -> Vec<Option<Conflict>> {
+    let mut by_length: Vec<usize> = (0..queries.len()).collect();
+    by_length.sort_by_key(|&at| queries[at].length());
+    let found: Vec<Vec<Option<Conflict>>> = by_length
+        .par_chunks(GROUP)
+        .map(|group| {
+            let seekers = group.iter().map(|&at| seeker(at)).collect();
+            strongest_conflicts(least, index, seekers)
+        })
+        .collect();
+    let mut conflicts = vec![None; queries.len()];
+    for (at, conflict) in by_length.into_iter().zip(found.into_iter().flatten()) {
+        conflicts[at] = conflict;
+    }
+    conflicts
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ fn fold_keyword(text: &str) -> String {
 }
 
 /// Whether `word` stands in `text` with no letter, digit or underscore touching it, as `\b` in a regular expression.
-fn holds_word(text: &str, word: &str) -> bool {
+pub(super) fn holds_word(text: &str, word: &str) -> bool {
     let is_word = |character: char| character.is_alphanumeric() || character == '_';
     text.match_indices(word).any(|(start, found)| {
         let before = text[..start].chars().next_back();

@@ -3,12 +3,21 @@
 //! A new rule is one file here and one line in [`ALL`]; a dialect applies it when
 //! [`Dialect::filters`](crate::Dialect::filters) names it, and `--only` can name it at once.
 
+mod boilerplate;
+mod citation;
 mod empty_output;
 mod exact;
+mod identifier;
 mod keyword;
+mod language;
 mod length;
+mod modality;
+mod options;
 mod output_repeats_input;
+mod placeholder_input;
+mod refusal;
 mod rouge_l;
+mod truncation;
 
 use bioinstruct_core::record::{Instruction, SeedTask};
 use serde::{Deserialize, Serialize};
@@ -78,36 +87,102 @@ pub struct Entry {
     pub name: &'static str,
     /// One line for people.
     pub about: &'static str,
+    /// Whether it looks at one row and its content, and so belongs to [`crate::config::QUALITY`].
+    pub quality: bool,
     /// Makes it.
     pub build: Build,
 }
 
 /// Every filter.
-pub const ALL: [Entry; 6] = [
+pub const ALL: [Entry; 15] = [
     Entry {
         name: "exact",
         about: "the same instruction, input and output as a row before it or a seed",
+        quality: false,
         build: exact::build,
     },
-    Entry { name: "empty-output", about: "nothing to learn from", build: empty_output::build },
+    Entry {
+        name: "empty-output",
+        about: "nothing to learn from",
+        quality: false,
+        build: empty_output::build,
+    },
     Entry {
         name: "length",
         about: "the instruction has too few or too many words",
+        quality: false,
         build: length::build,
     },
     Entry {
         name: "keyword",
         about: "the instruction asks for what a language model cannot do",
+        quality: false,
         build: keyword::build,
     },
     Entry {
         name: "output-repeats-input",
         about: "the output is the input once more",
+        quality: false,
         build: output_repeats_input::build,
+    },
+    Entry {
+        name: "language",
+        about: "the instruction or the output is not in English",
+        quality: true,
+        build: language::build,
+    },
+    Entry {
+        name: "refusal",
+        about: "the output declines or speaks of itself as a program",
+        quality: true,
+        build: refusal::build,
+    },
+    Entry {
+        name: "boilerplate",
+        about: "the row holds courtesies of a chat or marks of a prompt",
+        quality: true,
+        build: boilerplate::build,
+    },
+    Entry {
+        name: "truncation",
+        about: "the output stops in the middle",
+        quality: true,
+        build: truncation::build,
+    },
+    Entry {
+        name: "placeholder-input",
+        about: "the row says where a text should stand and does not have it",
+        quality: true,
+        build: placeholder_input::build,
+    },
+    Entry {
+        name: "citation",
+        about: "the output cites a publication by a number that the task does not give",
+        quality: true,
+        build: citation::build,
+    },
+    Entry {
+        name: "modality",
+        about: "the instruction asks for a picture or a recording, or points to one that is not there",
+        quality: true,
+        build: modality::build,
+    },
+    Entry {
+        name: "identifier",
+        about: "the row holds something by which a person could be found",
+        quality: true,
+        build: identifier::build,
+    },
+    Entry {
+        name: "options",
+        about: "the options of a multiple-choice question are broken, or its answer is none of them",
+        quality: true,
+        build: options::build,
     },
     Entry {
         name: "rouge-l",
         about: "the instruction is too like a row kept before it or a seed",
+        quality: false,
         build: rouge_l::build,
     },
 ];

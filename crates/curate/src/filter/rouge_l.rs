@@ -4,17 +4,21 @@
 //! [`bioinstruct_text::novelty`] for how they are made without it.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 
 use bioinstruct_core::record::{Instruction, SeedTask};
-use bioinstruct_text::novelty::{self, NoveltyFilter, NoveltyRule, Verdict, Winner};
+use bioinstruct_text::normalize::word_count;
+use bioinstruct_text::novelty::{self, NoveltyFilter, NoveltyRule, Verdict, Winner, against_all};
 
 use super::{Evidence, Filter, Objection, Similarity};
-use crate::config::Rules;
+use crate::config::{Keep, Rules};
+use crate::scores::Scores;
 use crate::{CurateError, Dialect, NoveltyKey};
 
 struct RougeL {
     pool: NoveltyFilter,
     key: NoveltyKey,
+    preference: Preference,
     seed_ids: Vec<String>,
     kept_ids: Vec<String>,
 }
@@ -25,17 +29,30 @@ struct AgainstAll {
     key: NoveltyKey,
 }
 
+/// In which order rows are admitted: who comes first stays.
+enum Preference {
+    First,
+    Longest,
+    Best(Scores),
+}
+
 pub(super) fn build(rules: &Rules, seeds: &[SeedTask]) -> Result<Box<dyn Filter>, CurateError> {
     let mut pool = empty_pool(rules.novelty)?;
     if rules.dialect == Dialect::Alpacare {
         return Ok(Box::new(AgainstAll { rule: rules.novelty, key: rules.key }));
     }
     for seed in seeds {
-        pool.add_pool(&key_text(rules.key, &seed.instruction, &seed.input));
+        pool.add_pool(&key_text(rules.key, &seed.instruction, &seed.input, &seed.output));
     }
+    let preference = match rules.keep {
+        Keep::First => Preference::First,
+        Keep::Longest => Preference::Longest,
+        Keep::Best => Preference::Best(Scores::read(rules.scores.as_ref())?),
+    };
     Ok(Box::new(RougeL {
         pool,
         key: rules.key,
+        preference,
         seed_ids: seeds.iter().map(|seed| seed.id.clone()).collect(),
         kept_ids: Vec::new(),
     }))
@@ -46,10 +63,39 @@ fn empty_pool(rule: NoveltyRule) -> Result<NoveltyFilter, CurateError> {
         .map_err(|error| CurateError::Setting { key: "rouge_threshold", reason: error.to_string() })
 }
 
-fn key_text<'a>(key: NoveltyKey, instruction: &'a str, input: &str) -> Cow<'a, str> {
+fn key_text<'a>(key: NoveltyKey, instruction: &'a str, input: &str, output: &str) -> Cow<'a, str> {
     match key {
         NoveltyKey::Instruction => Cow::Borrowed(instruction),
         NoveltyKey::InstructionAndInput => Cow::Owned(format!("{instruction}\n{input}")),
+        NoveltyKey::All => Cow::Owned(format!("{instruction}\n{input}\n{output}")),
+    }
+}
+
+fn key_of(key: NoveltyKey, row: &Instruction) -> Cow<'_, str> {
+    key_text(key, &row.instruction, &row.input, &row.output)
+}
+
+impl Preference {
+    /// Positions of `rows` in the order in which they are admitted.
+    fn order(&self, rows: &[&Instruction]) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        match self {
+            Self::First => {}
+            Self::Longest => order.sort_by_cached_key(|&at| {
+                let row = rows[at];
+                Reverse(
+                    [&row.instruction, &row.input, &row.output]
+                        .map(|text| word_count(text))
+                        .iter()
+                        .sum::<usize>(),
+                )
+            }),
+            Self::Best(scores) => order.sort_by(|&left, &right| {
+                let score = |at: usize| scores.of(&rows[at].id).unwrap_or(f64::NEG_INFINITY);
+                score(right).total_cmp(&score(left))
+            }),
+        }
+        order
     }
 }
 
@@ -92,15 +138,19 @@ fn objection(rule: NoveltyRule, nearest: &str, evidence: &novelty::Evidence) -> 
 
 impl Filter for RougeL {
     fn admit(&mut self, row: &Instruction) -> Option<Objection> {
-        let verdict = self.pool.admit(&key_text(self.key, &row.instruction, &row.input));
+        let verdict = self.pool.admit(&key_of(self.key, row));
         self.settle(row, verdict)
     }
 
     fn admit_all(&mut self, rows: &[&Instruction]) -> Vec<Option<Objection>> {
-        let texts: Vec<Cow<'_, str>> =
-            rows.iter().map(|row| key_text(self.key, &row.instruction, &row.input)).collect();
+        let order = self.preference.order(rows);
+        let texts: Vec<Cow<'_, str>> = order.iter().map(|&at| key_of(self.key, rows[at])).collect();
         let verdicts = self.pool.admit_all(&texts);
-        rows.iter().zip(verdicts).map(|(row, verdict)| self.settle(row, verdict)).collect()
+        let mut objections = vec![None; rows.len()];
+        for (at, verdict) in order.into_iter().zip(verdicts) {
+            objections[at] = self.settle(rows[at], verdict);
+        }
+        objections
     }
 }
 
@@ -111,51 +161,17 @@ impl Filter for AgainstAll {
     }
 
     fn admit_all(&mut self, rows: &[&Instruction]) -> Vec<Option<Objection>> {
-        let texts: Vec<Cow<'_, str>> =
-            rows.iter().map(|row| key_text(self.key, &row.instruction, &row.input)).collect();
-        let last = rows.len().saturating_sub(1);
-        let earlier = against_earlier(self.rule, texts.iter());
-        let later = against_earlier(self.rule, texts.iter().rev());
-        (0..rows.len())
-            .map(|at| {
-                let before = earlier[at];
-                let after = later[last - at].map(|found| (last - found.0, found.1));
-                let (other, evidence) = stronger(before, after)?;
+        let texts: Vec<Cow<'_, str>> = rows.iter().map(|row| key_of(self.key, row)).collect();
+        let Ok(verdicts) = against_all(self.rule, &texts) else {
+            return vec![None; rows.len()]; // `build` has refused such a rule
+        };
+        let objection = |verdict| match verdict {
+            Verdict::Rejected(evidence) => {
+                let (Winner::Pool(other) | Winner::Kept(other)) = evidence.winner;
                 Some(objection(self.rule, &rows[other].id, &evidence))
-            })
-            .collect()
-    }
-}
-
-type Found = (usize, novelty::Evidence);
-
-/// For each text the position of the one before it that it resembles most, when that breaks the rule.
-fn against_earlier<'a>(
-    rule: NoveltyRule,
-    texts: impl Iterator<Item = &'a Cow<'a, str>>,
-) -> Vec<Option<Found>> {
-    let Ok(mut pool) = empty_pool(rule) else {
-        return texts.map(|_| None).collect(); // `build` has refused such a rule
-    };
-    texts
-        .map(|text| {
-            let verdict = pool.judge(text);
-            pool.add_pool(text);
-            match verdict {
-                Verdict::Rejected(evidence) => match evidence.winner {
-                    Winner::Pool(at) | Winner::Kept(at) => Some((at, evidence)),
-                },
-                Verdict::Kept => None,
             }
-        })
-        .collect()
-}
-
-/// The higher F1; of equals the earlier row.
-fn stronger(before: Option<Found>, after: Option<Found>) -> Option<Found> {
-    match (before, after) {
-        (Some(first), Some(second)) if second.1.f1 > first.1.f1 => Some(second),
-        (Some(first), _) => Some(first),
-        (None, second) => second,
+            Verdict::Kept => None,
+        };
+        verdicts.into_iter().map(objection).collect()
     }
 }

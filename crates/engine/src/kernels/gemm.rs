@@ -70,6 +70,30 @@ impl LeftBuffer {
         });
     }
 
+    /// As [`LeftBuffer::put`], of rows that `change` has worked on; it is given each row's number and values.
+    pub fn put_with(
+        &mut self,
+        (path, threads): (KernelPath, &Threads),
+        lane: Lane,
+        values: &[f32],
+        width: usize,
+        change: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        self.stride = lane.count(width);
+        let length = values.len() / width.max(1) * self.stride;
+        if self.lanes.len() < length {
+            self.lanes.resize(length, 0);
+        }
+        threads.for_rows(&mut self.lanes[..length], self.stride, 16, |rows, lanes| {
+            let mut changed = vec![0.0; width];
+            for (row, lanes) in rows.zip(lanes.chunks_exact_mut(self.stride)) {
+                changed.copy_from_slice(&values[row * width..(row + 1) * width]);
+                change(row, &mut changed);
+                put(path, lane, &changed, lanes);
+            }
+        });
+    }
+
     /// The transpose of rows of `width` values, times `scale`, put into lanes: k counts the rows.
     pub fn put_transposed(
         &mut self,

@@ -136,7 +136,8 @@ pub fn exp<A: Arithmetic>(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(LOW, HIGH);
     // Adding and subtracting 1.5 · 2²³ rounds to the nearest integer.
-    let n = A::multiply_add(clamped, std::f32::consts::LOG2_E, ROUND) - ROUND;
+    let rounded = A::multiply_add(clamped, std::f32::consts::LOG2_E, ROUND);
+    let n = rounded - ROUND;
     // ln 2 in two parts, so that n · ln 2 is subtracted without losing r's last bits.
     let r = A::multiply_add(n, -0.693_359_4, clamped);
     let r = A::multiply_add(n, 2.121_944_4e-4, r);
@@ -148,8 +149,10 @@ pub fn exp<A: Arithmetic>(x: f32) -> f32 {
     p = A::multiply_add(p, r, 0.5);
     let value = A::multiply_add(p * r, r, r) + 1.0;
     // 2ⁿ in two steps: n may be 128, for which one exponent has no room.
-    let half = ((n as i32) >> 1) as u32;
-    let rest = (n as i32 as u32).wrapping_sub(half);
+    // The sum's last bits are n itself: a cast would check for numbers that are no integers, one value at a time.
+    let whole = rounded.to_bits().cast_signed().wrapping_sub(ROUND.to_bits().cast_signed());
+    let half = (whole >> 1).cast_unsigned();
+    let rest = whole.cast_unsigned().wrapping_sub(half);
     let power = |n: u32| f32::from_bits(n.wrapping_add(127) << 23);
     let scaled = value * power(half) * power(rest);
     let scaled = if x < LOW { 0.0 } else { scaled };

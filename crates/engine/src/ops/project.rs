@@ -11,7 +11,6 @@ mod matrix;
 
 pub use self::backward::{AdapterBackward, Backward, backward};
 pub use self::dropout::Dropout;
-use self::dropout::apply_dropout;
 use self::few::{few_blocks, few_floats};
 pub use self::matrix::Matrix;
 use crate::backend::Phase;
@@ -53,7 +52,8 @@ pub struct Scratch {
 /// Buffers of one adapter's part.
 #[derive(Debug, Default)]
 struct AdapterScratch {
-    dropped: Vec<f32>,
+    /// The part of the input gradient that goes through the mask.
+    masked: Vec<f32>,
     dropped_lanes: LeftBuffer,
     low: Vec<f32>,
     low_lanes: LeftBuffer,
@@ -150,10 +150,9 @@ impl AdapterScratch {
     ) {
         let Some(dropout) = adapter.dropout else { return };
         let x = &x[adapter.first_row * input..][..adapter.rows * input];
-        let dropped = resized(&mut self.dropped, x.len());
-        dropped.copy_from_slice(x);
-        apply_dropout(context.1, dropout, adapter.first_row, input, dropped);
-        self.dropped_lanes.put(context, lane, dropped, input);
+        self.dropped_lanes.put_with(context, lane, x, input, |row, values| {
+            dropout.mask(context.0, adapter.first_row + row, values);
+        });
     }
 }
 

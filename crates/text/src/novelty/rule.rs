@@ -43,6 +43,54 @@ impl NoveltyRule {
     }
 }
 
+/// Lengths for which [`LeastLcs`] has its answers ready.
+const TABLE: usize = 96;
+
+/// [`NoveltyRule::least_conflict`] as a table, and what else is asked of a rule for each pair of lengths.
+#[derive(Debug, Clone)]
+pub(super) struct LeastLcs {
+    rule: NoveltyRule,
+    /// `[m][n]`; [`usize::MAX`] where no LCS is enough.
+    table: Vec<usize>,
+}
+
+impl LeastLcs {
+    pub(super) fn of(rule: NoveltyRule) -> Self {
+        let pairs = (0..TABLE).flat_map(|m| (0..TABLE).map(move |n| (m, n)));
+        let least = |(m, n)| rule.least_conflict(m, n).unwrap_or(usize::MAX);
+        Self { rule, table: pairs.map(least).collect() }
+    }
+
+    pub(super) fn rule(&self) -> NoveltyRule {
+        self.rule
+    }
+
+    /// The least LCS of a conflict between texts of `m` and `n` tokens.
+    pub(super) fn conflict(&self, m: usize, n: usize) -> Option<usize> {
+        if m.max(n) >= TABLE {
+            return self.rule.least_conflict(m, n);
+        }
+        Some(self.table[m * TABLE + n]).filter(|&least| least != usize::MAX)
+    }
+
+    /// The least LCS with which texts of `m` and `n` tokens have an F1 of `f1` or more.
+    pub(super) fn reaching(&self, f1: f64, m: usize, n: usize) -> Option<usize> {
+        NoveltyRule::Below(f1).least_conflict(m, n)
+    }
+
+    /// No text of more tokens conflicts with one of `m`: F1 is at most 2·m / (m + n).
+    pub(super) fn longest(&self, m: usize) -> usize {
+        let threshold = self.rule.threshold();
+        ((m as f64 * (2.0 - threshold) / threshold).ceil() as usize).saturating_add(1)
+    }
+
+    /// No text of fewer tokens conflicts with one of `m`.
+    pub(super) fn shortest(&self, m: usize) -> usize {
+        let threshold = self.rule.threshold();
+        ((m as f64 * threshold / (2.0 - threshold)).floor() as usize).saturating_sub(1).max(1)
+    }
+}
+
 /// A threshold that no rule can have.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("novelty threshold {threshold} is not above 0 and at most 1")]
@@ -59,10 +107,15 @@ mod tests {
     fn least_conflict_is_exact_for_all_lengths() {
         for threshold in [0.05, 0.5, 0.7, 0.99, 1.0] {
             for rule in [NoveltyRule::Below(threshold), NoveltyRule::AtMost(threshold)] {
+                let table = LeastLcs::of(rule);
                 for (m, n) in (0..120).flat_map(|m| (0..120).map(move |n| (m, n))) {
                     let f1 = |lcs| RougeScore::from_counts(lcs, m, n).f1;
                     let expected = (0..=m.min(n)).find(|&lcs| !rule.keeps(f1(lcs)));
                     assert_eq!(rule.least_conflict(m, n), expected, "{rule:?} {m} {n}");
+                    assert_eq!(table.conflict(m, n), expected, "{rule:?} {m} {n}");
+                    if expected.is_some() {
+                        assert!((table.shortest(m)..=table.longest(m)).contains(&n));
+                    }
                 }
             }
         }

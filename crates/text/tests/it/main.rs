@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod join_goldens;
 mod novelty;
 mod rouge_goldens;
 

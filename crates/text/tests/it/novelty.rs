@@ -1,6 +1,8 @@
 //! The novelty filter against the greedy loop that it stands for: as `rouge_score` decided it, and by brute force.
 
-use bioinstruct_text::novelty::{Evidence, NoveltyFilter, NoveltyRule, Verdict, Winner};
+use bioinstruct_text::novelty::{
+    Evidence, NoveltyFilter, NoveltyRule, Verdict, Winner, against_all,
+};
 use bioinstruct_text::rouge::{Stemmer, rouge_l, tokenize};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -121,6 +123,36 @@ proptest! {
     }
 }
 
+/// For each text the other one with the highest F1, every pair scored; of equals the earlier.
+fn brute_force_against_all(rule: NoveltyRule, texts: &[String]) -> Vec<Verdict> {
+    let tokens: Vec<Vec<String>> = texts.iter().map(|text| tokenize(text, Stemmer::Off)).collect();
+    let verdict = |at: usize| {
+        let mut best: Option<Evidence> = None;
+        for other in (0..texts.len()).filter(|&other| other != at) {
+            let score = rouge_l(&tokens[at], &tokens[other]);
+            if best.is_none_or(|best| score.f1 > best.f1) {
+                best = Some(Evidence {
+                    winner: Winner::Pool(other),
+                    f1: score.f1,
+                    lcs: (score.recall * tokens[at].len() as f64).round() as usize,
+                    candidate_tokens: tokens[at].len(),
+                    winner_tokens: tokens[other].len(),
+                });
+            }
+        }
+        best.filter(|best| !rule.keeps(best.f1)).map_or(Verdict::Kept, Verdict::Rejected)
+    };
+    (0..texts.len()).map(verdict).collect()
+}
+
+proptest! {
+    #[test]
+    fn both_of_two_alike_go_as_by_brute_force(rule in rule(), texts in texts(50)) {
+        let expected = brute_force_against_all(rule, &texts);
+        prop_assert_eq!(against_all(rule, &texts).unwrap(), expected);
+    }
+}
+
 /// More texts than one block of the batch holds, on one thread and on three.
 #[test]
 fn batches_decide_as_one_by_one_for_any_number_of_threads() {
@@ -133,10 +165,10 @@ fn batches_decide_as_one_by_one_for_any_number_of_threads() {
         let words = 4 + draw(8);
         (0..words).map(|_| format!("w{}", draw(14))).collect::<Vec<_>>().join(" ")
     };
-    let texts: Vec<String> = (0..1500).map(|_| text(&mut draw)).collect();
+    let texts: Vec<String> = (0..3500).map(|_| text(&mut draw)).collect();
     let mut filter = NoveltyFilter::new(NoveltyRule::PAPER).unwrap();
     let expected: Vec<_> = texts.iter().map(|text| filter.admit(text)).collect();
-    assert!(filter.kept_count() > 512 && filter.kept_count() < 1400, "{}", filter.kept_count());
+    assert!(filter.kept_count() > 1024 && filter.kept_count() < 3300, "{}", filter.kept_count());
     for threads in [1, 3] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let mut filter = NoveltyFilter::new(NoveltyRule::PAPER).unwrap();

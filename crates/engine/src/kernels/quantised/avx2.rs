@@ -6,6 +6,9 @@
     reason = "every block is an instruction that the trait's contract allows"
 )]
 
+// SAFETY: of every block in this file: the callers keep the contract of `Lanes`, which names the instructions that the
+// processor has and the bytes that may be read.
+
 use std::arch::x86_64::{
     __m256, __m256i, _MM_HINT_T1, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_packus_epi32,
     _mm_prefetch, _mm_setr_epi16, _mm_setr_epi32, _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps,

@@ -6,6 +6,9 @@
     reason = "every block is an instruction that the trait's contract allows"
 )]
 
+// SAFETY: of every block in this file: the callers keep the contract of `Lanes`, which names the instructions that the
+// processor has and the bytes that may be read.
+
 use std::arch::x86_64::{
     __m512, __m512i, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm_setr_epi16, _mm_setr_epi32,
     _mm256_set_m128i, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castsi128_si512,

@@ -6,6 +6,9 @@
     reason = "`Kind::block` hands its contract on; no offset leaves the block"
 )]
 
+// SAFETY: of every block in this file: the callers keep the contract of `Lanes`, which names the instructions that the
+// processor has and the bytes that may be read.
+
 use super::activations::Activations;
 use super::kinds::{Kind, Weights, add_minimum, add_signed, add_unsigned, meeting, nibbles};
 use super::lanes::{Lanes, Rows};

@@ -1,11 +1,12 @@
 //! The backward of [`super::forward`].
 
-use super::{AdapterScratch, LowRank, Matrix, Scratch, apply_dropout, resized};
+use super::{AdapterScratch, LowRank, Matrix, Scratch, resized};
 use crate::kernels::KernelPath;
 use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
 use crate::kernels::lanes::Lane;
 use crate::kernels::source::{Direction, Source, Values};
 use crate::kernels::threads::Threads;
+use crate::ops::shared::Shared;
 
 /// One layer of a backward call. An adapter acts on all rows.
 #[derive(Debug)]
@@ -166,11 +167,17 @@ fn input_gradient(
         let Some(dropout) = factors.dropout else { continue };
         let right = Source::new(Values::F32(factors.a), input, Direction::AsStored);
         let terms = vec![Term { left: buffer.low_lanes.left(), right, first_row: 0, rows }];
-        let raw = resized(&mut buffer.dropped, rows * input);
+        let raw = resized(&mut buffer.masked, rows * input);
         let product = Product { c: raw, n: input, rows, terms, output: Output::Store };
         multiply(context, lane, &mut [product]);
-        let raw = &mut buffer.dropped[..rows * input];
-        apply_dropout(context.1, dropout, 0, input, raw);
-        d_x.iter_mut().zip(raw).for_each(|(sum, value)| *sum += *value);
+        let (raw, d_x) = (&mut buffer.masked[..rows * input], Shared::new(d_x));
+        context.1.for_rows(raw, input, 8, |rows, raw| {
+            for (row, raw) in rows.zip(raw.chunks_exact_mut(input)) {
+                dropout.mask(context.0, row, raw);
+                for (sum, value) in d_x.part(row * input, input).iter_mut().zip(&*raw) {
+                    *sum += value;
+                }
+            }
+        });
     }
 }

@@ -106,17 +106,18 @@ fn an_adapter_changes_its_own_rows_only() {
 
 #[test]
 fn dropout_zeroes_its_share_and_keeps_the_mean() {
-    let threads = Threads::new(2).unwrap();
     let sequences = [(0..100, Stream::new(1, "mask"))];
-    let mut values = vec![1.0; 100 * 64];
-    apply_dropout(
-        &threads,
-        Dropout { probability: 0.25, sequences: &sequences },
-        0,
-        64,
-        &mut values,
-    );
-    let zeros = values.iter().filter(|value| **value == 0.0).count() as f64 / 6400.0;
-    let mean = values.iter().sum::<f32>() / 6400.0;
+    let dropout = Dropout { probability: 0.25, sequences: &sequences };
+    let path = KernelPath::choose().unwrap();
+    let mut values = vec![1.0f32; 100 * 70];
+    for (row, values) in values.chunks_exact_mut(70).enumerate() {
+        dropout.mask(path, row, values);
+    }
+    let zeros = values.iter().filter(|value| **value == 0.0).count() as f64 / 7000.0;
+    let mean = values.iter().sum::<f32>() / 7000.0;
     assert!((zeros - 0.25).abs() < 0.02 && (mean - 1.0).abs() < 0.03, "{zeros} {mean}");
+    let other = sequences[0].1.fork(0);
+    let mut again = vec![1.0f32; 70];
+    Dropout { probability: 0.25, sequences: &[(0..1, other)] }.mask(path, 0, &mut again);
+    assert_ne!(again, values[..70]);
 }

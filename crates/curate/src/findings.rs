@@ -1,0 +1,166 @@
+//! What a person should look at before a dataset is published, without a row being dropped for it: [`Finding`].
+//!
+//! Of this kind now are questions that stand in the input files more than once with different answers: one of them is
+//! wrong, or the question is not one that has an answer. They are looked for among all rows that were read, since filters
+//! keep at most one of them.
+
+use std::collections::BTreeMap;
+
+use bioinstruct_core::record::Instruction;
+use bioinstruct_data::rows::{LocatedRow, input_or_empty};
+use bioinstruct_text::rouge::{Stemmer, tokenize};
+use serde::{Deserialize, Serialize};
+
+/// Tokens up to which two different answers cannot both be right.
+const SHORT_ANSWER: usize = 5;
+
+/// What kind of thing was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FindingKind {
+    /// The same instruction and input with short answers that differ, or that differ in the yes or no they begin with.
+    ContradictoryAnswers,
+    /// The same instruction and input with longer answers that differ.
+    DifferentAnswers,
+}
+
+impl FindingKind {
+    /// The name used in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ContradictoryAnswers => "contradictory-answers",
+            Self::DifferentAnswers => "different-answers",
+        }
+    }
+}
+
+/// A row of a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingRow {
+    /// Its id.
+    pub id: String,
+    /// The file it comes from.
+    pub file: String,
+    /// Where it begins there.
+    pub line: usize,
+    /// Its answer.
+    pub output: String,
+}
+
+/// Rows that should be looked at together: a line of `findings.jsonl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What was found.
+    pub kind: FindingKind,
+    /// The instruction of the first of the rows.
+    pub instruction: String,
+    /// The first row with each of the answers, in the order of the files.
+    pub rows: Vec<FindingRow>,
+}
+
+/// Questions with more than one answer, in the order of their first rows. Case, punctuation and white space make no
+/// difference, neither in questions nor in answers.
+pub fn inconsistent_duplicates(rows: &[LocatedRow]) -> Vec<Finding> {
+    let mut by_question: BTreeMap<Vec<String>, Vec<usize>> = BTreeMap::new();
+    for (at, located) in rows.iter().enumerate() {
+        by_question.entry(question_key(&located.row)).or_default().push(at);
+    }
+    let mut groups: Vec<Vec<usize>> = by_question
+        .into_iter()
+        .filter(|(key, rows)| key[0] != "\n" && rows.len() > 1)
+        .map(|(_, rows)| rows)
+        .collect();
+    groups.sort_unstable();
+    groups.into_iter().filter_map(|group| finding(rows, &group)).collect()
+}
+
+fn question_key(row: &Instruction) -> Vec<String> {
+    let mut key = tokenize(&row.instruction, Stemmer::Off);
+    key.push("\n".to_owned()); // where the input begins
+    key.extend(tokenize(input_or_empty(&row.input), Stemmer::Off));
+    key
+}
+
+fn finding(rows: &[LocatedRow], group: &[usize]) -> Option<Finding> {
+    let mut answers: Vec<(Vec<String>, usize)> = Vec::new();
+    for &at in group {
+        let answer = tokenize(&rows[at].row.output, Stemmer::Off);
+        if !answer.is_empty() && answers.iter().all(|(earlier, _)| *earlier != answer) {
+            answers.push((answer, at));
+        }
+    }
+    if answers.len() < 2 {
+        return None;
+    }
+    let verdict = |answer: &[String]| {
+        answer
+            .first()
+            .map(String::as_str)
+            .filter(|first| ["yes", "no", "maybe"].contains(first))
+            .map(str::to_owned)
+    };
+    let verdicts: Vec<Option<String>> = answers.iter().map(|(answer, _)| verdict(answer)).collect();
+    let disagree =
+        verdicts.iter().all(Option::is_some) && verdicts.iter().any(|other| *other != verdicts[0]);
+    let all_short = answers.iter().all(|(answer, _)| answer.len() <= SHORT_ANSWER);
+    let kind = if disagree || all_short {
+        FindingKind::ContradictoryAnswers
+    } else {
+        FindingKind::DifferentAnswers
+    };
+    let shown = |&(_, at): &(Vec<String>, usize)| FindingRow {
+        id: rows[at].row.id.clone(),
+        file: rows[at].file.clone(),
+        line: rows[at].line,
+        output: rows[at].row.output.clone(),
+    };
+    Some(Finding {
+        kind,
+        instruction: rows[group[0]].row.instruction.clone(),
+        rows: answers.iter().map(shown).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bioinstruct_core::record::Provenance;
+
+    use super::*;
+
+    fn rows(texts: &[[&str; 3]]) -> Vec<LocatedRow> {
+        let row = |(texts, line): (&[&str; 3], usize)| {
+            let [instruction, input, output] = texts.map(str::to_owned);
+            LocatedRow {
+                row: Instruction::new(instruction, input, output, None, Provenance::default()),
+                file: "rows.jsonl".to_owned(),
+                line,
+            }
+        };
+        texts.iter().zip(1..).map(row).collect()
+    }
+
+    #[test]
+    fn questions_with_several_answers_are_found_once() {
+        let long = |word: &str| format!("Take {word} with plenty of water in the morning");
+        let rows = rows(&[
+            ["Is aspirin an NSAID?", "", "Yes."],
+            ["Which drug now?", "fever", &long("it")],
+            ["is aspirin an NSAID", "N/A", "No, never in any of the usual senses."],
+            ["Is aspirin an NSAID?", "", "yes"],
+            ["Which drug now?", "Fever", &long("two")],
+            ["Which drug now?", "cough", "None"],
+            ["Name one vitamin.", "", "C"],
+            ["Name one vitamin", "", "c."],
+            ["αβγ", "", "x"],
+            ["δ", "", "y"],
+        ]);
+        let found = inconsistent_duplicates(&rows);
+        let lines = |finding: &Finding| finding.rows.iter().map(|row| row.line).collect::<Vec<_>>();
+        let found: Vec<_> = found.iter().map(|finding| (finding.kind, lines(finding))).collect();
+        let expected = [
+            (FindingKind::ContradictoryAnswers, vec![1, 3]),
+            (FindingKind::DifferentAnswers, vec![2, 5]),
+        ];
+        assert_eq!(found, expected);
+    }
+}
