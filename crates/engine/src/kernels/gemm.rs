@@ -57,7 +57,7 @@ impl LeftBuffer {
         values: &[f32],
         width: usize,
     ) {
-        self.stride = lane.count(width);
+        self.stride = padded(lane.count(width));
         let rows = values.len() / width.max(1);
         let length = rows * self.stride;
         if self.lanes.len() < length {
@@ -79,7 +79,7 @@ impl LeftBuffer {
         width: usize,
         change: impl Fn(usize, &mut [f32]) + Sync,
     ) {
-        self.stride = lane.count(width);
+        self.stride = padded(lane.count(width));
         let length = values.len() / width.max(1) * self.stride;
         if self.lanes.len() < length {
             self.lanes.resize(length, 0);
@@ -103,7 +103,7 @@ impl LeftBuffer {
         (width, scale): (usize, f32),
     ) {
         let rows = values.len() / width;
-        self.stride = lane.count(rows);
+        self.stride = padded(lane.count(rows));
         if self.lanes.len() < width * self.stride {
             self.lanes.resize(width * self.stride, 0);
         }
@@ -131,6 +131,12 @@ impl LeftBuffer {
             direction: Direction::AsStored,
         }
     }
+}
+
+/// Lanes of a row with what keeps rows apart in the cache: an odd number of cache lines, so that the rows of a tile never
+/// compete for one set, as they do at the powers of two that models are made of.
+fn padded(lanes: usize) -> usize {
+    (lanes.div_ceil(16) | 1) * 16
 }
 
 /// One summand of a product, for some of its rows.
@@ -255,10 +261,7 @@ fn run_task(
             if !rows.is_empty() {
                 let k = first * lane.values()..((first + count) * lane.values()).min(k);
                 let strips = scratch.lanes(GROUP * count * STRIP);
-                for (strip, column) in columns.clone().step_by(STRIP).enumerate() {
-                    let strip = &mut strips[strip * count * STRIP..][..count * STRIP];
-                    term.right.fill(path, lane, column, k.clone(), strip);
-                }
+                term.right.fill(path, lane, columns.clone(), k, strips);
                 let left = Left { lanes: &term.left.lanes[first..], stride: term.left.stride };
                 let block = Block { left, first_row: term.first_row, k: count, strips, add };
                 run_block(path, lane, &block, (target, product.n), &rows, columns);

@@ -82,21 +82,32 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Writes the strip of the columns from `column` on, over `k` (whose start is even): lane (i, j) at `32 i + j`.
+    /// Writes the strips of `columns` (whose start is a multiple of 32), one after the other, over `k` (whose start is even):
+    /// lane (i, j) of a strip at `32 i + j`.
     ///
-    /// Columns past n, and the second half of an odd last pair, are zero.
+    /// Columns past the last, and the second half of an odd last pair, are zero.
     pub fn fill(
         &self,
         path: KernelPath,
         lane: Lane,
-        column: usize,
+        columns: Range<usize>,
         k: Range<usize>,
         out: &mut [u32],
     ) {
-        let columns = column..(column + STRIP).min(self.n());
-        match self.direction {
-            Direction::Transposed => self.fill_transposed(path, lane, columns, k, out),
-            Direction::AsStored => self.fill_as_stored(path, lane, columns, k, out),
+        let length = lane.count(k.len()) * STRIP;
+        if let (Direction::AsStored, Values::Bf16(values), Lane::Bf16Pair) =
+            (self.direction, self.values, lane)
+        {
+            // All strips of a stored row while it passes by: it is read in the order of memory.
+            let rows = &values[k.start * self.stride..];
+            return interleave_rows(path, rows, self.stride, k.len(), columns, out);
+        }
+        for (column, out) in columns.clone().step_by(STRIP).zip(out.chunks_exact_mut(length)) {
+            let columns = column..(column + STRIP).min(columns.end);
+            match self.direction {
+                Direction::Transposed => self.fill_transposed(path, lane, columns, k.clone(), out),
+                Direction::AsStored => self.fill_as_stored(path, lane, columns, k.clone(), out),
+            }
         }
     }
 
@@ -204,10 +215,7 @@ impl<'a> Source<'a> {
                     let second = second.map_or(&[][..], |row| &values[row]);
                     interleave_f32(path, &values[row(first)], second, out);
                 }
-                (Values::Bf16(values), Lane::Bf16Pair) => {
-                    let second = second.map_or(&[][..], |row| &values[row]);
-                    interleave_bf16(path, &values[row(first)], second, out);
-                }
+                (Values::Bf16(_), Lane::Bf16Pair) => unreachable!("filled all strips at once"),
                 (Values::File(tensor), lane) => {
                     let (mut low, mut high) = ([0.0; STRIP], [0.0; STRIP]);
                     let (low, high) = (&mut low[..columns.len()], &mut high[..columns.len()]);
@@ -252,22 +260,43 @@ fn interleave_f32_body<A: super::simd::Arithmetic>(first: &[f32], second: &[f32]
     }
 }
 
-dispatch!(fn interleave_bf16 = interleave_bf16_body(first: &[u16], second: &[u16], out: &mut [u32]));
+dispatch!(fn interleave_rows = interleave_rows_body(
+    rows: &[u16], stride: usize, count: usize, columns: Range<usize>, out: &mut [u32]
+));
 
 #[expect(clippy::extra_unused_type_parameters, reason = "`dispatch!` names one")]
 #[inline(always)]
-fn interleave_bf16_body<A: super::simd::Arithmetic>(
-    first: &[u16],
-    second: &[u16],
+fn interleave_rows_body<A: super::simd::Arithmetic>(
+    rows: &[u16],
+    stride: usize,
+    count: usize,
+    columns: Range<usize>,
     out: &mut [u32],
 ) {
-    if second.is_empty() {
-        for (out, low) in out.iter_mut().zip(first) {
-            *out = u32::from(*low);
-        }
-    } else {
-        for (out, (low, high)) in out.iter_mut().zip(first.iter().zip(second)) {
-            *out = pair(*low, *high);
+    let zeros = [0; STRIP];
+    let length = count.div_ceil(2) * STRIP;
+    for pair_number in 0..count.div_ceil(2) {
+        let first = &rows[2 * pair_number * stride..];
+        let second = (2 * pair_number + 1 < count).then(|| &rows[(2 * pair_number + 1) * stride..]);
+        for (strip, column) in columns.clone().step_by(STRIP).enumerate() {
+            let out = &mut out[strip * length + pair_number * STRIP..][..STRIP];
+            let width = STRIP.min(columns.end - column);
+            let low = &first[column..column + width];
+            let high = second.map_or(&zeros[..width], |row| &row[column..column + width]);
+            if let (Ok(out), Ok(low), Ok(high)) = (
+                <&mut [u32; STRIP]>::try_from(&mut *out),
+                <&[u16; STRIP]>::try_from(low),
+                <&[u16; STRIP]>::try_from(high),
+            ) {
+                for at in 0..STRIP {
+                    out[at] = pair(low[at], high[at]);
+                }
+                continue;
+            }
+            out.fill(0);
+            for (out, (low, high)) in out.iter_mut().zip(low.iter().zip(high)) {
+                *out = pair(*low, *high);
+            }
         }
     }
 }
@@ -315,10 +344,13 @@ mod tests {
                             Direction::Transposed => values[n * width + k],
                         };
                         for (column, k) in [(0, 0..source.k()), (32, 4..source.k()), (0, 2..7)] {
-                            let mut out = vec![9; lane.count(k.len()) * STRIP];
-                            source.fill(path, lane, column, k.clone(), &mut out);
+                            let length = lane.count(k.len()) * STRIP;
+                            let columns = column..source.n();
+                            let mut out = vec![9; columns.len().div_ceil(STRIP) * length];
+                            source.fill(path, lane, columns, k.clone(), &mut out);
                             for (number, &found) in out.iter().enumerate() {
-                                let n = column + number % STRIP;
+                                let n = column + number / length * STRIP + number % STRIP;
+                                let number = number % length;
                                 let expected = |k_at: usize| {
                                     let inside = n < source.n() && k_at < k.end;
                                     if inside { at(k_at, n) } else { 0.0 }
