@@ -29,6 +29,11 @@ licences:
 model:
     cargo run --release -- models fetch smollm2
 
+# Ours beside the peers, in turn on this machine: a folder with their environment and models, their scripts, the public data
+bench peers scripts data:
+    cargo build --release
+    python3 bench/run.py --peers {{peers}} --scripts {{scripts}} --data {{data}}
+
 # Every stage, small, into runs/quickstart
 quickstart:
     cargo run --release -- quickstart

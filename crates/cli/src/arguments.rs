@@ -144,6 +144,18 @@ pub(crate) struct Curate {
     /// Run these filters only: exact, rouge-l, length, keyword, output-repeats-input
     #[arg(long, value_name = "FILTER,…", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
+    /// Run these filters too, before novelty is judged; `quality` stands for all that look at one row
+    #[arg(long, value_name = "FILTER,…", value_delimiter = ',')]
+    pub(crate) also: Vec<String>,
+    /// Which text must be new [default: instruction]
+    #[arg(long, value_parser = ["instruction", "instruction+input", "all"])]
+    pub(crate) key: Option<String>,
+    /// Which of several rows that are too alike stays [default: first]
+    #[arg(long, value_parser = ["first", "longest", "best"])]
+    pub(crate) keep: Option<String>,
+    /// JSON lines with the `id` and `score` of rows, for `--keep best`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scores: Option<PathBuf>,
 }
 
 /// Flags of `train`.

@@ -16,6 +16,10 @@ pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow
     let mut flags = Flags::default();
     flags.set("curate.dialect", verb.dialect.clone());
     flags.set("curate.only", (!verb.only.is_empty()).then(|| verb.only.clone()));
+    flags.set("curate.also", (!verb.also.is_empty()).then(|| verb.also.clone()));
+    flags.set("curate.key", verb.key.clone());
+    flags.set("curate.keep", verb.keep.clone());
+    flags.set("curate.scores", verb.scores.as_ref().map(|path| path.display().to_string()));
     let config = Config::resolve("", globals, flags)?;
     let seeds = match config.curate.seeds.as_str() {
         "" => Vec::new(),
@@ -50,6 +54,9 @@ pub(crate) fn stage(
     ));
     for (filter, count) in summary.rejected.iter().filter(|(_, count)| **count > 0) {
         console.say(&format!("  rejected by {filter}: {count}"));
+    }
+    for (kind, count) in &summary.findings {
+        console.say(&format!("  to look at, {}: {count} (findings.jsonl)", kind.replace('-', " ")));
     }
     Ok(summary)
 }

@@ -1,7 +1,7 @@
 //! What a product's inner loop works on: [`Lane`]s of four bytes, each one 32-bit float or a pair of bfloat16 values that
 //! follow one another along k.
 //!
-//! Rows of lanes are the left operand, panels of them (see [`super::panels`]) the right one; the two kinds of lane differ only
+//! Rows of lanes are the left operand, strips of them (see [`super::source`]) the right one; the two kinds of lane differ only
 //! in how values are put in and in the one instruction that multiplies them.
 
 use super::KernelPath;

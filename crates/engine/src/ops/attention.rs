@@ -4,8 +4,8 @@
 //! backward recomputes P = e^(s − log-sum-exp); with dP = dO·v and dS = P ∘ (dP − dO·out) it is dV = Pᵀ dO,
 //! dQ = dS K / √size, dK = dSᵀ Q / √size.
 //!
-//! Work is cut into [`strip::Strip`]s of query rows, one row of one head in each lane of a vector, and products are tiles of
-//! registers ([`tile`]). Each score is one chain over the head's values, each output one chain over the keys from key zero
+//! Work is cut into strips (`strip.rs`) of query rows, one row of one head in each lane of a vector, and products are tiles of
+//! registers (`tile.rs`). Each score is one chain over the head's values, each output one chain over the keys from key zero
 //! on, and a key that a row does not see takes no part in it; so a row's bits depend neither on its lane, nor on how rows
 //! are split among tasks, nor on whether earlier keys come from this batch or from a cache.
 
