@@ -114,18 +114,18 @@ def real_rows(runner):
     return path
 
 
-LORA = ["--rank", 16, "--alpha", 16, "--dropout", 0, "--targets", "q,k,v,o", "--set", "train.dev_fraction=0.0"]
+LORA = ["--rank", 16, "--alpha", 16, "--targets", "q,k,v,o", "--set", "train.dev_fraction=0.0"]
 
 
 def train(runner):
     rows, hub = packed_rows(runner), pathlib.Path(runner.arguments.peers) / "smollm2-hf"
     gguf = pathlib.Path(runner.arguments.peers) / "smollm2.gguf"
-    base = ["train", "--model", gguf, "--data", rows, "--loss", "all", "--batch-rows", 8, "--max-steps", 6, *LORA]
+    plain, base = ["--dropout", 0], ["train", "--model", gguf, "--data", rows, "--loss", "all", "--batch-rows", 8, "--max-steps", 6, *LORA]
     peer = lambda name, *flags, environment=None: runner.peer(  # noqa: E731
         name, "train_peft.py", "--model", hub, "--threads", runner.arguments.threads, *flags, environment=environment
     )
     ours, dropped, default, same, tuned = runner.rounds(
-        lambda: runner.ours("ours", *base),
+        lambda: runner.ours("ours", *base, *plain),
         lambda: runner.ours("ours, dropout 0.05", *base, "--dropout", 0.05),
         lambda: peer("PEFT, f32 adapters"),
         lambda: peer("PEFT, bf16 adapters", "--adapter-dtype", "same"),
@@ -142,7 +142,7 @@ def train(runner):
 def real(runner):
     rows, hub = real_rows(runner), pathlib.Path(runner.arguments.peers) / "smollm2-hf"
     gguf = pathlib.Path(runner.arguments.peers) / "smollm2.gguf"
-    base = ["train", "--model", gguf, "--data", rows, "--template", "alpaca", "--batch-rows", 8, "--cutoff", 512, *LORA]
+    base = ["train", "--model", gguf, "--data", rows, "--template", "alpaca", "--batch-rows", 8, "--cutoff", 512, "--dropout", 0, *LORA]
     base += ["--set", "train.epochs=1.0"]
     peer = lambda name, *flags: runner.peer(  # noqa: E731
         name, "train_peft.py", "--model", hub, "--data", rows, "--rows", 256, "--length", 512,
@@ -214,12 +214,13 @@ def main():
         setattr(arguments, name, str(pathlib.Path(getattr(arguments, name)).resolve()))
     with tempfile.TemporaryDirectory() as scratch:
         runner, lines = Runner(arguments, scratch), []
+        doctor = runner.ours("doctor", "doctor", run=False)
+        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False)
         for name in arguments.rows.split(","):
             for work, against, ours, theirs in ROWS[name](runner):
                 lines.append({"work": work, "against": against, "ours": ours, "theirs": theirs, "ratio": ours / theirs})
-        doctor = runner.ours("doctor", "doctor", run=False)
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False)
-        write(arguments, runner, lines, doctor, commit.stdout.strip(), scratch)
+            # After every group, so that a later failure loses nothing.
+            write(arguments, runner, lines, doctor, commit.stdout.strip(), scratch)
 
 
 def write(arguments, runner, lines, doctor, commit, scratch):
