@@ -127,19 +127,28 @@ pub fn maximum(values: &[f32]) -> f32 {
 
 /// eˣ to within two units in the last place; zero below -87.33 and infinite above 88.72.
 ///
-/// Cephes' `expf`: x = n ln 2 + r with |r| ≤ ln 2 / 2, and a polynomial of degree six in r. Written without branches so
-/// that loops over it are vectorised.
+/// Cephes' `expf`. Written without branches so that loops over it are vectorised.
 #[inline(always)]
 pub fn exp<A: Arithmetic>(x: f32) -> f32 {
     const LOW: f32 = -87.336_54;
     const HIGH: f32 = 88.722_83;
+    let (value, n) = exp_parts::<A>(x.clamp(LOW, HIGH));
+    // 2ⁿ in two steps: n may be 128, for which one exponent has no room.
+    let half = n >> 1;
+    let scaled = value * power_of_two(half) * power_of_two(n.wrapping_sub(half));
+    let scaled = if x < LOW { 0.0 } else { scaled };
+    if x > HIGH { f32::INFINITY } else { scaled }
+}
+
+/// (eʳ, n) with x = n ln 2 + r and |r| ≤ ln 2 / 2, by a polynomial of degree six in r; |x| is below 90.
+#[inline(always)]
+pub fn exp_parts<A: Arithmetic>(x: f32) -> (f32, i32) {
     const ROUND: f32 = 12_582_912.0;
-    let clamped = x.clamp(LOW, HIGH);
     // Adding and subtracting 1.5 · 2²³ rounds to the nearest integer.
-    let rounded = A::multiply_add(clamped, std::f32::consts::LOG2_E, ROUND);
+    let rounded = A::multiply_add(x, std::f32::consts::LOG2_E, ROUND);
     let n = rounded - ROUND;
     // ln 2 in two parts, so that n · ln 2 is subtracted without losing r's last bits.
-    let r = A::multiply_add(n, -0.693_359_4, clamped);
+    let r = A::multiply_add(n, -0.693_359_4, x);
     let r = A::multiply_add(n, 2.121_944_4e-4, r);
     let mut p = 1.987_569_1e-4;
     p = A::multiply_add(p, r, 1.398_2e-3);
@@ -148,15 +157,14 @@ pub fn exp<A: Arithmetic>(x: f32) -> f32 {
     p = A::multiply_add(p, r, 1.666_666_5e-1);
     p = A::multiply_add(p, r, 0.5);
     let value = A::multiply_add(p * r, r, r) + 1.0;
-    // 2ⁿ in two steps: n may be 128, for which one exponent has no room.
     // The sum's last bits are n itself: a cast would check for numbers that are no integers, one value at a time.
-    let whole = rounded.to_bits().cast_signed().wrapping_sub(ROUND.to_bits().cast_signed());
-    let half = (whole >> 1).cast_unsigned();
-    let rest = whole.cast_unsigned().wrapping_sub(half);
-    let power = |n: u32| f32::from_bits(n.wrapping_add(127) << 23);
-    let scaled = value * power(half) * power(rest);
-    let scaled = if x < LOW { 0.0 } else { scaled };
-    if x > HIGH { f32::INFINITY } else { scaled }
+    (value, rounded.to_bits().cast_signed().wrapping_sub(ROUND.to_bits().cast_signed()))
+}
+
+/// 2ⁿ for n from -126 to 127.
+#[inline(always)]
+pub fn power_of_two(n: i32) -> f32 {
+    f32::from_bits(n.cast_unsigned().wrapping_add(127) << 23)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A tile is `M` rows of `W` lanes. Each sum is one chain of multiply-adds in ascending order, and the next call continues
 //! it; so neither how a chain is cut into calls nor the shape of the tiles shows in its bits.
 
-use crate::kernels::simd::Arithmetic;
+use crate::kernels::simd::{Arithmetic, exp_parts, power_of_two};
 
 /// Steps of a chain between two checks of the rows' bounds.
 const STEPS: usize = 4;
@@ -138,23 +138,9 @@ pub(super) fn exp_of_difference<A: Arithmetic, const W: usize>(
     shift: &[f32; W],
 ) {
     const LOW: f32 = -87.0;
-    const ROUND: f32 = 12_582_912.0;
     for lane in 0..W {
         let x = values[lane] - shift[lane];
-        let clamped = if x < LOW { LOW } else { x };
-        // Adding 1.5 · 2²³ leaves the nearest integer in the lowest bits.
-        let rounded = A::multiply_add(clamped, std::f32::consts::LOG2_E, ROUND);
-        let n = rounded - ROUND;
-        let r = A::multiply_add(n, -0.693_359_4, clamped);
-        let r = A::multiply_add(n, 2.121_944_4e-4, r);
-        let mut p = 1.987_569_1e-4;
-        p = A::multiply_add(p, r, 1.398_2e-3);
-        p = A::multiply_add(p, r, 8.333_452e-3);
-        p = A::multiply_add(p, r, 4.166_579_6e-2);
-        p = A::multiply_add(p, r, 1.666_666_5e-1);
-        p = A::multiply_add(p, r, 0.5);
-        let value = A::multiply_add(p * r, r, r) + 1.0;
-        let power = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
-        values[lane] = if x < LOW { 0.0 } else { value * power };
+        let (value, n) = exp_parts::<A>(if x < LOW { LOW } else { x });
+        values[lane] = if x < LOW { 0.0 } else { value * power_of_two(n) };
     }
 }
