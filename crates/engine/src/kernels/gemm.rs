@@ -57,14 +57,9 @@ impl LeftBuffer {
         values: &[f32],
         width: usize,
     ) {
-        self.stride = padded(lane.count(width));
-        let rows = values.len() / width.max(1);
-        let length = rows * self.stride;
-        if self.lanes.len() < length {
-            self.lanes.resize(length, 0);
-        }
-        threads.for_rows(&mut self.lanes[..length], self.stride, 16, |rows, lanes| {
-            for (row, lanes) in rows.zip(lanes.chunks_exact_mut(self.stride)) {
+        let (stride, lanes) = self.shape(values.len() / width.max(1), lane.count(width));
+        threads.for_rows(lanes, stride, 16, |rows, lanes| {
+            for (row, lanes) in rows.zip(lanes.chunks_exact_mut(stride)) {
                 put(path, lane, &values[row * width..(row + 1) * width], lanes);
             }
         });
@@ -79,14 +74,10 @@ impl LeftBuffer {
         width: usize,
         change: impl Fn(usize, &mut [f32]) + Sync,
     ) {
-        self.stride = padded(lane.count(width));
-        let length = values.len() / width.max(1) * self.stride;
-        if self.lanes.len() < length {
-            self.lanes.resize(length, 0);
-        }
-        threads.for_rows(&mut self.lanes[..length], self.stride, 16, |rows, lanes| {
+        let (stride, lanes) = self.shape(values.len() / width.max(1), lane.count(width));
+        threads.for_rows(lanes, stride, 16, |rows, lanes| {
             let mut changed = vec![0.0; width];
-            for (row, lanes) in rows.zip(lanes.chunks_exact_mut(self.stride)) {
+            for (row, lanes) in rows.zip(lanes.chunks_exact_mut(stride)) {
                 changed.copy_from_slice(&values[row * width..(row + 1) * width]);
                 change(row, &mut changed);
                 put(path, lane, &changed, lanes);
@@ -94,26 +85,27 @@ impl LeftBuffer {
         });
     }
 
-    /// The transpose of rows of `width` values, times `scale`, put into lanes: k counts the rows.
-    pub fn put_transposed(
-        &mut self,
-        path: KernelPath,
-        lane: Lane,
-        values: &[f32],
-        (width, scale): (usize, f32),
-    ) {
+    /// The transpose of rows of `width` values put into lanes: k counts the rows.
+    pub fn put_transposed(&mut self, path: KernelPath, lane: Lane, values: &[f32], width: usize) {
         let rows = values.len() / width;
-        self.stride = padded(lane.count(rows));
-        if self.lanes.len() < width * self.stride {
-            self.lanes.resize(width * self.stride, 0);
-        }
+        let (stride, lanes) = self.shape(width, lane.count(rows));
         let mut turned = vec![0.0; rows];
-        for (column, lanes) in self.lanes.chunks_exact_mut(self.stride).take(width).enumerate() {
+        for (column, lanes) in lanes.chunks_exact_mut(stride).enumerate() {
             for (turned, row) in turned.iter_mut().zip(values.chunks_exact(width)) {
-                *turned = scale * row[column];
+                *turned = row[column];
             }
             put(path, lane, &turned, lanes);
         }
+    }
+
+    /// The stride of rows that hold `width` lanes, and room for `rows` of them.
+    fn shape(&mut self, rows: usize, width: usize) -> (usize, &mut [u32]) {
+        self.stride = padded(width);
+        let length = rows * self.stride;
+        if self.lanes.len() < length {
+            self.lanes.resize(length, 0);
+        }
+        (self.stride, &mut self.lanes[..length])
     }
 
     /// The rows that were put last.

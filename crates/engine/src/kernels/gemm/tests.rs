@@ -105,7 +105,7 @@ fn rows_of_lanes_serve_as_right_operands() {
     for (path, lane) in paths() {
         let (mut right, mut left) = (LeftBuffer::default(), LeftBuffer::default());
         right.put((path, &threads), lane, &x, wide);
-        left.put_transposed(path, lane, &low, (narrow, 2.0));
+        left.put_transposed(path, lane, &low, narrow);
         let mut c = vec![0.0; narrow * wide];
         let term = Term {
             left: left.left(),
@@ -119,9 +119,7 @@ fn rows_of_lanes_serve_as_right_operands() {
         for row in 0..narrow {
             for column in 0..wide {
                 let sum: f64 = (0..rows)
-                    .map(|i| {
-                        2.0 * f64::from(low[i * narrow + row]) * f64::from(x[i * wide + column])
-                    })
+                    .map(|i| f64::from(low[i * narrow + row]) * f64::from(x[i * wide + column]))
                     .sum();
                 assert!(
                     (f64::from(c[row * wide + column]) - sum).abs() < 1e-4,

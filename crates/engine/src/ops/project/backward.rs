@@ -68,8 +68,8 @@ pub fn backward(
         let low = &mut buffer.low[..rows * rank];
         super::scale(low, scale);
         buffer.low_lanes.put(context, lane, low, rank);
-        buffer.turned_lanes.put_transposed(path, lane, low, (rank, 1.0));
-        buffer.kept_lanes.put_transposed(path, lane, &kept[..rows * rank], (rank, 1.0));
+        buffer.turned_lanes.put_transposed(path, lane, low, rank);
+        buffer.kept_lanes.put_transposed(path, lane, &kept[..rows * rank], rank);
         buffer.drop_input(context, lane, factors, input, x);
     }
     factor_gradients(context, lane, rows, x_lanes, layers, buffers);
