@@ -29,12 +29,6 @@ pub enum EngineError {
         /// The system's message.
         reason: String,
     },
-    /// The model has a feature that the engine does not compute.
-    #[error("the model uses {feature}, which the engine does not compute")]
-    Unsupported {
-        /// Its name.
-        feature: String,
-    },
     /// An adapter does not fit the base, or changes the maths in a way that the engine does not compute.
     #[error("adapter {path}: {reason}")]
     Adapter {
@@ -90,8 +84,7 @@ impl Diagnose for EngineError {
             Self::Io(_) => FailureKind::Io,
             Self::KernelPath { .. } | Self::Setting { .. } => FailureKind::Configuration,
             Self::Threads { .. } => FailureKind::Temporary,
-            Self::Unsupported { .. }
-            | Self::Adapter { .. }
+            Self::Adapter { .. }
             | Self::Row { .. }
             | Self::NotFinite { .. }
             | Self::Checkpoint { .. } => FailureKind::Data,

@@ -15,7 +15,9 @@ use crate::kernels::lanes::{Lane, Precision};
 use crate::kernels::source::Direction;
 use crate::kernels::threads::Threads;
 use crate::ops::project::{Dropout, LowRank, Matrix, Scratch};
-use crate::ops::{adamw, attention, cross_entropy, project, rms_norm, rope, swiglu};
+use crate::ops::{
+    adamw, attention, bias, cross_entropy, head_norm, project, rms_norm, rope, swiglu,
+};
 
 /// A matrix in main memory.
 pub type CpuMatrix = Matrix;
@@ -246,6 +248,25 @@ impl Backend for Cpu {
         let scratch = &mut self.work().project;
         let d_x = d_x.map(|d_x| &mut d_x[..]);
         project::backward(self.context(), scratch, rows, x, &mut layers, d_x);
+    }
+
+    fn add_bias(&self, rows: usize, bias: &Vec<f32>, y: &mut Vec<f32>) {
+        bias::add(&self.threads, bias, &mut y[..rows * bias.len()]);
+    }
+
+    fn head_norm(&self, length: usize, weight: &Vec<f32>, epsilon: f32, x: &mut Vec<f32>) {
+        head_norm::forward(self.context(), (weight, epsilon), &mut x[..length]);
+    }
+
+    fn head_norm_backward(
+        &self,
+        length: usize,
+        x: &Vec<f32>,
+        weight: &Vec<f32>,
+        epsilon: f32,
+        d_x: &mut Vec<f32>,
+    ) {
+        head_norm::backward(self.context(), (weight, epsilon), &x[..length], &mut d_x[..length]);
     }
 
     fn rotate(

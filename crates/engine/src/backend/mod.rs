@@ -203,6 +203,19 @@ pub trait Backend: Send + Sync + Sized + Debug {
         d_x: Option<&mut Self::Buffer>,
     );
 
+    /// Adds the bias to each row of `y` (rows, out). Its gradient passes through.
+    fn add_bias(&self, rows: usize, bias: &Self::Buffer, y: &mut Self::Buffer);
+    /// Norms each head of the first `length` values of `x` in place; the weight has a head's size.
+    fn head_norm(&self, length: usize, weight: &Self::Buffer, epsilon: f32, x: &mut Self::Buffer);
+    /// Turns the gradient of that norm's output into that of its input `x`, in place.
+    fn head_norm_backward(
+        &self,
+        length: usize,
+        x: &Self::Buffer,
+        weight: &Self::Buffer,
+        epsilon: f32,
+        d_x: &mut Self::Buffer,
+    );
     /// Turns the heads of `x` (rows, width) by their positions.
     fn rotate(
         &self,

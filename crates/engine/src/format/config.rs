@@ -47,6 +47,11 @@ impl Family {
 pub enum RopeScaling {
     /// Not at all.
     None,
+    /// All wavelengths are slowed by `factor`: positions are interpolated (Chen et al. 2023).
+    Linear {
+        /// The slow-down.
+        factor: f32,
+    },
     /// LLaMA 3.1's rule: long wavelengths are slowed by `factor`, short ones kept, those between blended.
     Llama3 {
         /// Slow-down of long wavelengths.
@@ -58,7 +63,7 @@ pub enum RopeScaling {
         /// Context length before the extension, in tokens.
         original: usize,
     },
-    /// One divisor per frequency (half a head of them): GGUF's stored form of the rule above.
+    /// One divisor per frequency (half a head of them): GGUF's stored form of LLaMA 3.1's rule.
     Divisors(Vec<f32>),
 }
 
@@ -142,6 +147,7 @@ impl ModelConfig {
                 let frequency = f64::from(self.rope_theta).powf(-exponent);
                 let scaled = match &self.rope_scaling {
                     RopeScaling::None => frequency,
+                    RopeScaling::Linear { factor } => frequency / f64::from(*factor),
                     RopeScaling::Divisors(divisors) => frequency / f64::from(divisors[pair]),
                     RopeScaling::Llama3 { factor, low, high, original } => {
                         let (factor, low, high) =
@@ -242,6 +248,11 @@ impl ModelConfig {
     fn validate_rope_scaling(&self) -> Result<(), Problem> {
         match &self.rope_scaling {
             RopeScaling::None => Ok(()),
+            RopeScaling::Linear { factor } if factor.is_finite() && *factor >= 1.0 => Ok(()),
+            RopeScaling::Linear { factor } => {
+                let expected = "a finite number of at least 1";
+                Err(field_problem("factor of linear rope scaling", factor, expected))
+            }
             RopeScaling::Llama3 { factor, low, high, original } => {
                 let sound = factor.is_finite() && *factor >= 1.0 && *low > 0.0 && high > low;
                 if sound && high.is_finite() && *original > 0 {
@@ -305,7 +316,7 @@ pub(crate) mod tests {
     #[test]
     fn each_bad_number_is_refused() {
         assert!(small().validate().is_ok());
-        let break_it: [fn(&mut ModelConfig); 12] = [
+        let break_it: [fn(&mut ModelConfig); 14] = [
             |config| config.layers = 0,
             |config| config.vocabulary_size = 1 << 40,
             |config| config.key_value_heads = 3,
@@ -317,6 +328,8 @@ pub(crate) mod tests {
             |config| config.sliding_window = Some(0),
             |config| config.eos_tokens = vec![16],
             |config| config.rope_scaling = RopeScaling::Divisors(vec![1.0, 1.0]),
+            |config| config.rope_scaling = RopeScaling::Linear { factor: 0.5 },
+            |config| config.rope_scaling = RopeScaling::Linear { factor: f32::INFINITY },
             |config| {
                 config.rope_scaling =
                     RopeScaling::Llama3 { factor: 8.0, low: 4.0, high: 4.0, original: 8192 };

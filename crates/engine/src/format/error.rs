@@ -240,7 +240,7 @@ pub enum Problem {
         supported: &'static str,
     },
     /// A position-encoding variant that is not implemented.
-    #[error("rope scaling {kind:?} is not supported; supported: default, llama3")]
+    #[error("rope scaling {kind:?} is not supported; supported: default, linear, llama3")]
     UnknownRope {
         /// Name in the file.
         kind: String,

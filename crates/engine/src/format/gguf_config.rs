@@ -128,17 +128,24 @@ impl Reader<'_> {
                 "a GGUF split in {parts} files (join it with llama.cpp's llama-gguf-split --merge)"
             ));
         }
-        if let Some(kind) =
-            self.gguf.text(&self.key("rope.scaling.type"))?.filter(|kind| *kind != "none")
-        {
-            return Err(self.gguf.error(Problem::UnknownRope { kind: kind.to_string() }));
+        Ok(())
+    }
+
+    /// The slow-down of all wavelengths, one for none. A file that gives a factor and no kind means linear.
+    fn linear_factor(&self) -> Result<f32, FormatError> {
+        match self.gguf.text(&self.key("rope.scaling.type"))? {
+            None | Some("linear") => {}
+            Some("none") => return Ok(1.0),
+            Some(kind) => {
+                return Err(self.gguf.error(Problem::UnknownRope { kind: kind.to_string() }));
+            }
         }
-        // older spelling of linear scaling
-        let scale = self.gguf.float(&self.key("rope.scale_linear"))?;
-        match scale {
-            None | Some(1.0) => Ok(()),
-            Some(_) => Err(self.gguf.error(Problem::UnknownRope { kind: "linear".to_string() })),
-        }
+        let factor = match self.gguf.float(&self.key("rope.scaling.factor"))? {
+            Some(factor) => Some(factor),
+            // the older spelling
+            None => self.gguf.float(&self.key("rope.scale_linear"))?,
+        };
+        Ok(factor.unwrap_or(1.0) as f32)
     }
 
     /// Rows of the embedding; the declared size and the tokens may not exceed it.
@@ -160,9 +167,11 @@ impl Reader<'_> {
     }
 
     fn rope_scaling(&self, head_size: usize) -> Result<RopeScaling, FormatError> {
+        let factor = self.linear_factor()?;
         let Some(tensor) = self.gguf.tensors().iter().find(|tensor| tensor.name == ROPE_DIVISORS)
         else {
-            return Ok(RopeScaling::None);
+            let plain = factor.to_bits() == 1.0f32.to_bits();
+            return Ok(if plain { RopeScaling::None } else { RopeScaling::Linear { factor } });
         };
         if tensor.data_type != DataType::F32 || tensor.shape != [head_size / 2] {
             return Err(self.gguf.error(Problem::WrongShape {
@@ -174,7 +183,9 @@ impl Reader<'_> {
         let bytes = self.gguf.tensor_bytes(tensor);
         let view =
             TensorView::new(ROPE_DIVISORS, &tensor.shape, DataType::F32, RowOrder::AsStored, bytes);
-        Ok(RopeScaling::Divisors(view.to_f32()))
+        let mut divisors = view.to_f32();
+        divisors.iter_mut().for_each(|divisor| *divisor *= factor);
+        Ok(RopeScaling::Divisors(divisors))
     }
 
     fn tokens(&self, names: &[&str]) -> Result<Vec<u32>, FormatError> {

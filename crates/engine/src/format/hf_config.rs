@@ -10,6 +10,10 @@ use super::json_file::read_json;
 
 const MAXIMUM_CONFIG: u64 = 4 << 20;
 
+/// What transformers takes for `sliding_window` and `max_window_layers` where a config of Mistral or Qwen has no such field.
+const DEFAULT_WINDOW: usize = 4096;
+const DEFAULT_FIRST_WINDOWED_LAYER: usize = 28;
+
 /// Reads the config of `folder`.
 pub(crate) fn read(folder: &Path) -> Result<ModelConfig, FormatError> {
     let path = folder.join("config.json");
@@ -116,9 +120,16 @@ fn refuse_variants(json: &Value) -> Result<(), Problem> {
     if json.get("mlp_bias").and_then(Value::as_bool) == Some(true) {
         return refuse("mlp_bias".to_string());
     }
+    refuse_partial_rotation(json)
+}
+
+/// The factor stands at the top of the file, or among the parameters of rotary embedding.
+fn refuse_partial_rotation(json: &Value) -> Result<(), Problem> {
     match json.get("partial_rotary_factor").and_then(Value::as_f64) {
         None | Some(1.0) => Ok(()),
-        Some(factor) => refuse(format!("partial_rotary_factor {factor}")),
+        Some(factor) => {
+            Err(Problem::Unsupported { what: format!("partial_rotary_factor {factor}") })
+        }
     }
 }
 
@@ -135,20 +146,21 @@ fn rope(json: &Value) -> Result<(f32, RopeScaling), Problem> {
     let Some(scaling) = scaling else {
         return Ok((theta, RopeScaling::None));
     };
+    refuse_partial_rotation(scaling)?;
+    let number = |field: &str| Fields(scaling).number(field)?.ok_or_else(|| missing(field));
     let kind = scaling.get("rope_type").or_else(|| scaling.get("type"));
     match kind.map(|kind| kind.as_str().unwrap_or("not text")) {
         None if scaling.as_object().is_some_and(|object| object.values().any(Value::is_object)) => {
             Err(Problem::Unsupported { what: "rope_parameters per layer type".to_string() })
         }
         None | Some("default") => Ok((theta, RopeScaling::None)),
+        Some("linear") => Ok((theta, RopeScaling::Linear { factor: number("factor")? })),
         Some("llama3") => {
-            let fields = Fields(scaling);
-            let number = |field: &str| fields.number(field)?.ok_or_else(|| missing(field));
             let scaling = RopeScaling::Llama3 {
                 factor: number("factor")?,
                 low: number("low_freq_factor")?,
                 high: number("high_freq_factor")?,
-                original: fields.size("original_max_position_embeddings")?,
+                original: Fields(scaling).size("original_max_position_embeddings")?,
             };
             Ok((theta, scaling))
         }
@@ -159,29 +171,39 @@ fn rope(json: &Value) -> Result<(f32, RopeScaling), Problem> {
 /// The window, when every layer has it; `None` when no layer has; a mixture is refused.
 fn sliding_window(json: &Value, family: Family, layers: usize) -> Result<Option<usize>, Problem> {
     let fields = Fields(json);
-    let window = fields.optional_size("sliding_window")?;
+    // a config with null has none, one without the field the default
+    let absent = json.get("sliding_window").is_none() && family != Family::Llama;
+    let window =
+        if absent { Some(DEFAULT_WINDOW) } else { fields.optional_size("sliding_window")? };
     let mixed =
         || Problem::Unsupported { what: "a sliding window on only some layers".to_string() };
+    let switched_on = match family {
+        Family::Llama | Family::Mistral => true,
+        Family::Qwen2 | Family::Qwen3 => fields.flag("use_sliding_window")?.unwrap_or(false),
+    };
     if let Some(types) = json.get("layer_types").and_then(Value::as_array) {
         let sliding = |kind: &&Value| kind.as_str() == Some("sliding_attention");
         let full = |kind: &Value| kind.as_str() == Some("full_attention");
         return match types.iter().filter(sliding).count() {
             0 if types.iter().all(full) => Ok(None),
-            count if count == types.len() => Ok(window),
+            count if count == types.len() && switched_on => Ok(window),
+            count if count == types.len() => {
+                let expected = "true where layer_types has sliding attention";
+                Err(field_problem("use_sliding_window", false, expected))
+            }
             _ => Err(mixed()),
         };
     }
     match family {
         Family::Llama => Ok(None),
         Family::Mistral => Ok(window),
+        Family::Qwen2 | Family::Qwen3 if !switched_on => Ok(None),
         Family::Qwen2 | Family::Qwen3 => {
-            if !fields.flag("use_sliding_window")?.unwrap_or(false) {
-                return Ok(None);
-            }
             // layers from this one on have the window
-            match fields.optional_size("max_window_layers")? {
-                Some(0) => Ok(window),
-                Some(first) if first >= layers => Ok(None),
+            let first = fields.optional_size("max_window_layers")?;
+            match first.unwrap_or(DEFAULT_FIRST_WINDOWED_LAYER) {
+                0 => Ok(window),
+                first if first >= layers => Ok(None),
                 _ => Err(mixed()),
             }
         }
@@ -287,11 +309,20 @@ mod tests {
         let config = with(&qwen2).expect("valid");
         assert!(config.attention_bias && !config.attention_output_bias);
         assert_eq!(config.sliding_window, None);
+        let windowed = json!({"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": true,
+            "sliding_window": 32, "max_window_layers": 0});
+        assert_eq!(with(&windowed).expect("valid").sliding_window, Some(32));
+        let later = json!({"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": true});
+        assert_eq!(with(&later).expect("valid").sliding_window, None, "from layer 28 on");
         let qwen3 = json!({"architectures": ["Qwen3ForCausalLM"], "head_dim": 32});
         let config = with(&qwen3).expect("valid");
         assert!(config.query_key_norm && config.query_size() == 128);
         let mistral = json!({"architectures": ["MistralForCausalLM"], "sliding_window": 4096});
         assert_eq!(with(&mistral).expect("valid").sliding_window, Some(4096));
+        let none = json!({"architectures": ["MistralForCausalLM"], "sliding_window": null});
+        assert_eq!(with(&none).expect("valid").sliding_window, None);
+        let silent = with(&json!({"architectures": ["MistralForCausalLM"]})).expect("valid");
+        assert_eq!(silent.sliding_window, Some(4096), "transformers' default");
         let biased = with(&json!({"attention_bias": true})).expect("valid");
         assert!(biased.attention_bias && biased.attention_output_bias);
     }
@@ -307,8 +338,21 @@ mod tests {
         assert_eq!(old, new);
         assert_eq!(old.rope_theta, 500_000.0);
         assert!(matches!(old.rope_scaling, RopeScaling::Llama3 { original: 8192, .. }));
-        let yarn = with(&json!({"rope_scaling": {"type": "yarn", "factor": 4.0}}));
-        assert!(matches!(yarn, Err(Problem::UnknownRope { kind }) if kind == "yarn"));
+        for linear in [
+            json!({"rope_scaling": {"type": "linear", "factor": 2.0}}),
+            json!({"rope_parameters": {"rope_type": "linear", "factor": 2.0}}),
+        ] {
+            let config = with(&linear).expect("valid");
+            assert_eq!(config.rope_scaling, RopeScaling::Linear { factor: 2.0 });
+            assert_eq!(config.rope_frequencies()[0], 0.5);
+        }
+        for kind in ["yarn", "dynamic", "longrope", "ntk", "mrope"] {
+            let refused = with(&json!({"rope_scaling": {"type": kind, "factor": 4.0}}));
+            assert!(
+                matches!(refused, Err(Problem::UnknownRope { kind: found }) if found == kind),
+                "{kind}"
+            );
+        }
         let default =
             with(&json!({"rope_parameters": {"rope_type": "default", "rope_theta": 1e5}}));
         assert_eq!(default.expect("valid").rope_theta, 1e5);
@@ -331,6 +375,7 @@ mod tests {
             json!({"hidden_act": "gelu"}),
             json!({"mlp_bias": true}),
             json!({"partial_rotary_factor": 0.5}),
+            json!({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}),
             json!({"layer_types": ["full_attention", "sliding_attention"]}),
             json!({"rope_parameters": {"full_attention": {"rope_type": "default"}}}),
         ] {
@@ -342,6 +387,7 @@ mod tests {
             json!({"rms_norm_eps": "small"}),
             json!({"tie_word_embeddings": 1}),
             json!({"eos_token_id": 100}),
+            json!({"architectures": ["Qwen2ForCausalLM"], "layer_types": ["sliding_attention"]}),
         ] {
             assert!(matches!(with(&change), Err(Problem::Field { .. })), "{change}");
         }

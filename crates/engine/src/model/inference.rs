@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Llama;
-use crate::backend::{Adapted, Backend, CachedRows, Phase, Projecting, Turn};
+use crate::backend::{Adapted, Backend, CachedRows, Phase, Projecting};
 use crate::lora::{Adapter, Projection};
 
 /// Keys and values of the tokens a sequence has so far.
@@ -170,8 +170,7 @@ impl<B: Backend> Llama<B> {
         let [q, k, v] = [Projection::Query, Projection::Key, Projection::Value];
         let outputs = [(q, &mut *query), (k, &mut *key), (v, &mut *value)];
         self.project((phase, block, count), hidden, outputs, sequences, rows);
-        backend.rotate(&self.rotary, positions, self.config.query_size(), query, Turn::Forward);
-        backend.rotate(&self.rotary, positions, self.config.key_value_size(), key, Turn::Forward);
+        self.norm_and_turn(weights, positions, query, key);
         let width = self.config.key_value_size();
         for (sequence, rows) in sequences.iter_mut().zip(rows) {
             let (keys, values) = &mut sequence.cache.blocks[block];
@@ -206,7 +205,7 @@ impl<B: Backend> Llama<B> {
         self.project((phase, block, count), gate, outputs, sequences, rows);
     }
 
-    /// Projections of one block that read the same `x`, each with the sequences' adapters.
+    /// Projections of one block that read the same `x`, each with its bias and the sequences' adapters.
     fn project<const N: usize>(
         &self,
         (phase, block, count): (Phase, usize, usize),
@@ -215,17 +214,19 @@ impl<B: Backend> Llama<B> {
         sequences: &[Extension<'_, B>],
         rows: &[Range<usize>],
     ) {
-        let adapters: [Vec<Adapted<'_, B>>; N] =
-            std::array::from_fn(|at| adapters_of(sequences, rows, block, outputs[at].0));
+        let projections: [Projection; N] = std::array::from_fn(|at| outputs[at].0);
+        let adapters =
+            projections.map(|projection| adapters_of(sequences, rows, block, projection));
+        let block = &self.blocks[block];
         let mut projecting: Vec<Projecting<'_, B>> = outputs
             .into_iter()
             .zip(&adapters)
             .map(|((projection, y), adapters)| {
-                let matrix = &self.blocks[block].projections[projection as usize];
+                let matrix = &block.projections[projection as usize];
                 Projecting { matrix, adapters, y, kept: None }
             })
             .collect();
-        self.backend.project(phase, count, x, &mut projecting);
+        self.project_biased((phase, block, count), x, projections, &mut projecting);
     }
 
     /// Logits of the chosen new tokens, by row of the last [`Llama::extend`]: (chosen, vocabulary).

@@ -1,13 +1,14 @@
 //! The LLaMA-family network: [`Llama`] holds the frozen weights on a [`Backend`]; running it is in [`inference`], its
 //! training step in [`training`].
 
+mod heads;
 pub mod inference;
 pub mod training;
 mod training_block;
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, Heads, RotaryTable};
+use crate::backend::{Backend, RotaryTable};
 use crate::error::EngineError;
 use crate::format::{ModelConfig, ModelFile};
 use crate::kernels::lanes::Precision;
@@ -28,6 +29,10 @@ struct Block<B: Backend> {
     input_norm: B::Buffer,
     middle_norm: B::Buffer,
     projections: [B::Matrix; 7],
+    /// Of the projections that have one.
+    biases: [Option<B::Buffer>; 7],
+    /// Of query and key heads, where the model norms them.
+    head_norms: Option<[B::Buffer; 2]>,
 }
 
 /// A frozen network on a device.
@@ -48,11 +53,11 @@ impl<B: Backend> Llama<B> {
     /// Reads every tensor of the file onto the device.
     pub fn load(file: &ModelFile, backend: B, options: LoadOptions) -> Result<Self, EngineError> {
         let config = file.config().clone();
-        refuse_unsupported(&config)?;
         let matrix = |name: &str| {
             Ok::<_, EngineError>(backend.matrix(&file.tensor(name)?, options.precision))
         };
-        let norm = |name: &str| Ok::<_, EngineError>(backend.upload(&file.tensor(name)?.to_f32()));
+        let vector =
+            |name: &str| Ok::<_, EngineError>(backend.upload(&file.tensor(name)?.to_f32()));
         let embedding = Arc::new(matrix("model.embed_tokens.weight")?);
         let head = if config.tied_embeddings {
             Arc::clone(&embedding)
@@ -61,20 +66,33 @@ impl<B: Backend> Llama<B> {
         };
         let mut blocks = Vec::with_capacity(config.layers);
         for block in 0..config.layers {
-            let name = |part: &str| format!("model.layers.{block}.{part}.weight");
+            let name = |part: &str| format!("model.layers.{block}.{part}");
+            let norm = |part: &str| vector(&name(&format!("{part}.weight")));
             let mut projections = Vec::with_capacity(7);
+            let mut biases = [const { None }; 7];
             for projection in Projection::ALL {
-                projections.push(matrix(&name(projection.path()))?);
+                let path = name(projection.path());
+                projections.push(matrix(&format!("{path}.weight"))?);
+                if has_bias(&config, projection) {
+                    biases[projection as usize] = Some(vector(&format!("{path}.bias"))?);
+                }
             }
+            let head_norms = if config.query_key_norm {
+                Some([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?])
+            } else {
+                None
+            };
             blocks.push(Block {
-                input_norm: norm(&name("input_layernorm"))?,
-                middle_norm: norm(&name("post_attention_layernorm"))?,
+                input_norm: norm("input_layernorm")?,
+                middle_norm: norm("post_attention_layernorm")?,
                 projections: projections.try_into().unwrap_or_else(|_| {
                     unreachable!("one matrix was pushed for each of the seven")
                 }),
+                biases,
+                head_norms,
             });
         }
-        let final_norm = norm("model.norm.weight")?;
+        let final_norm = vector("model.norm.weight")?;
         let rotary = RotaryTable::new(&config, context_length(&config, options.positions));
         let weights_hash = file.weights_hash()?;
         Ok(Self {
@@ -125,31 +143,18 @@ impl<B: Backend> Llama<B> {
         }
         bytes
     }
-
-    fn heads(&self) -> Heads {
-        Heads {
-            query: self.config.attention_heads,
-            key_value: self.config.key_value_heads,
-            size: self.config.head_size,
-        }
-    }
 }
 
-/// A sliding window is exact without further ado as long as no sequence is longer than it.
+/// Most positions of a sequence: what the model was made for, or fewer.
 fn context_length(config: &ModelConfig, wanted: usize) -> usize {
-    let made_for = config
-        .sliding_window
-        .map_or(config.maximum_positions, |window| window.min(config.maximum_positions));
+    let made_for = config.maximum_positions;
     if wanted == 0 { made_for } else { wanted.min(made_for) }
 }
 
-fn refuse_unsupported(config: &ModelConfig) -> Result<(), EngineError> {
-    let refuse = |feature: &str| Err(EngineError::Unsupported { feature: feature.to_owned() });
-    if config.attention_bias || config.attention_output_bias {
-        return refuse("biases on its attention projections");
+fn has_bias(config: &ModelConfig, projection: Projection) -> bool {
+    match projection {
+        Projection::Query | Projection::Key | Projection::Value => config.attention_bias,
+        Projection::Output => config.attention_output_bias,
+        Projection::Gate | Projection::Up | Projection::Down => false,
     }
-    if config.query_key_norm {
-        return refuse("a norm on queries and keys");
-    }
-    Ok(())
 }

@@ -57,7 +57,9 @@ pub struct Step<'a> {
 pub(super) struct BlockTape<B: Backend> {
     pub(super) input: B::Buffer,
     pub(super) input_inverse: B::Buffer,
+    /// Turned; or as projected, where the model norms heads.
     pub(super) query: B::Buffer,
+    /// Likewise.
     pub(super) key: B::Buffer,
     pub(super) value: B::Buffer,
     pub(super) attended: B::Buffer,
@@ -78,6 +80,8 @@ pub struct Tape<B: Backend> {
     pub(super) hidden: B::Buffer,
     pub(super) delta: B::Buffer,
     pub(super) wide: B::Buffer,
+    /// Queries and keys as attention takes them, where the model norms heads.
+    pub(super) turned: [B::Buffer; 2],
     pub(super) d_stream: B::Buffer,
     pub(super) d_hidden: B::Buffer,
     pub(super) d_query: B::Buffer,
@@ -115,6 +119,7 @@ impl<B: Backend> Llama<B> {
             hidden: empty(),
             delta: empty(),
             wide: empty(),
+            turned: [empty(), empty()],
             d_stream: empty(),
             d_hidden: empty(),
             d_query: empty(),
@@ -168,7 +173,7 @@ impl<B: Backend> Llama<B> {
         let (rows, hidden_size, epsilon) =
             (batch.tokens(), self.config.hidden_size, self.config.rms_norm_epsilon);
         self.reserve_tape(tape, rows, adapter);
-        let Tape { blocks, last, last_inverse, hidden, delta, wide, .. } = tape;
+        let Tape { blocks, last, last_inverse, hidden, delta, wide, turned, .. } = tape;
         for index in 0..blocks.len() {
             let (before, from) = blocks.split_at_mut(index);
             let kept = &mut from[0];
@@ -197,7 +202,7 @@ impl<B: Backend> Llama<B> {
                 &mut kept.input_inverse,
             );
             let context = BlockContext { model: self, block, index, adapter, batch, dropout };
-            context.forward(kept, hidden, delta, wide);
+            context.forward(kept, hidden, delta, wide, turned);
         }
         if let Some(top) = blocks.last() {
             self.backend.copy_rows(&top.middle, 0..rows, hidden_size, last, 0);

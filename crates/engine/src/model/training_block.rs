@@ -6,7 +6,7 @@ use bioinstruct_core::random::Stream;
 
 use super::training::{Batch, BlockTape, Tape};
 use super::{Block, Llama};
-use crate::backend::{Adapted, AttentionKept, Backend, Phase, Projected, Projecting, Turn};
+use crate::backend::{Adapted, AttentionKept, Backend, Phase, Projected, Projecting};
 use crate::lora::{Adapter, Projection};
 
 /// One block of one step.
@@ -27,6 +27,7 @@ impl<B: Backend> BlockContext<'_, B> {
         hidden: &mut B::Buffer,
         delta: &mut B::Buffer,
         wide: &mut B::Buffer,
+        turned: &mut [B::Buffer; 2],
     ) {
         let (model, backend, rows) = (self.model, &self.model.backend, self.batch.tokens());
         let config = &model.config;
@@ -34,22 +35,12 @@ impl<B: Backend> BlockContext<'_, B> {
         let outputs = [&mut kept.query, &mut kept.key, &mut kept.value];
         self.project([Projection::Query, Projection::Key, Projection::Value], hidden, outputs, low);
         let positions = &self.batch.positions;
-        backend.rotate(
-            &model.rotary,
-            positions,
-            config.query_size(),
-            &mut kept.query,
-            Turn::Forward,
-        );
-        backend.rotate(
-            &model.rotary,
-            positions,
-            config.key_value_size(),
-            &mut kept.key,
-            Turn::Forward,
-        );
+        if self.block.head_norms.is_none() {
+            model.norm_and_turn(self.block, positions, &mut kept.query, &mut kept.key);
+        }
         let (sequences, heads) = (&self.batch.sequences, model.heads());
         let BlockTape { query, key, value, attended, log_sum_exp, .. } = kept;
+        let [query, key] = model.turned(self.block, positions, [&*query, &*key], turned);
         backend.attention(heads, sequences, query, key, value, attended, log_sum_exp);
         self.project([Projection::Output], &kept.attended, [&mut *delta], &mut kept.low);
 
@@ -107,9 +98,12 @@ impl<B: Backend> BlockContext<'_, B> {
             gradient,
             Some(d_attended),
         );
+        let positions = &self.batch.positions;
+        let projected = [&kept.query, &kept.key];
+        let [query, key] = model.turned(self.block, positions, projected, &mut tape.turned);
         let attention = AttentionKept {
-            query: &kept.query,
-            key: &kept.key,
+            query,
+            key,
             value: &kept.value,
             out: &kept.attended,
             log_sum_exp: &kept.log_sum_exp,
@@ -122,9 +116,8 @@ impl<B: Backend> BlockContext<'_, B> {
             d_attended,
             gradients,
         );
-        let positions = &self.batch.positions;
-        backend.rotate(&model.rotary, positions, config.query_size(), d_query, Turn::Backward);
-        backend.rotate(&model.rotary, positions, config.key_value_size(), d_key, Turn::Backward);
+        let gradients = [&mut *d_query, &mut *d_key];
+        model.norm_and_turn_backward(self.block, positions, projected, gradients);
         backend.rms_norm_again(rows, &kept.input, &self.block.input_norm, epsilon, hidden);
         let projections = [Projection::Query, Projection::Key, Projection::Value];
         let d_y = [&*d_query, &*d_key, &*d_value];
@@ -159,7 +152,8 @@ impl<B: Backend> BlockContext<'_, B> {
                 kept: Some(low),
             })
             .collect();
-        self.model.backend.project(Phase::Train, self.batch.tokens(), x, &mut projecting);
+        let place = (Phase::Train, self.block, self.batch.tokens());
+        self.model.project_biased(place, x, projections, &mut projecting);
     }
 
     fn project_backward<const N: usize>(

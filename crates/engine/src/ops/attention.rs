@@ -4,10 +4,13 @@
 //! backward recomputes P = e^(s − log-sum-exp); with dP = dO·v and dS = P ∘ (dP − dO·out) it is dV = Pᵀ dO,
 //! dQ = dS K / √size, dK = dSᵀ Q / √size.
 //!
+//! A token sees itself and all tokens before it, or with a sliding window (Jiang et al. 2023) the last `window` of these.
+//! Blocks of keys that no row of a strip sees are skipped.
+//!
 //! Work is cut into strips (`strip.rs`) of query rows, one row of one head in each lane of a vector, and products are tiles of
-//! registers (`tile.rs`). Each score is one chain over the head's values, each output one chain over the keys from key zero
-//! on, and a key that a row does not see takes no part in it; so a row's bits depend neither on its lane, nor on how rows
-//! are split among tasks, nor on whether earlier keys come from this batch or from a cache.
+//! registers (`tile.rs`). Each score is one chain over the head's values, each output one chain over the keys in ascending
+//! order, and a key that a row does not see takes no part in it; so a row's bits depend neither on its lane, nor on how
+//! rows are split among tasks, nor on whether earlier keys come from this batch or from a cache.
 
 mod backward;
 mod forward;
@@ -31,7 +34,7 @@ const TASK_KEYS: usize = 512;
 /// Rows of one task that adds up the parts of the queries' gradients.
 const TASK_ROWS: usize = 64;
 
-/// Numbers and size of the heads.
+/// Numbers and size of the heads, and how far they see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heads {
     /// Query heads.
@@ -40,6 +43,8 @@ pub struct Heads {
     pub key_value: usize,
     /// Values of one head.
     pub size: usize,
+    /// Tokens that a token attends to, itself included; none: all before it.
+    pub window: Option<usize>,
 }
 
 impl Heads {
@@ -59,6 +64,16 @@ impl Heads {
 
     fn group(self) -> usize {
         self.query / self.key_value
+    }
+
+    /// The first position that a token sees.
+    fn first_seen(self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+
+    /// The position behind the last that sees a token, if there are `length` of them.
+    fn end_of_sight(self, position: usize, length: usize) -> usize {
+        self.window.map_or(length, |window| length.min(position.saturating_add(window)))
     }
 }
 
@@ -117,8 +132,8 @@ pub fn forward(
         let query = &query[sequence.rows.start * heads.query_width()..];
         let offset = whole.shared_head * heads.size;
         let (keys, values) = (&sequence.keys[offset..], &sequence.values[offset..]);
-        let seen = sequence.past + whole.row(whole.lanes - 1) + 1;
-        with_scratch(forward::scratch_length(heads.size, seen), |scratch| {
+        let length = forward::scratch_length(heads.size, whole.last_key() + 1 - whole.first_key());
+        with_scratch(length, |scratch| {
             for strip in strips(path, whole) {
                 let first_row = sequence.rows.start;
                 let (out, log_sum_exp) = (&out, &log_sum_exp);
@@ -166,9 +181,12 @@ pub struct Gradients<'a> {
 
 /// One backward task: some keys of a head, and the rows that see them.
 struct KeyTask {
+    /// The rows of the sequence.
     rows: Range<usize>,
     shared_head: usize,
     keys: Range<usize>,
+    /// The rows of the sequence that see a key: from the first key on.
+    seeing: usize,
     /// Which row of the later parts belongs to the task's first row; none for the first keys, whose part goes to the
     /// gradient itself.
     part: Option<usize>,
@@ -210,14 +228,16 @@ fn key_tasks(heads: Heads, sequences: &[Range<usize>]) -> (Vec<KeyTask>, usize) 
     for rows in sequences {
         for first in (0..rows.len()).step_by(TASK_KEYS) {
             let keys = first..(first + TASK_KEYS).min(rows.len());
+            let seeing = heads.end_of_sight(keys.end - 1, rows.len()) - first;
             let part = (first > 0).then_some(part_rows);
             tasks.extend((0..heads.key_value).map(|shared_head| KeyTask {
                 rows: rows.clone(),
                 shared_head,
                 keys: keys.clone(),
+                seeing,
                 part,
             }));
-            part_rows += if first > 0 { rows.len() - first } else { 0 };
+            part_rows += if first > 0 { seeing } else { 0 };
         }
     }
     (tasks, part_rows)
@@ -247,7 +267,7 @@ fn run_key_task(
         d_out: &d_out[start * width..],
         range: task.keys.clone(),
     };
-    let lanes = task.rows.len() * heads.group() - first;
+    let lanes = task.seeing * heads.group();
     let whole = Strip { heads, shared_head: task.shared_head, past: 0, first, lanes, wide };
     let target = match task.part {
         None => (d_query, start, 0),
@@ -276,7 +296,7 @@ fn add_parts(
     let d_query = Shared::new(d_query);
     for task in tasks.iter().filter(|task| task.shared_head == 0) {
         let Some(part) = task.part else { continue };
-        let rows = task.rows.len() - task.keys.start;
+        let rows = task.seeing;
         threads.for_each(rows.div_ceil(TASK_ROWS), |block| {
             let first = block * TASK_ROWS;
             let length = TASK_ROWS.min(rows - first) * width;

@@ -5,9 +5,11 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod bias;
 pub mod cross_entropy;
 #[cfg(test)]
 pub(crate) mod finite_difference;
+pub mod head_norm;
 pub mod project;
 pub mod rms_norm;
 pub mod rope;

@@ -92,7 +92,8 @@ fn backward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     let (heads, kept) = (strip.heads, read.kept);
     let (size, stride, scale) = (heads.size, heads.key_value_width(), heads.scale());
     let seen = strip.seen::<W>(read.range.start);
-    let count = (seen[W - 1] as usize).min(read.range.len());
+    let start = seen.from[0] as usize / KEYS * KEYS;
+    let count = (seen.to[W - 1] as usize).min(read.range.len());
     let columns = size.div_ceil(W);
     let (query, rest) = scratch.as_chunks_mut::<W>().0.split_at_mut(size);
     let (d_out, rest) = rest.split_at_mut(size);
@@ -115,7 +116,7 @@ fn backward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     }
 
     sums.fill([0.0; W]);
-    for first in (0..count).step_by(KEYS) {
+    for first in (start..count).step_by(KEYS) {
         let keys = KEYS.min(count - first);
         let (key, value) = (&kept.key[first * stride..], &kept.value[first * stride..]);
         let tiled = keys.next_multiple_of(M);

@@ -10,7 +10,8 @@ const KEYS: usize = 64;
 
 /// Scratch values that a strip needs which sees `keys` keys.
 pub(super) fn scratch_length(size: usize, keys: usize) -> usize {
-    16 * (2 * size + keys.next_multiple_of(8))
+    // The first block begins up to a block before the first key that is seen.
+    16 * (2 * size + KEYS + keys.next_multiple_of(8))
 }
 
 dispatch!(
@@ -53,8 +54,10 @@ fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
 ) {
     let (heads, size) = (strip.heads, strip.heads.size);
     let stride = heads.key_value_width();
-    let seen = strip.seen::<W>(0);
-    let count = seen[W - 1] as usize;
+    let start = strip.first_key() / KEYS * KEYS;
+    let seen = strip.seen::<W>(start);
+    let count = strip.last_key() + 1 - start;
+    let (keys, values) = (&keys[start * stride..], &values[start * stride..]);
     let (panel, rest) = scratch.as_chunks_mut::<W>().0.split_at_mut(size);
     let (sums, rest) = rest.split_at_mut(size);
     let scores = &mut rest[..count.next_multiple_of(M)];

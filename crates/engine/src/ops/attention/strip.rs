@@ -5,6 +5,7 @@
 //! and values are never packed, and the softmax needs no sum across lanes.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use super::Heads;
 
@@ -41,9 +42,57 @@ impl Strip {
         self.row(lane) * self.heads.query_width() + self.head(lane) * self.heads.size
     }
 
-    /// How many keys each lane sees, counted from key `first`.
-    pub(super) fn seen<const W: usize>(&self, first: usize) -> [u32; W] {
-        std::array::from_fn(|lane| (self.past + self.row(lane) + 1 - first) as u32)
+    /// The first key that a lane sees.
+    pub(super) fn first_key(&self) -> usize {
+        self.heads.first_seen(self.past + self.row(0))
+    }
+
+    /// The last key that a lane sees.
+    pub(super) fn last_key(&self) -> usize {
+        self.past + self.row(self.lanes - 1)
+    }
+
+    /// The keys that each lane sees, counted from key `first`.
+    pub(super) fn seen<const W: usize>(&self, first: usize) -> Seen<W> {
+        let position = |lane| self.past + self.row(lane);
+        Seen {
+            from: std::array::from_fn(|lane| {
+                self.heads.first_seen(position(lane)).saturating_sub(first) as u32
+            }),
+            to: std::array::from_fn(|lane| (position(lane) + 1 - first) as u32),
+        }
+    }
+}
+
+/// The keys that each lane sees; both ends ascend with the lane.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen<const W: usize> {
+    /// The first.
+    pub(super) from: [u32; W],
+    /// The one behind the last.
+    pub(super) to: [u32; W],
+}
+
+impl<const W: usize> Seen<W> {
+    /// Which of `count` keys, the first of which is `first`, all lanes see: an empty range, where there is none, divides
+    /// those that some lanes see no longer from those that some do not see yet.
+    #[inline(always)]
+    pub(super) fn by_all(&self, first: usize, count: usize) -> Range<usize> {
+        let start = (self.from[W - 1] as usize).saturating_sub(first).min(count);
+        let end = (self.to[0] as usize).saturating_sub(first).min(count);
+        start..end.max(start)
+    }
+
+    /// All bits, where the lane sees the key.
+    #[inline(always)]
+    pub(super) fn mask(&self, key: usize) -> [u32; W] {
+        let key = key as u32;
+        let mut mask = [0; W];
+        for lane in 0..W {
+            let sees = self.from[lane] <= key && key < self.to[lane];
+            mask[lane] = if sees { u32::MAX } else { 0 };
+        }
+        mask
     }
 }
 
@@ -125,12 +174,12 @@ pub(super) fn scatter<const W: usize>(rows: &mut [f32], sums: &[[f32; W]], facto
 
 /// Sets the scores of the keys that a lane does not see to negative infinity; `scores` begins at key `first`.
 #[inline(always)]
-pub(super) fn hide<const W: usize>(scores: &mut [[f32; W]], first: usize, seen: &[u32; W]) {
-    let for_all = (seen[0] as usize).saturating_sub(first);
-    for (k, scores) in scores.iter_mut().enumerate().skip(for_all) {
-        let key = (first + k) as u32;
+pub(super) fn hide<const W: usize>(scores: &mut [[f32; W]], first: usize, seen: &Seen<W>) {
+    let by_all = seen.by_all(first, scores.len());
+    for k in (0..by_all.start).chain(by_all.end..scores.len()) {
+        let sees = seen.mask(first + k);
         for lane in 0..W {
-            scores[lane] = if key < seen[lane] { scores[lane] } else { f32::NEG_INFINITY };
+            scores[k][lane] = if sees[lane] != 0 { scores[k][lane] } else { f32::NEG_INFINITY };
         }
     }
 }

@@ -17,7 +17,7 @@ struct Batch {
 
 impl Batch {
     fn new((query, key_value, size): (usize, usize, usize), lengths: &[usize]) -> Self {
-        let heads = Heads { query, key_value, size };
+        let heads = Heads { query, key_value, size, window: None };
         let mut end = 0;
         let sequences: Vec<_> = lengths
             .iter()
@@ -35,6 +35,11 @@ impl Batch {
             value: random(narrow, "value"),
             d_out: random(wide, "d_out"),
         }
+    }
+
+    fn with_window(mut self, window: usize) -> Self {
+        self.heads.window = Some(window);
+        self
     }
 
     fn forward(&self, path: KernelPath, threads: usize) -> (Vec<f32>, Vec<f32>) {
@@ -89,7 +94,8 @@ impl Batch {
             for row in rows.clone() {
                 for head in 0..self.heads.query {
                     let at = row * self.heads.query_width() + head * size;
-                    self.define_row(rows.start..row + 1, head, at, &mut found);
+                    let seen = self.heads.window.unwrap_or(usize::MAX).min(row + 1 - rows.start);
+                    self.define_row(row + 1 - seen..row + 1, head, at, &mut found);
                 }
             }
         }
@@ -170,14 +176,76 @@ fn keys_of_several_tasks_agree_with_the_definition() {
     }
 }
 
+/// Windows below, at and above the widths of strips, blocks and tasks.
+const WINDOWS: [usize; 9] = [1, 2, 7, 16, 33, 64, 65, 150, 4096];
+
+#[test]
+fn a_window_agrees_with_the_definition() {
+    for window in WINDOWS {
+        for shape in [(3, 1, 8), (4, 2, 5), (9, 3, 24)] {
+            let batch = Batch::new(shape, &[1, 17, 64, 200]).with_window(window);
+            let [out, query, key, value] = batch.defined();
+            for path in paths() {
+                let name = |what: &str| format!("window {window}, {shape:?} {path:?} {what}");
+                assert_near(&name("out"), &batch.forward(path, 2).0, &out);
+                let found = batch.backward(path, 2);
+                assert_near(&name("d_query"), &found[0], &query);
+                assert_near(&name("d_key"), &found[1], &key);
+                assert_near(&name("d_value"), &found[2], &value);
+            }
+        }
+    }
+    let long = [3, 2 * TASK_KEYS + 70, TASK_KEYS + 1];
+    for window in [1, 100, TASK_KEYS - 1, TASK_KEYS + 5] {
+        let batch = Batch::new((2, 1, 16), &long).with_window(window);
+        let [out, query, key, value] = batch.defined();
+        for path in paths() {
+            assert_near("out", &batch.forward(path, 2).0, &out);
+            let found = batch.backward(path, 2);
+            assert_near(&format!("window {window} d_query"), &found[0], &query);
+            assert_near(&format!("window {window} d_key"), &found[1], &key);
+            assert_near(&format!("window {window} d_value"), &found[2], &value);
+        }
+    }
+}
+
+#[test]
+fn a_window_that_covers_the_sequence_changes_no_bit() {
+    let batch = || Batch::new((6, 2, 24), &[200, TASK_KEYS + 40]);
+    for path in paths() {
+        let (plain, wide) = (batch(), batch().with_window(TASK_KEYS + 40));
+        assert_eq!(plain.forward(path, 2), wide.forward(path, 2), "{path:?}");
+        assert_eq!(plain.backward(path, 2), wide.backward(path, 2), "{path:?}");
+    }
+}
+
+/// What no row of a strip sees is not read: keys there may hold anything.
+#[test]
+fn tokens_before_the_window_are_never_seen() {
+    for path in paths() {
+        let mut batch = Batch::new((6, 2, 24), &[300]).with_window(50);
+        let before = batch.forward(path, 2).0;
+        let (narrow, wide) = (batch.heads.key_value_width(), batch.heads.query_width());
+        let token = 40;
+        batch.key[token * narrow..(token + 1) * narrow].fill(f32::NAN);
+        batch.value[token * narrow..(token + 1) * narrow].fill(f32::INFINITY);
+        let after = batch.forward(path, 2).0;
+        let (first, end) = (token * wide, (token + 50) * wide);
+        assert_eq!(before[..first], after[..first], "{path:?}");
+        assert!(after[first..end].iter().all(|value| value.is_nan()), "{path:?}");
+        assert_eq!(before[end..], after[end..], "{path:?}");
+    }
+}
+
 #[test]
 fn backward_is_the_slope_of_forward() {
     for path in paths() {
-        for shape in [(4, 2, 8), (3, 1, 5)] {
-            let batch = Batch::new(shape, &[3, 5, 9]);
+        for (shape, window) in [((4, 2, 8), 64), ((3, 1, 5), 64), ((4, 2, 8), 3)] {
+            let new = || Batch::new(shape, &[3, 5, 9]).with_window(window);
+            let batch = new();
             let [d_query, d_key, d_value] = batch.backward(path, 2);
             let moved = |change: &dyn Fn(&mut Batch)| {
-                let mut batch = Batch::new(shape, &[3, 5, 9]);
+                let mut batch = new();
                 change(&mut batch);
                 weighted(&batch.d_out, &batch.forward(path, 2).0)
             };
@@ -209,8 +277,14 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn the_number_of_threads_and_the_batch_change_no_bit() {
+    for window in [usize::MAX, 40, TASK_KEYS + 7] {
+        threads_and_batch_change_no_bit(window);
+    }
+}
+
+fn threads_and_batch_change_no_bit(window: usize) {
     let lengths = [17, 1, TASK_KEYS + 33, 65];
-    let batch = Batch::new((6, 2, 24), &lengths);
+    let batch = Batch::new((6, 2, 24), &lengths).with_window(window);
     for path in paths() {
         let (out, log_sum_exp) = batch.forward(path, 1);
         let gradients = batch.backward(path, 1);
@@ -223,7 +297,7 @@ fn the_number_of_threads_and_the_batch_change_no_bit() {
             }
         }
         for rows in &batch.sequences {
-            let mut alone = Batch::new((6, 2, 24), &[rows.len()]);
+            let mut alone = Batch::new((6, 2, 24), &[rows.len()]).with_window(window);
             let (wide, narrow) = (alone.heads.query_width(), alone.heads.key_value_width());
             let (wide, narrow) =
                 (rows.start * wide..rows.end * wide, rows.start * narrow..rows.end * narrow);
@@ -244,8 +318,15 @@ fn the_number_of_threads_and_the_batch_change_no_bit() {
 
 #[test]
 fn a_cache_changes_no_bit() {
-    for shape in [(9, 3, 64), (2, 2, 5), (16, 2, 32)] {
-        let batch = Batch::new(shape, &[200]);
+    for (shape, window) in [
+        ((9, 3, 64), usize::MAX),
+        ((2, 2, 5), usize::MAX),
+        ((16, 2, 32), usize::MAX),
+        ((9, 3, 64), 70),
+        ((2, 2, 5), 5),
+        ((16, 2, 32), 64),
+    ] {
+        let batch = Batch::new(shape, &[200]).with_window(window);
         let (wide, narrow) = (batch.heads.query_width(), batch.heads.key_value_width());
         for path in paths() {
             let (whole, whole_sums) = batch.forward(path, 2);

@@ -3,6 +3,9 @@
 //! A tile is `M` rows of `W` lanes. Each sum is one chain of multiply-adds in ascending order, and the next call continues
 //! it; so neither how a chain is cut into calls nor the shape of the tiles shows in its bits.
 
+use std::ops::Range;
+
+use super::strip::Seen;
 use crate::kernels::simd::{Arithmetic, exp_parts, power_of_two};
 
 /// Steps of a chain between two checks of the rows' bounds.
@@ -67,20 +70,39 @@ pub(super) fn add_weighted_rows<A: Arithmetic, const W: usize, const M: usize>(
     sums: &mut [[f32; W]],
     (rows, stride): (&[f32], usize),
     weights: &[[f32; W]],
-    (first, seen): (usize, &[u32; W]),
+    (first, seen): (usize, &Seen<W>),
 ) {
-    let for_all = (seen[0] as usize).saturating_sub(first).min(weights.len());
     let (tiles, rest) = sums.as_chunks_mut::<M>();
     let done = tiles.len() * M;
     for (number, tile) in tiles.iter_mut().enumerate() {
         let rows = &rows[number * M..];
-        add_weighted::<A, W, M>(tile, (rows, stride), &weights[..for_all]);
-        add_weighted_seen::<A, W, M>(tile, (rows, stride), weights, (first, for_all, seen));
+        add_weighted_columns::<A, W, M>(tile, (rows, stride), weights, (first, seen));
     }
     for (number, sum) in rest.iter_mut().enumerate() {
         let (sum, rows) = (std::array::from_mut(sum), &rows[done + number..]);
-        add_weighted::<A, W, 1>(sum, (rows, stride), &weights[..for_all]);
-        add_weighted_seen::<A, W, 1>(sum, (rows, stride), weights, (first, for_all, seen));
+        add_weighted_columns::<A, W, 1>(sum, (rows, stride), weights, (first, seen));
+    }
+}
+
+/// The keys that all lanes see, and before and after them those that only some do.
+#[inline(always)]
+fn add_weighted_columns<A: Arithmetic, const W: usize, const M: usize>(
+    sums: &mut [[f32; W]; M],
+    (rows, stride): (&[f32], usize),
+    weights: &[[f32; W]],
+    (first, seen): (usize, &Seen<W>),
+) {
+    let Range { start, end } = seen.by_all(first, weights.len());
+    if start > 0 {
+        add_weighted_seen::<A, W, M>(sums, (rows, stride), &weights[..start], (first, seen));
+    }
+    if start < end {
+        let rows = &rows[start * stride..];
+        add_weighted::<A, W, M>(sums, (rows, stride), &weights[start..end]);
+    }
+    if end < weights.len() {
+        let rows = &rows[end * stride..];
+        add_weighted_seen::<A, W, M>(sums, (rows, stride), &weights[end..], (first + end, seen));
     }
 }
 
@@ -100,22 +122,18 @@ fn add_weighted<A: Arithmetic, const W: usize, const M: usize>(
     *sums = held;
 }
 
-/// The keys from `start` on, which not every lane sees: what is hidden is not even multiplied by zero.
+/// Keys that not every lane sees: what is hidden is not even multiplied by zero.
 #[inline(always)]
 fn add_weighted_seen<A: Arithmetic, const W: usize, const M: usize>(
     sums: &mut [[f32; W]; M],
     (rows, stride): (&[f32], usize),
     weights: &[[f32; W]],
-    (first, start, seen): (usize, usize, &[u32; W]),
+    (first, seen): (usize, &Seen<W>),
 ) {
     let mut held = *sums;
-    for (k, weights) in weights.iter().enumerate().skip(start) {
+    for (k, weights) in weights.iter().enumerate() {
         let Some(row) = rows[k * stride..].first_chunk::<M>() else { return };
-        let key = (first + k) as u32;
-        let mut sees = [0u32; W];
-        for lane in 0..W {
-            sees[lane] = if key < seen[lane] { u32::MAX } else { 0 };
-        }
+        let sees = seen.mask(first + k);
         for m in 0..M {
             let mut sum = held[m];
             add_scaled_row::<A, W>(&mut sum, row[m], weights);
