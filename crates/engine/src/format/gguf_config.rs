@@ -184,7 +184,9 @@ impl Reader<'_> {
         let view =
             TensorView::new(ROPE_DIVISORS, &tensor.shape, DataType::F32, RowOrder::AsStored, bytes);
         let mut divisors = view.to_f32();
-        divisors.iter_mut().for_each(|divisor| *divisor *= factor);
+        for divisor in &mut divisors {
+            *divisor *= factor;
+        }
         Ok(RopeScaling::Divisors(divisors))
     }
 

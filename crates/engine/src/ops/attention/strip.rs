@@ -88,9 +88,8 @@ impl<const W: usize> Seen<W> {
     pub(super) fn mask(&self, key: usize) -> [u32; W] {
         let key = key as u32;
         let mut mask = [0; W];
-        for lane in 0..W {
-            let sees = self.from[lane] <= key && key < self.to[lane];
-            mask[lane] = if sees { u32::MAX } else { 0 };
+        for ((mask, from), to) in mask.iter_mut().zip(&self.from).zip(&self.to) {
+            *mask = if *from <= key && key < *to { u32::MAX } else { 0 };
         }
         mask
     }
