@@ -293,6 +293,31 @@ pub trait Scorer {
     ) -> Result<(), ModelError>;
 }
 
+/// Vectors of texts, one row each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embeddings {
+    /// Values of one vector.
+    pub width: usize,
+    /// (texts, width), each row of length one; a text without a token is a row of zeros.
+    pub values: Vec<f32>,
+}
+
+impl Embeddings {
+    /// The vectors in the order of the texts.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.values.chunks_exact(self.width)
+    }
+}
+
+/// A model that turns texts into vectors whose scalar product says how alike they are in meaning.
+pub trait Embedder {
+    /// What embeds.
+    fn identity(&self) -> ModelIdentity;
+
+    /// One unit vector for each text; a text longer than the model reads is embedded by its beginning.
+    fn embed(&self, texts: &[&str]) -> Result<Embeddings, ModelError>;
+}
+
 /// A model run that cannot go on. A single request's failure is a [`ChatEvent::Failure`] instead.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {

@@ -2,7 +2,7 @@
 //!
 //! [`source`] finds a model's files, [`mod@format`] reads them, [`tokenizer`] turns text into ids. [`model`] is the network,
 //! written against the [`backend`] boundary whose readable implementation calls the [`ops`] and [`kernels`]; [`lora`] and
-//! [`peft`] hold adapters, and [`train`] tunes them.
+//! [`peft`] hold adapters, and [`train`] tunes them. [`sentence`] is another network: texts to vectors of their meaning.
 
 pub mod backend;
 pub mod error;
@@ -14,6 +14,7 @@ pub mod model;
 pub mod ops;
 pub mod peft;
 pub mod sample;
+pub mod sentence;
 pub mod source;
 pub mod tokenizer;
 pub mod train;

@@ -161,6 +161,11 @@ impl SafetensorsSet {
         Ok(Self { folder: folder.to_path_buf(), shards, place })
     }
 
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The names of all tensors, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.place.keys().map(String::as_str)

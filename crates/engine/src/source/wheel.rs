@@ -16,13 +16,14 @@ const MAXIMUM_TOTAL: u64 = 64 << 30;
 const MAXIMUM_RATIO: u64 = 200;
 
 /// The files that belong to a safetensors model, beside its `*.safetensors`.
-pub(super) const COMPANIONS: [&str; 6] = [
+pub(super) const COMPANIONS: [&str; 7] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
     "model.safetensors.index.json",
+    "sentence_bert_config.json",
 ];
 
 /// Downloads `package==version` with `python -m pip` and extracts its model to `folder`. Gives the names of the files.
