@@ -12,14 +12,14 @@ fn repository(path: &str) -> PathBuf {
 }
 
 fn golden(name: &str) -> Vec<(String, Vec<f64>)> {
-    let text = fs_err::read(repository("tests/goldens/sentence/vectors.json")).unwrap();
-    let golden: Value = serde_json::from_slice(&text).unwrap();
-    let rows = golden[name].as_array().unwrap();
+    let text = fs_err::read(repository("tests/goldens/sentence/vectors.json")).expect("the golden");
+    let golden: Value = serde_json::from_slice(&text).expect("JSON");
+    let rows = golden[name].as_array().expect("rows");
     let vector = |row: &Value| {
-        let values = row["vector"].as_array().unwrap();
-        values.iter().map(|value| value.as_f64().unwrap()).collect()
+        let values = row["vector"].as_array().expect("a vector");
+        values.iter().map(|value| value.as_f64().expect("a number")).collect()
     };
-    rows.iter().map(|row| (row["text"].as_str().unwrap().to_owned(), vector(row))).collect()
+    rows.iter().map(|row| (row["text"].as_str().expect("a text").to_owned(), vector(row))).collect()
 }
 
 /// Compares every text's vector, and gives the encoder's vectors.
@@ -29,7 +29,7 @@ fn check(
     tolerance: f64,
 ) -> Vec<Vec<f32>> {
     let texts: Vec<&str> = expected.iter().map(|(text, _)| text.as_str()).collect();
-    let found = encoder.embed(&texts).unwrap();
+    let found = encoder.embed(&texts).expect("vectors");
     assert_eq!(found.rows().len(), texts.len());
     for (row, (text, vector)) in found.rows().zip(expected) {
         let stray = |(a, b): (&f32, &f64)| (f64::from(*a) - b).abs();

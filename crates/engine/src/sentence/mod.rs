@@ -54,7 +54,7 @@ impl SentenceEncoder {
         })?;
         let threads = Threads::new(threads)?;
         let network = Network::load(&tensors, &config, &threads)?;
-        let digest = format!("{} {} {config:?}", network.digest(), words.digest());
+        let digest = format!("{:02x?} {} {config:?}", network.digest(), words.digest());
         let identity = ModelIdentity {
             name: name.to_owned(),
             digest: ContentHash::of_bytes(digest.as_bytes()).to_string(),

@@ -47,7 +47,7 @@ pub(super) struct Network {
     kind: Vec<f32>,
     norm: LayerNorm,
     layers: Vec<Layer>,
-    digest: String,
+    digest: [u8; 32],
 }
 
 impl Network {
@@ -69,13 +69,13 @@ impl Network {
         let norm = reader.norm("embeddings.LayerNorm")?;
         let layers =
             (0..config.layers).map(|layer| reader.layer(layer)).collect::<Result<_, _>>()?;
-        let digest = reader.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = reader.hash.finalize().into();
         Ok(Self { words, positions, kind: kinds[..hidden].to_vec(), norm, layers, digest })
     }
 
     /// A hash of all weights that are used.
-    pub(super) fn digest(&self) -> &str {
-        &self.digest
+    pub(super) fn digest(&self) -> [u8; 32] {
+        self.digest
     }
 
     /// The unit vectors (texts, hidden) of texts given by their ids.

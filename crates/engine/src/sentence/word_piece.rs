@@ -1,4 +1,4 @@
-//! Text to the ids of a WordPiece vocabulary: [`WordPiece`], by the `tokenizers` crate.
+//! Text to the ids of a vocabulary of word pieces: [`WordPiece`], by the `tokenizers` crate.
 //!
 //! What could make it give other ids than the encoder was trained with, an unknown normaliser or model, is refused by name.
 
@@ -23,7 +23,7 @@ const PARTS: [(&str, &[&str]); 4] = [
     ("post_processor", &["TemplateProcessing", "BertProcessing"]),
 ];
 
-/// A WordPiece tokenizer.
+/// A tokenizer into word pieces (Wu et al. 2016).
 #[derive(Debug)]
 pub(super) struct WordPiece {
     tokenizer: Tokenizer,
