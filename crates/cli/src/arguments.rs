@@ -136,7 +136,7 @@ pub(crate) struct Generate {
 )]
 pub(crate) struct Curate {
     /// Instruction rows: JSON lines or Alpaca's JSON
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present_any = ["audit", "reviewed", "explain"], value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Whose filter rules: paper, alpaca, self-instruct or alpacare [default: paper]
     #[arg(long, value_name = "NAME")]
@@ -156,6 +156,26 @@ pub(crate) struct Curate {
     /// JSON lines with the `id` and `score` of rows, for `--keep best`
     #[arg(long, value_name = "FILE")]
     pub(crate) scores: Option<PathBuf>,
+    /// Look for the items of this task: a name or task file, with the owners' data behind `=`, or a file of `tasks hash` (repeatable)
+    #[arg(long, value_name = "TASK[=PATH]")]
+    pub(crate) against: Vec<String>,
+    /// What happens to rows that hold items of those tasks [default: drop]
+    #[arg(long, value_parser = ["drop", "report"])]
+    pub(crate) contaminated: Option<String>,
+    /// Of the dataset in `--run DIR`, write a sheet (CSV) of N rows for people to judge
+    #[arg(long, value_name = "N", conflicts_with_all = ["files", "reviewed", "explain"], help_heading = "A dataset that is there")]
+    pub(crate) audit: Option<usize>,
+    /// Add up such sheets, filled in, one or more for each rater (repeatable)
+    #[arg(long, num_args = 1.., value_name = "FILE", conflicts_with_all = ["files", "explain"], help_heading = "A dataset that is there")]
+    pub(crate) reviewed: Vec<PathBuf>,
+    /// Tell the whole history of the row with this id
+    #[arg(
+        long,
+        value_name = "ID",
+        conflicts_with = "files",
+        help_heading = "A dataset that is there"
+    )]
+    pub(crate) explain: Option<String>,
 }
 
 /// Flags of `train`.
@@ -241,6 +261,9 @@ pub(crate) struct Eval {
     /// Solved examples before each item [default: the profile's]
     #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub(crate) shots: Option<usize>,
+    /// Score the items that training rows do not give away a second time, by `dataset/contamination.json` of `curate --against`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) contamination: Option<PathBuf>,
     /// Score only the first N items
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) limit: Option<usize>,

@@ -65,6 +65,8 @@ pub(crate) struct EvalConfig {
     pub(crate) ids: String,
     /// The file of solved examples, where it is not beside a task's data.
     pub(crate) shots_file: String,
+    /// The `contamination.json` of the dataset that was trained on: items that its rows give away are left out of the clean subset.
+    pub(crate) contamination: String,
 }
 
 impl Default for EvalConfig {
@@ -77,6 +79,7 @@ impl Default for EvalConfig {
             training: String::new(),
             ids: String::new(),
             shots_file: String::new(),
+            contamination: String::new(),
         }
     }
 }

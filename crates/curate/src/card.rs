@@ -9,7 +9,10 @@ use bioinstruct_text::novelty::NoveltyRule;
 use serde_json::{Value, json};
 
 use crate::config::{Keep, Rules};
+use crate::decontaminate::against::{Contaminated, ContaminationReport, TaskContamination};
 use crate::filter;
+use crate::licence::{Licensing, SourceTerms};
+use crate::pipeline::CONTAMINATED;
 use crate::statistics::{Lengths, Statistics};
 
 const TEMPLATE: &str = include_str!("../templates/dataset_card.md.jinja");
@@ -20,7 +23,6 @@ pub fn dataset_card(
     rules: &Rules,
     seed: u64,
 ) -> Result<String, TemplateError> {
-    let licences = &statistics.licences;
     let context = json!({
         "warning": NOT_FOR_PATIENT_CARE,
         "rows": statistics.rows,
@@ -37,7 +39,10 @@ pub fn dataset_card(
             lengths("input, where there is one", &statistics.input_words),
             lengths("output", &statistics.output_words),
         ],
-        "unknown_licence": licences.get("unknown").copied().unwrap_or_default(),
+        "header": header(statistics, rules),
+        "licensing": licensing(&statistics.licensing),
+        "contamination": statistics.contamination.as_ref().map(contamination),
+        "unknown_licence": statistics.licensing.unknown,
     });
     template::render("dataset_card.md.jinja", TEMPLATE, context, false)
 }
@@ -62,7 +67,8 @@ fn novelty_sentence(rules: &Rules) -> String {
 fn funnel(statistics: &Statistics) -> Vec<Value> {
     let about = |name: &str| {
         let entry = filter::ALL.iter().find(|entry| entry.name == name);
-        entry.map_or("", |entry| entry.about)
+        let other = if name == CONTAMINATED { "the row gives a test item away" } else { "" };
+        entry.map_or(other, |entry| entry.about)
     };
     let steps = statistics.funnel.iter();
     steps
@@ -75,6 +81,82 @@ fn funnel(statistics: &Statistics) -> Vec<Value> {
             })
         })
         .collect()
+}
+
+/// The lines of the YAML header that hang on what is in the dataset, as the Hugging Face hub reads them.
+fn header(statistics: &Statistics, rules: &Rules) -> Vec<String> {
+    let licensing = &statistics.licensing;
+    let mut lines = vec![format!("license: {}", licensing.header)];
+    if licensing.header == "other" {
+        let restricted = statistics.restricted > 0;
+        lines.push(format!(
+            "license_name: {}",
+            if restricted { "data-use-agreement" } else { "mixed" }
+        ));
+        lines.push("license_link: README.md".to_owned());
+    }
+    // Nothing else looks at the language.
+    if rules.filters.contains(&"language") {
+        lines.extend(["language:".to_owned(), "- en".to_owned()]);
+    }
+    let size = match statistics.rows.kept {
+        0..1_000 => "n<1K",
+        1_000..10_000 => "1K<n<10K",
+        10_000..100_000 => "10K<n<100K",
+        100_000..1_000_000 => "100K<n<1M",
+        1_000_000..10_000_000 => "1M<n<10M",
+        _ => "10M<n<100M",
+    };
+    lines.extend(["size_categories:".to_owned(), format!("- {size}")]);
+    let by_model: usize = statistics
+        .models
+        .iter()
+        .filter(|(model, _)| *model != "unknown")
+        .map(|(_, rows)| rows)
+        .sum();
+    lines.extend(["tags:".to_owned(), "- instruction-tuning".to_owned()]);
+    if by_model > 0 {
+        lines.push("- synthetic".to_owned());
+    }
+    lines
+}
+
+fn licensing(licensing: &Licensing) -> Value {
+    let source = |terms: &SourceTerms| {
+        let licence = if terms.licence.is_empty() { "unknown" } else { &terms.licence };
+        json!({
+            "source": cell(&terms.source),
+            "licence": cell(licence),
+            "rows": terms.rows,
+            "restricted": terms.restricted,
+        })
+    };
+    json!({
+        "header": licensing.header,
+        "reason": licensing.reason,
+        "obligations": licensing.in_words().join("; "),
+        "sources": licensing.sources.iter().map(source).collect::<Vec<_>>(),
+    })
+}
+
+/// What was compared and found, task by task.
+fn contamination(report: &ContaminationReport) -> Value {
+    let task = |(name, found): (&String, &TaskContamination)| {
+        json!({
+            "name": cell(name),
+            "items": found.items,
+            "how": if found.hashed { "hashes of 8 words" } else { "texts" },
+            "contaminated_rows": found.contaminated_rows,
+            "contaminated": found.contaminated.len(),
+            "suspected_rows": found.suspected_rows,
+            "remaining": found.remaining.len(),
+        })
+    };
+    json!({
+        "rows": report.rows,
+        "dropped": report.action == Contaminated::Drop,
+        "tasks": report.tasks.iter().map(task).collect::<Vec<_>>(),
+    })
 }
 
 fn origins(statistics: &Statistics) -> Vec<Value> {

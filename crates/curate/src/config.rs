@@ -8,6 +8,7 @@ use bioinstruct_text::novelty::NoveltyRule;
 use serde::{Deserialize, Serialize};
 
 use crate::CurateError;
+use crate::decontaminate::against::Contaminated;
 use crate::filter;
 
 /// Value of [`CurateConfig::seeds`] for the tasks that come with the program.
@@ -186,6 +187,12 @@ pub struct CurateConfig {
     pub keywords: Option<Vec<String>>,
     /// File of the seed tasks that rows are compared with; `builtin` for the program's own, empty for none.
     pub seeds: String,
+    /// Tasks whose items no row may hold: `NAME`, `NAME=PATH` with the owners' data, a task file, or a file of hashed items.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub against: Vec<String>,
+    /// What happens to a row that holds an item of them: `drop` or `report`.
+    #[serde(skip_serializing_if = "Contaminated::is_drop")]
+    pub contaminated: Contaminated,
     /// Share of the kept rows that becomes the dev set.
     pub dev_fraction: f64,
     /// Most bad rows that a run may leave out.
@@ -206,6 +213,8 @@ impl Default for CurateConfig {
             max_words: None,
             keywords: None,
             seeds: BUILT_IN_SEEDS.to_owned(),
+            against: Vec::new(),
+            contaminated: Contaminated::Drop,
             dev_fraction: 0.1,
             max_quarantine: 0,
         }

@@ -7,7 +7,9 @@ use bioinstruct_core::jsonl::JsonlError;
 use bioinstruct_core::run_directory::RunError;
 use bioinstruct_core::template::TemplateError;
 use bioinstruct_data::rows::{Quarantined, RowsError};
+use bioinstruct_data::task::TaskError;
 
+use crate::decontaminate::hashed::HashedItemsError;
 use crate::filter;
 
 /// A curation that did not come to an end.
@@ -25,6 +27,34 @@ pub enum CurateError {
     /// The card cannot be written.
     #[error(transparent)]
     Card(#[from] TemplateError),
+    /// The items of a task that rows are compared with cannot be read.
+    #[error(transparent)]
+    Items(#[from] TaskError),
+    /// A file of hashed items cannot be used.
+    #[error(transparent)]
+    HashedItems(#[from] HashedItemsError),
+    /// There is no finished dataset in the run directory.
+    #[error("there is no dataset in {run}", run = run.display())]
+    NoDataset {
+        /// The run directory.
+        run: PathBuf,
+    },
+    /// No row of the run has the id that was asked for.
+    #[error("no row of {run} has the id `{id}`", run = run.display())]
+    NoSuchRow {
+        /// As given.
+        id: String,
+        /// The run directory.
+        run: PathBuf,
+    },
+    /// A file is not what the program wrote, or what it asked for.
+    #[error("{path}: {reason}", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
     /// A setting has no meaning.
     #[error("`curate.{key}`: {reason}")]
     Setting {
@@ -62,6 +92,13 @@ pub enum CurateError {
     },
 }
 
+impl CurateError {
+    /// A file that cannot be read.
+    pub(crate) fn read(error: std::io::Error) -> Self {
+        Self::Rows(RowsError::Io(error))
+    }
+}
+
 impl Diagnose for CurateError {
     fn kind(&self) -> FailureKind {
         match self {
@@ -69,8 +106,15 @@ impl Diagnose for CurateError {
             Self::Run(error) => error.kind(),
             Self::Scores(error) => error.kind(),
             Self::Card(error) => error.kind(),
+            Self::Items(error) => error.kind(),
+            Self::HashedItems(HashedItemsError::Lines(error)) => error.kind(),
+            Self::HashedItems(HashedItemsError::Header { .. }) => FailureKind::Data,
             Self::Setting { .. } | Self::UnknownFilter { .. } => FailureKind::Configuration,
-            Self::NoRows { .. } | Self::Quarantine { .. } => FailureKind::Data,
+            Self::NoRows { .. }
+            | Self::Quarantine { .. }
+            | Self::NoDataset { .. }
+            | Self::NoSuchRow { .. }
+            | Self::Damaged { .. } => FailureKind::Data,
         }
     }
 
@@ -80,7 +124,18 @@ impl Diagnose for CurateError {
             Self::Run(error) => error.hint(),
             Self::Scores(error) => error.hint(),
             Self::Card(error) => error.hint(),
-            Self::Setting { .. } => None,
+            Self::Items(TaskError::NoData { task, .. }) => {
+                Some(format!("say where it is: `--against {task}=PATH`"))
+            }
+            Self::Items(error) => error.hint(),
+            Self::HashedItems(_) => Some("`bioinstruct tasks hash` writes such files".to_owned()),
+            Self::Setting { .. } | Self::Damaged { .. } => None,
+            Self::NoDataset { .. } => {
+                Some("`bioinstruct curate FILE --run DIR` makes one; name that DIR".to_owned())
+            }
+            Self::NoSuchRow { .. } => {
+                Some("ids are the 16 digits in `id` of the dataset's files".to_owned())
+            }
             Self::UnknownFilter { .. } => {
                 let names: Vec<&str> = filter::ALL.iter().map(|entry| entry.name).collect();
                 Some(format!("the filters are {}", names.join(", ")))

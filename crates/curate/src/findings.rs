@@ -4,11 +4,13 @@
 //! wrong, or the question is not one that has an answer. They are looked for among all rows that were read, since filters
 //! keep at most one of them.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
+use bioinstruct_core::hash::ContentHash;
 use bioinstruct_core::record::Instruction;
 use bioinstruct_data::rows::{LocatedRow, input_or_empty};
 use bioinstruct_text::rouge::{Stemmer, tokenize};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Tokens up to which two different answers cannot both be right.
@@ -61,31 +63,43 @@ pub struct Finding {
 /// Questions with more than one answer, in the order of their first rows. Case, punctuation and white space make no
 /// difference, neither in questions nor in answers.
 pub fn inconsistent_duplicates(rows: &[LocatedRow]) -> Vec<Finding> {
-    let mut by_question: BTreeMap<Vec<String>, Vec<usize>> = BTreeMap::new();
-    for (at, located) in rows.iter().enumerate() {
-        by_question.entry(question_key(&located.row)).or_default().push(at);
-    }
-    let mut groups: Vec<Vec<usize>> = by_question
-        .into_iter()
-        .filter(|(key, rows)| key[0] != "\n" && rows.len() > 1)
-        .map(|(_, rows)| rows)
+    // 128 bits of a hash stand for a question: the words of a million of them would take gigabytes.
+    let mut keys: Vec<(u128, usize)> = rows
+        .par_iter()
+        .enumerate()
+        .filter_map(|(at, located)| Some((question_key(&located.row)?, at)))
+        .collect();
+    keys.par_sort_unstable();
+    let of_one_question = keys.chunk_by(|first, second| first.0 == second.0);
+    let mut groups: Vec<Vec<usize>> = of_one_question
+        .filter(|group| group.len() > 1)
+        .map(|group| group.iter().map(|&(_, at)| at).collect())
         .collect();
     groups.sort_unstable();
-    groups.into_iter().filter_map(|group| finding(rows, &group)).collect()
+    groups.into_par_iter().filter_map(|group| finding(rows, &group)).collect()
 }
 
-fn question_key(row: &Instruction) -> Vec<String> {
-    let mut key = tokenize(&row.instruction, Stemmer::Off);
-    key.push("\n".to_owned()); // where the input begins
-    key.extend(tokenize(input_or_empty(&row.input), Stemmer::Off));
-    key
+/// The words of instruction and input, hashed; nothing for an instruction without any.
+fn question_key(row: &Instruction) -> Option<u128> {
+    let instruction = tokenize(&row.instruction, Stemmer::Off);
+    let input = tokenize(input_or_empty(&row.input), Stemmer::Off);
+    // A token is never a line break: it says where the input begins.
+    let words = instruction
+        .iter()
+        .map(String::as_str)
+        .chain(["\n"])
+        .chain(input.iter().map(String::as_str));
+    let hash = ContentHash::of_parts(words.map(str::as_bytes));
+    let leading = u128::from_str_radix(&hash.as_str()[..32], 16);
+    (!instruction.is_empty()).then(|| leading.expect("a hash is written in hexadecimal digits"))
 }
 
 fn finding(rows: &[LocatedRow], group: &[usize]) -> Option<Finding> {
     let mut answers: Vec<(Vec<String>, usize)> = Vec::new();
+    let mut seen: HashSet<Vec<String>> = HashSet::new();
     for &at in group {
         let answer = tokenize(&rows[at].row.output, Stemmer::Off);
-        if !answer.is_empty() && answers.iter().all(|(earlier, _)| *earlier != answer) {
+        if !answer.is_empty() && seen.insert(answer.clone()) {
             answers.push((answer, at));
         }
     }

@@ -2,20 +2,25 @@
 //!
 //! In the order of use: [`config`] says which rules hold, [`filter`] has one file per rule, [`admission`] applies them to
 //! one row at a time (while a model is still writing) and [`pipeline`] to whole files, with the same verdicts. [`findings`]
-//! are for people to look at, [`decontaminate`] looks for test items. [`statistics`] and [`card`] describe what came out,
-//! [`stage`] publishes it in a run directory.
+//! are for people to look at, [`decontaminate`] looks for test items. [`statistics`], [`licence`] and [`card`] describe what came
+//! out, [`stage`] publishes it in a run directory. [`review`] draws rows for people to judge and adds up their judgements,
+//! [`history`] tells all that a run knows of one row.
 //!
 //! A kept row is never changed, a dropped row never forgotten: it stands in `rejected.jsonl` with the rule, the reason and
 //! the row that it resembles.
 
 pub mod admission;
+pub mod agreement;
 pub mod card;
 pub mod config;
 pub mod decontaminate;
 mod error;
 pub mod filter;
 pub mod findings;
+pub mod history;
+pub mod licence;
 pub mod pipeline;
+pub mod review;
 pub mod scores;
 pub mod stage;
 pub mod statistics;
@@ -25,5 +30,5 @@ pub use bioinstruct_data::rows::input_or_empty;
 pub use config::{CurateConfig, Dialect, Keep, NoveltyKey};
 pub use error::CurateError;
 pub use filter::{Evidence, Similarity};
-pub use pipeline::{Outcome, Rejected, curate};
+pub use pipeline::{Contamination, Outcome, Rejected, curate, curate_against};
 pub use stage::{StageSummary, run_stage};

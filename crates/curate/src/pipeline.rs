@@ -4,10 +4,16 @@ use std::time::Instant;
 
 use bioinstruct_core::record::{Instruction, SeedTask};
 use bioinstruct_data::rows::{LocatedRow, Quarantined, ReadRows};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Rules;
+use crate::decontaminate::against::{
+    Against, Comparison, Contaminated, ContaminationReport, Found,
+};
 use crate::filter::{self, Evidence, Objection};
 use crate::findings::{Finding, inconsistent_duplicates};
+use crate::history::Origin;
 use crate::{CurateConfig, CurateError};
 
 /// A row that a filter dropped: a line of `rejected.jsonl`.
@@ -50,6 +56,8 @@ pub struct Outcome {
     pub read: usize,
     /// Rows that passed every filter, unchanged and in their order.
     pub kept: Vec<Instruction>,
+    /// Where each kept row stands in the files.
+    pub origins: Vec<Origin>,
     /// Rows that did not, in their order.
     pub rejected: Vec<Rejected>,
     /// What is not a row.
@@ -58,58 +66,171 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     /// The filters in the order in which they were applied.
     pub funnel: Vec<FunnelStep>,
+    /// What rows share with the items of tasks, when they were compared with any.
+    pub contamination: Option<Contamination>,
 }
 
-/// Applies the configured filters.
-///
-/// Each filter sees the rows that the ones before it let pass, in their order; what it remembers for comparison are the
-/// rows that it let pass itself. Under every dialect but Self-Instruct's the filter that remembers comes last, or drops
-/// only rows that the others would drop too, so this is the loop "keep a row when all filters agree, compare with kept
-/// rows".
+/// What was found of tasks' items in the rows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Contamination {
+    /// In numbers and ids.
+    pub report: ContaminationReport,
+    /// All pairs of a row and an item, by row in their order.
+    pub found: Vec<Found>,
+}
+
+/// The step of the funnel in which rows are compared with the items of tasks.
+pub const CONTAMINATED: &str = "contaminated";
+
+/// [`curate_against`] nothing: no row is compared with test items.
 pub fn curate(
     read: ReadRows,
     seeds: &[SeedTask],
     config: &CurateConfig,
 ) -> Result<Outcome, CurateError> {
+    curate_against(read, seeds, config, &Against::default())
+}
+
+/// Applies the configured filters, and drops or reports rows that hold items of `against`.
+///
+/// Each filter sees the rows that the ones before it let pass, in their order; what it remembers for comparison are the
+/// rows that it let pass itself. Under every dialect but Self-Instruct's the filter that remembers comes last, or drops
+/// only rows that the others would drop too, so this is the loop "keep a row when all filters agree, compare with kept
+/// rows". Test items are looked for before novelty is judged, so that a contaminated row never keeps a clean one away.
+pub fn curate_against(
+    read: ReadRows,
+    seeds: &[SeedTask],
+    config: &CurateConfig,
+    against: &Against,
+) -> Result<Outcome, CurateError> {
     let rules = config.rules()?;
-    let total = read.rows.len() + read.quarantined.len();
-    let mut verdicts: Vec<Option<(&'static str, Objection)>> = vec![None; read.rows.len()];
-    let mut alive: Vec<usize> = (0..read.rows.len()).collect();
-    let mut funnel = Vec::new();
+    let mut sieve = Sieve::new(&read.rows);
+    let mut compared = None;
+    let is_due = |name: &str| !against.is_empty() && name == "rouge-l";
     for (name, mut filter) in filter::build_all(&rules, seeds)? {
-        let started = Instant::now();
-        let candidates: Vec<&Instruction> = alive.iter().map(|&at| &read.rows[at].row).collect();
-        let objections = filter.admit_all(&candidates);
-        let seconds = started.elapsed().as_secs_f64();
-        let rows_in = alive.len();
-        for (&at, objection) in alive.iter().zip(objections) {
-            verdicts[at] = objection.map(|objection| (name, objection));
+        if is_due(name) {
+            compared = Some(sieve.compare(against, config.contaminated)?);
         }
-        alive.retain(|&at| verdicts[at].is_none());
-        funnel.push(FunnelStep {
-            filter: name.to_owned(),
-            rows_in,
-            rejected: rows_in - alive.len(),
-            seconds,
+        sieve.step(name, |rows| match filter::entry(name) {
+            Some(entry) if !entry.remembers() => one_by_one(entry, &rules, seeds, rows),
+            _ => filter.admit_all(rows),
         });
     }
+    if compared.is_none() && !against.is_empty() {
+        compared = Some(sieve.compare(against, config.contaminated)?);
+    }
+    let Sieve { verdicts, alive, funnel, .. } = sieve;
+    let contamination = compared.map(|(places, comparison)| {
+        let stayed = |row: usize| verdicts[places[row]].is_none();
+        let report = comparison.report(config.contaminated, stayed);
+        Contamination { report, found: comparison.found.into_iter().flatten().collect() }
+    });
     let mut outcome = Outcome {
-        read: total,
+        read: read.rows.len() + read.quarantined.len(),
         kept: Vec::with_capacity(alive.len()),
-        rejected: Vec::new(),
-        quarantined: read.quarantined,
+        origins: Vec::with_capacity(alive.len()),
+        rejected: Vec::with_capacity(read.rows.len() - alive.len()),
         findings: inconsistent_duplicates(&read.rows),
+        quarantined: read.quarantined,
         funnel,
+        contamination,
     };
     for (located, verdict) in read.rows.into_iter().zip(verdicts) {
         match verdict {
-            None => outcome.kept.push(located.row),
+            None => {
+                let LocatedRow { row, file, line } = located;
+                outcome.origins.push(Origin { id: row.id.clone(), file, line });
+                outcome.kept.push(row);
+            }
             Some((name, objection)) => outcome.rejected.push(rejected(located, name, objection)),
         }
     }
     let found = outcome.kept.len() + outcome.rejected.len() + outcome.quarantined.len();
     assert_eq!(outcome.read, found, "a row was lost between filters");
     Ok(outcome)
+}
+
+/// The verdicts of a filter that remembers nothing, on all threads of the current rayon pool.
+fn one_by_one(
+    entry: &filter::Entry,
+    rules: &Rules,
+    seeds: &[SeedTask],
+    rows: &[&Instruction],
+) -> Vec<Option<Objection>> {
+    let build = || (entry.build)(rules, seeds).expect("it was built with these rules before");
+    let chunks = rows.par_chunks(256).map_init(build, |filter, chunk| filter.admit_all(chunk));
+    chunks.collect::<Vec<_>>().into_iter().flatten().collect()
+}
+
+/// The rows on their way through the filters.
+struct Sieve<'a> {
+    rows: &'a [LocatedRow],
+    verdicts: Vec<Option<(&'static str, Objection)>>,
+    alive: Vec<usize>,
+    funnel: Vec<FunnelStep>,
+}
+
+impl<'a> Sieve<'a> {
+    fn new(rows: &'a [LocatedRow]) -> Self {
+        let verdicts = vec![None; rows.len()];
+        Self { rows, verdicts, alive: (0..rows.len()).collect(), funnel: Vec::new() }
+    }
+
+    /// Lets one rule judge the rows that are left.
+    fn step(
+        &mut self,
+        name: &'static str,
+        judge: impl FnOnce(&[&'a Instruction]) -> Vec<Option<Objection>>,
+    ) {
+        let started = Instant::now();
+        let candidates: Vec<&Instruction> =
+            self.alive.iter().map(|&at| &self.rows[at].row).collect();
+        let objections = judge(&candidates);
+        let rows_in = self.alive.len();
+        for (&at, objection) in self.alive.iter().zip(objections) {
+            self.verdicts[at] = objection.map(|objection| (name, objection));
+        }
+        self.alive.retain(|&at| self.verdicts[at].is_none());
+        self.funnel.push(FunnelStep {
+            filter: name.to_owned(),
+            rows_in,
+            rejected: rows_in - self.alive.len(),
+            seconds: started.elapsed().as_secs_f64(),
+        });
+    }
+
+    /// Looks for test items; also gives the places of the compared rows among all.
+    fn compare(
+        &mut self,
+        against: &Against,
+        action: Contaminated,
+    ) -> Result<(Vec<usize>, Comparison), CurateError> {
+        let places = self.alive.clone();
+        let mut compared = None;
+        self.step(CONTAMINATED, |rows| {
+            let comparison = against.compare(rows);
+            let objections = match (&comparison, action) {
+                (Ok(comparison), Contaminated::Drop) => (0..rows.len())
+                    .map(|row| comparison.contaminated(row).map(contaminated))
+                    .collect(),
+                _ => vec![None; rows.len()],
+            };
+            compared = Some(comparison);
+            objections
+        });
+        let comparison = compared.expect("the rows were judged")?;
+        Ok((places, comparison))
+    }
+}
+
+fn contaminated(found: &Found) -> Objection {
+    let (task, item) = found.item();
+    let similarity = match found {
+        Found::Text(hit) => hit.rouge_l,
+        Found::Hashes(_) => None,
+    };
+    let evidence = Evidence { nearest: format!("{task}:{item}"), similarity };
+    Objection { reason: found.reason(), evidence: Some(evidence) }
 }
 
 fn rejected(located: LocatedRow, filter: &str, objection: Objection) -> Rejected {

@@ -1,6 +1,7 @@
 //! The stage `curate` of a run: [`run_stage`] reads files and publishes `dataset/`.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 
 use bioinstruct_core::hash::ContentHash;
@@ -13,22 +14,27 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::card::dataset_card;
-use crate::pipeline::{FunnelStep, Outcome, curate};
+use crate::decontaminate::against::Against;
+use crate::pipeline::{FunnelStep, Outcome, curate_against};
 use crate::statistics::Statistics;
 use crate::{CurateConfig, CurateError};
 
 /// The directory of the stage in a run.
 pub const DIRECTORY: &str = "dataset";
 
-const OUTPUTS: [&str; 7] = [
+const OUTPUTS: [&str; 8] = [
     "train.jsonl",
     "dev.jsonl",
+    "origins.jsonl",
     "rejected.jsonl",
     "quarantine.jsonl",
     "findings.jsonl",
     "stats.json",
     "README.md",
 ];
+
+/// Published beside the others when rows were compared with the items of tasks.
+const CONTAMINATION: [&str; 2] = ["contamination.jsonl", "contamination.json"];
 
 /// What `curate --json` prints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -48,6 +54,9 @@ pub struct StageSummary {
     /// What a person should look at, by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub findings: BTreeMap<String, usize>,
+    /// Rows that hold test items, by task, when rows were compared with any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub contaminated: BTreeMap<String, usize>,
     /// Wall time by filter; in no published file but `timing.jsonl`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub seconds: BTreeMap<String, f64>,
@@ -74,7 +83,8 @@ pub fn run_stage(
     seed: u64,
 ) -> Result<StageSummary, CurateError> {
     let stage = run.stage(DIRECTORY)?;
-    let wanted = manifest(files, seeds, config, seed)?;
+    let against = Against::read(&config.against)?;
+    let wanted = manifest(files, seeds, config, &against, seed)?;
     if let Some(found) = stage.finished(&wanted)? {
         return earlier_summary(&stage, &found);
     }
@@ -83,14 +93,19 @@ pub fn run_stage(
         read.append(read_rows(file)?);
     }
     refuse_bad_input(&stage, &read, files, config)?;
-    let outcome = curate(read, seeds, config)?;
+    let outcome = curate_against(read, seeds, config, &against)?;
     let parted = split(&outcome.kept, DevSize::Fraction(config.dev_fraction), seed)
         .map_err(|error| CurateError::Setting { key: "dev_fraction", reason: error.to_string() })?;
     let mut summary = summary_of(&outcome, &parted);
     publish(&stage, &outcome, &parted, config, seed)?;
     let mut manifest = wanted;
     manifest.summary = json!(summary);
-    stage.finish(manifest, &OUTPUTS)?;
+    let outputs = OUTPUTS.into_iter();
+    let outputs: Vec<&str> = match outcome.contamination {
+        Some(_) => outputs.chain(CONTAMINATION).collect(),
+        None => outputs.collect(),
+    };
+    stage.finish(manifest, &outputs)?;
     let timed = |step: &FunnelStep| (step.filter.clone(), step.seconds);
     summary.seconds = outcome.funnel.iter().map(timed).collect();
     Ok(summary)
@@ -100,6 +115,7 @@ fn manifest(
     files: &[PathBuf],
     seeds: &[SeedTask],
     config: &CurateConfig,
+    against: &Against,
     seed: u64,
 ) -> Result<Manifest, CurateError> {
     let mut inputs = BTreeMap::new();
@@ -111,8 +127,12 @@ fn manifest(
     }
     inputs.insert("seeds".to_owned(), ContentHash::of_json(&json!(seeds)).to_string());
     let mut resolved = config.resolved()?;
+    for (task, data) in against.digests() {
+        inputs.insert(format!("against {task}"), data.clone());
+    }
     // Seeds and scores themselves are inputs; the paths by which they were found say nothing.
     resolved.seeds.clear();
+    resolved.against.clear();
     if !resolved.scores.is_empty() {
         let hash = ContentHash::of_file(resolved.scores.as_ref()).map_err(RowsError::Io)?;
         inputs.insert("scores".to_owned(), hash.to_string());
@@ -178,6 +198,12 @@ fn summary_of(outcome: &Outcome, parted: &Split) -> StageSummary {
             *counts.entry(finding.kind.name().to_owned()).or_default() += 1;
             counts
         }),
+        contaminated: outcome.contamination.iter().fold(BTreeMap::new(), |mut rows, found| {
+            rows.extend(
+                found.report.tasks.iter().map(|(task, of)| (task.clone(), of.contaminated_rows)),
+            );
+            rows
+        }),
         seconds: BTreeMap::new(),
         was_finished: false,
     }
@@ -197,12 +223,18 @@ fn publish(
     };
     stage.publish("train.jsonl", |out| jsonl::write(out, side(&parted.train)))?;
     stage.publish("dev.jsonl", |out| jsonl::write(out, side(&parted.dev)))?;
+    stage.publish("origins.jsonl", |out| {
+        let sides = parted.train.iter().chain(&parted.dev);
+        jsonl::write(out, sides.map(|&at| &outcome.origins[at]))
+    })?;
     stage.publish("rejected.jsonl", |out| jsonl::write(out, &outcome.rejected))?;
     stage.publish("findings.jsonl", |out| jsonl::write(out, &outcome.findings))?;
-    stage.publish("stats.json", |out| {
-        serde_json::to_writer_pretty(&mut *out, &statistics)?;
-        out.write_all(b"\n")
-    })?;
+    stage.publish("stats.json", |out| write_pretty(out, &statistics))?;
+    if let Some(contamination) = &outcome.contamination {
+        let [pairs, report] = CONTAMINATION;
+        stage.publish(pairs, |out| jsonl::write(out, &contamination.found))?;
+        stage.publish(report, |out| write_pretty(out, &contamination.report))?;
+    }
     stage.publish("README.md", |out| out.write_all(card.as_bytes()))?;
     let timings = outcome
         .funnel
@@ -210,4 +242,9 @@ fn publish(
         .map(|step| Timing { filter: step.filter.clone(), seconds: step.seconds });
     stage.publish("timing.jsonl", |out| jsonl::write(out, timings))?;
     Ok(())
+}
+
+fn write_pretty(out: &mut dyn Write, value: &impl Serialize) -> std::io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    out.write_all(b"\n")
 }

@@ -7,6 +7,8 @@ use bioinstruct_data::rows::says_no_input;
 use bioinstruct_text::normalize::word_count;
 use serde::{Deserialize, Serialize};
 
+use crate::decontaminate::against::ContaminationReport;
+use crate::licence::Licensing;
 use crate::pipeline::{FunnelStep, Outcome};
 
 /// Lower bounds of the histograms' bins, in words; the last bin has no end.
@@ -95,6 +97,12 @@ pub struct Statistics {
     pub licences: BTreeMap<String, usize>,
     /// Rows whose text, or whose exemplars' text, is under a data-use agreement.
     pub restricted: usize,
+    /// Under which terms the rows come.
+    #[serde(default)]
+    pub licensing: Licensing,
+    /// What rows share with the items of tasks; absent when they were compared with none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contamination: Option<ContaminationReport>,
 }
 
 impl Statistics {
@@ -125,6 +133,8 @@ impl Statistics {
             models: tally(kept, |row| &row.provenance.model),
             licences: tally(kept, |row| &row.provenance.licence),
             restricted: kept.iter().filter(|row| row.provenance.restricted).count(),
+            licensing: Licensing::of(kept, |row| source_family(&row.provenance.source)),
+            contamination: outcome.contamination.as_ref().map(|found| found.report.clone()),
         }
     }
 }
@@ -160,7 +170,7 @@ fn tally(rows: &[Instruction], value: fn(&Instruction) -> &str) -> BTreeMap<Stri
 }
 
 /// `seeds.jsonl:seed-017` comes from `seeds.jsonl`.
-fn source_family(source: &str) -> &str {
+pub(crate) fn source_family(source: &str) -> &str {
     source.split_once(':').map_or(source, |(family, _)| family)
 }
 

@@ -14,9 +14,10 @@ use bioinstruct_curate::{CurateConfig, CurateError, Rejected, StageSummary, run_
 use bioinstruct_data::rows::Quarantined;
 use serde_json::{Value, json};
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "train.jsonl",
     "dev.jsonl",
+    "origins.jsonl",
     "rejected.jsonl",
     "quarantine.jsonl",
     "findings.jsonl",
@@ -73,6 +74,9 @@ fn a_dataset_is_published_and_repeats_to_the_byte() {
     let card = fs_err::read_to_string(dataset.join("README.md")).unwrap();
     assert!(card.contains(NOT_FOR_PATIENT_CARE) && card.contains("No clinician has reviewed"));
     assert!(card.contains("| licence | CC0\\|1.0 | 1 |"), "{card}");
+    assert!(card.starts_with("---\n") && card.contains("\nlicense: unknown\n"), "{card}");
+    assert!(card.contains("| rows.jsonl | CC0\\|1.0 | 1 | 0 |"), "{card}");
+    assert!(card.contains("Nothing here was compared with the test sets"), "{card}");
     assert!(card.contains("| `length` |") && card.contains("33.8 %"), "{card}");
 
     let second = scratch.path().join("second");

@@ -22,4 +22,4 @@ mod writing;
 pub use error::EvaluationError;
 pub use evaluate::{Candidate, EvaluationConfig, EvaluationModel, Progress, TaskInput, evaluate};
 pub use files::{EvaluationInfo, PredictionFile, read_predictions};
-pub use score::{Scores, rebuild};
+pub use score::{SUSPECTS, Scores, Suspects, rebuild};

@@ -1,8 +1,9 @@
 //! The numbers that are reported: [`rebuild`] makes [`Scores`] from the prediction files that are present.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use bioinstruct_core::jsonl::JsonlError;
 use bioinstruct_core::model::Finish;
 use bioinstruct_core::random::Stream;
 use bioinstruct_data::task::{Metric, Profile};
@@ -48,6 +49,9 @@ pub struct Score {
     pub shots: usize,
     /// `accuracy`, `span_f1`, `span_f1_micro`, `rouge1`, …
     pub metric: String,
+    /// `clean` when the items that training rows give away are left out; absent for all items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
     /// The mean over items; of `…_micro` metrics the score of all items' counts together.
     pub value: f64,
     /// Scored items.
@@ -92,10 +96,22 @@ pub struct ChoiceStatistics {
     pub target_shares: BTreeMap<String, f64>,
 }
 
+/// In an `eval` directory, the ids of the items that training rows give away, by task.
+pub const SUSPECTS: &str = "contamination.json";
+
+/// Value of [`Score::subset`] for the items that no training row gives away.
+pub const CLEAN: &str = "clean";
+
+/// Ids of items by task.
+pub type Suspects = BTreeMap<String, BTreeSet<String>>;
+
 /// Scores and comparisons of every prediction file in an `eval` directory; the files alone decide the result.
 pub fn rebuild(directory: &Path) -> Result<Scores, EvaluationError> {
     let (files, mut warnings) = read_predictions(directory)?;
     let mut outputs = vec!["scores.json".to_owned(), "comparisons.json".to_owned()];
+    let suspects = read_suspects(directory)?;
+    outputs.extend(suspects.is_some().then(|| SUSPECTS.to_owned()));
+    let suspects = suspects.unwrap_or_default();
     for file in &files {
         let name = format!("{}/{}", file.info.candidate, file.info.run_name());
         outputs.push(format!("{name}.jsonl"));
@@ -108,11 +124,37 @@ pub fn rebuild(directory: &Path) -> Result<Scores, EvaluationError> {
         }
     }
     Ok(Scores {
-        rows: files.iter().flat_map(score).collect(),
+        rows: files.iter().flat_map(|file| score_with_subset(file, &suspects)).collect(),
         comparisons: compare(&files)?,
         outputs,
         warnings,
     })
+}
+
+fn read_suspects(directory: &Path) -> Result<Option<Suspects>, EvaluationError> {
+    let path = directory.join(SUSPECTS);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = fs_err::read_to_string(&path)?;
+    serde_json::from_str(&text).map(Some).map_err(|error| {
+        let (line, reason) = (error.line(), error.to_string());
+        EvaluationError::Predictions(JsonlError::Line { path, line, reason })
+    })
+}
+
+/// Every metric of one file, and again without the suspects where the task was compared with training rows.
+fn score_with_subset(file: &PredictionFile, suspects: &Suspects) -> Vec<Score> {
+    let mut rows = score(file);
+    if let Some(ids) = suspects.get(&file.info.task) {
+        let mut clean = file.clone();
+        clean.predictions.retain(|prediction| !ids.contains(&prediction.id));
+        if !clean.predictions.is_empty() {
+            let named = |row| Score { subset: Some(CLEAN.to_owned()), ..row };
+            rows.extend(score(&clean).into_iter().map(named));
+        }
+    }
+    rows
 }
 
 /// The stream of one metric's resamples: candidates that answered the same items are resampled alike.
@@ -197,6 +239,7 @@ fn row(
         profile: info.profile,
         shots: info.shots.len(),
         metric: name.to_owned(),
+        subset: None,
         value,
         n: file.predictions.len(),
         ci_low: interval.low,

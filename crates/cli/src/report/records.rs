@@ -26,6 +26,8 @@ pub(crate) struct Score {
     pub shots: u64,
     /// What is measured.
     pub metric: String,
+    /// Which of the items; nothing for all of them.
+    pub subset: Option<String>,
     /// The mean over the items.
     pub value: Option<f64>,
     /// Items.

@@ -106,7 +106,7 @@ impl Reading {
 pub(crate) fn by_task<'a>(runs: &'a [RunFiles], series: &[Series]) -> Vec<TaskScores<'a>> {
     let mut tasks: Vec<TaskScores<'a>> = Vec::new();
     for (run, files) in runs.iter().enumerate() {
-        for score in files.scores.iter().flatten() {
+        for score in files.scores.iter().flatten().filter(|score| score.subset.is_none()) {
             let Some(by) = series.iter().position(|series| series.is_of(run, score)) else {
                 continue;
             };

@@ -1,16 +1,16 @@
-//! `curate`: instruction files in, `dataset/` out.
+//! `curate`: instruction files in, `dataset/` out; and what is asked of a dataset [`afterwards`].
+
+mod afterwards;
 
 use std::path::PathBuf;
 
 use bioinstruct_core::record::SeedTask;
 use bioinstruct_core::run_directory::RunDirectory;
-use bioinstruct_curate::config::BUILT_IN_SEEDS;
 use bioinstruct_curate::{CurateConfig, StageSummary, run_stage};
 
 use crate::arguments::{Curate, Globals};
 use crate::config::{Config, Flags, in_run};
 use crate::console::Console;
-use crate::verbs::generate::read_seeds;
 
 pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow::Result<()> {
     let mut flags = Flags::default();
@@ -20,12 +20,14 @@ pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow
     flags.set("curate.key", verb.key.clone());
     flags.set("curate.keep", verb.keep.clone());
     flags.set("curate.scores", verb.scores.as_ref().map(|path| path.display().to_string()));
+    flags.set("curate.against", (!verb.against.is_empty()).then(|| verb.against.clone()));
+    flags.set("curate.contaminated", verb.contaminated.clone());
     let config = Config::resolve("", globals, flags)?;
-    let seeds = match config.curate.seeds.as_str() {
-        "" => Vec::new(),
-        BUILT_IN_SEEDS => read_seeds(None)?,
-        path => read_seeds(Some(path.as_ref()))?,
-    };
+    if afterwards::run(verb, &config, globals, console)? {
+        return Ok(());
+    }
+    let seeds = afterwards::seeds(&config.curate.seeds)?;
+    use_threads(config.threads)?;
     in_run(globals, "curate", |run| {
         let summary = stage(run, &verb.files, &seeds, &config.curate, config.seed, console)?;
         console.say(&format!(
@@ -34,6 +36,12 @@ pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow
         ));
         console.summary(&summary)
     })
+}
+
+/// Rows are compared on so many threads; zero takes every processor.
+fn use_threads(count: usize) -> anyhow::Result<()> {
+    rayon::ThreadPoolBuilder::new().num_threads(count).build_global()?;
+    Ok(())
 }
 
 /// Curates and says what became of the rows.
@@ -54,6 +62,9 @@ pub(crate) fn stage(
     ));
     for (filter, count) in summary.rejected.iter().filter(|(_, count)| **count > 0) {
         console.say(&format!("  rejected by {filter}: {count}"));
+    }
+    for (task, count) in &summary.contaminated {
+        console.say(&format!("  rows that hold items of {task}: {count} (contamination.jsonl)"));
     }
     for (kind, count) in &summary.findings {
         console.say(&format!("  to look at, {}: {count} (findings.jsonl)", kind.replace('-', " ")));

@@ -1,5 +1,7 @@
 //! `eval`: a base and its adapters on tasks; predictions, scores and paired differences out.
 
+mod clean;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -49,6 +51,8 @@ pub(crate) fn run(verb: &Eval, globals: &Globals, console: &Console) -> anyhow::
     flags.set("eval.profile", verb.profile.clone());
     flags.set("eval.limit", verb.limit.map(|limit| limit as i64));
     flags.set("precision", verb.precision.clone());
+    let contamination = verb.contamination.as_ref().map(|path| path.display().to_string());
+    flags.set("eval.contamination", contamination);
     let config = Config::resolve("", globals, flags)?;
     let job = Job {
         model: &verb.model,
@@ -64,6 +68,7 @@ pub(crate) fn run(verb: &Eval, globals: &Globals, console: &Console) -> anyhow::
     in_run(globals, "eval", |run| {
         let scores = stage(run, &job, tasks, console)?;
         console.print(&report::terminal::score_table(run.root(), width())?)?;
+        clean::say(&scores, console);
         console.say(&format!("predictions and scores: {}", run.root().join("eval").display()));
         console.say(NOT_FOR_PATIENT_CARE);
         console.summary(
@@ -165,6 +170,7 @@ pub(crate) fn stage(
     for input in &tasks {
         say_exclusions(input, console);
     }
+    clean::publish(&stage, &job.config.eval.contamination, &tasks, console)?;
     let mut local = local_model(job.model, job.config, job.offline, console)?;
     let candidates = candidates(job, &mut local)?;
     let settings = EvaluationConfig { seed: job.config.seed, resamples: job.config.eval.resamples };

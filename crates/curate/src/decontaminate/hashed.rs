@@ -6,17 +6,18 @@
 //! only: an item with a word changed is found by the runs beside the word.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use bioinstruct_core::hash::ContentHash;
 use bioinstruct_core::jsonl::{self, JsonlError};
 use bioinstruct_core::record::Instruction;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::TaskItems;
 use super::item::{parts, words_of};
+use super::{TaskItems, Verdict};
 
 const FORMAT: &str = "bioinstruct-hashed-items";
 
@@ -68,6 +69,17 @@ pub struct HashedHit {
     pub of_runs: usize,
     /// Whether a part of the row has exactly the words of question and options, in whatever order.
     pub whole: bool,
+}
+
+impl HashedHit {
+    /// Half of the item's runs, or all of its words, give it away; fewer are for a person to look at.
+    pub fn verdict(&self) -> Verdict {
+        if self.whole || self.runs > 0 && 2 * self.runs >= self.of_runs {
+            Verdict::Contaminated
+        } else {
+            Verdict::Suspected
+        }
+    }
 }
 
 /// A file that is not one of hashed items.
@@ -156,6 +168,20 @@ impl HashedItems {
         Ok(Self { header, items: items.map_err(|error| wrong(error.to_string()))? })
     }
 
+    /// Whether a file's first line says that it is one of hashed items.
+    pub fn is_one(path: &Path) -> bool {
+        let mut line = Vec::new();
+        let file = fs_err::File::open(path).map(|file| file.take(4096));
+        let read = file.and_then(|file| BufReader::new(file).read_until(b'\n', &mut line));
+        read.is_ok()
+            && serde_json::from_slice::<Header>(&line).is_ok_and(|header| header.format == FORMAT)
+    }
+
+    /// The task's name.
+    pub fn task(&self) -> &str {
+        &self.header.task
+    }
+
     /// Number of items.
     pub fn len(&self) -> usize {
         self.items.len()
@@ -168,48 +194,67 @@ impl HashedItems {
 
     /// The items that rows share runs with, by row, then by item.
     pub fn hits(&self, rows: &[Instruction]) -> Vec<HashedHit> {
-        let mut by_run: HashMap<&str, Vec<usize>> = HashMap::new();
-        let mut by_whole: HashMap<&str, Vec<usize>> = HashMap::new();
+        let index = self.index();
+        let hits: Vec<Vec<HashedHit>> = rows.par_iter().map(|row| index.hits(row)).collect();
+        hits.into_iter().flatten().collect()
+    }
+
+    /// The items by their hashes.
+    pub fn index(&self) -> HashedIndex<'_> {
+        let mut index = HashedIndex { all: self, by_run: HashMap::new(), by_whole: HashMap::new() };
         for (at, item) in self.items.iter().enumerate() {
             for run in &item.runs {
-                by_run.entry(run).or_default().push(at);
+                index.by_run.entry(run).or_default().push(at);
             }
-            by_whole.entry(&item.whole).or_default().push(at);
+            index.by_whole.entry(&item.whole).or_default().push(at);
         }
-        let mut hits = Vec::new();
-        for row in rows {
-            let mut shared: BTreeMap<usize, (BTreeSet<String>, bool)> = BTreeMap::new();
-            let both = format!("{}\n{}", row.instruction, row.input);
-            for text in [both.as_str(), &row.output] {
-                for run in words_of(text).windows(RUN) {
-                    let hash = hashed(&self.header.salt, run);
-                    for &at in by_run.get(hash.as_str()).into_iter().flatten() {
-                        shared.entry(at).or_default().0.insert(hash.clone());
-                    }
+        index
+    }
+}
+
+/// Hashed items, ready to be looked for in rows.
+#[derive(Debug)]
+pub struct HashedIndex<'a> {
+    all: &'a HashedItems,
+    by_run: HashMap<&'a str, Vec<usize>>,
+    by_whole: HashMap<&'a str, Vec<usize>>,
+}
+
+impl HashedIndex<'_> {
+    /// What `row` shares with items, by item.
+    pub fn hits(&self, row: &Instruction) -> Vec<HashedHit> {
+        let header = &self.all.header;
+        let mut shared: BTreeMap<usize, (BTreeSet<String>, bool)> = BTreeMap::new();
+        let both = format!("{}\n{}", row.instruction, row.input);
+        for text in [both.as_str(), &row.output] {
+            for run in words_of(text).windows(RUN) {
+                let hash = hashed(&header.salt, run);
+                for &at in self.by_run.get(hash.as_str()).into_iter().flatten() {
+                    shared.entry(at).or_default().0.insert(hash.clone());
                 }
             }
-            let texts =
-                [both.as_str()].into_iter().chain(parts(&row.instruction)).chain(parts(&row.input));
-            for text in texts {
-                let words = sorted(words_of(text));
-                if words.is_empty() {
-                    continue;
-                }
-                let hash = hashed(&self.header.salt, &words);
-                for &at in by_whole.get(hash.as_str()).into_iter().flatten() {
-                    shared.entry(at).or_default().1 = true;
-                }
-            }
-            hits.extend(shared.into_iter().map(|(at, (runs, whole))| HashedHit {
-                task: self.header.task.clone(),
-                item: self.items[at].item.clone(),
-                row: row.id.clone(),
-                runs: runs.len(),
-                of_runs: self.items[at].runs.len(),
-                whole,
-            }));
         }
-        hits
+        let texts =
+            [both.as_str()].into_iter().chain(parts(&row.instruction)).chain(parts(&row.input));
+        for text in texts {
+            let words = sorted(words_of(text));
+            if words.is_empty() {
+                continue;
+            }
+            let hash = hashed(&header.salt, &words);
+            for &at in self.by_whole.get(hash.as_str()).into_iter().flatten() {
+                shared.entry(at).or_default().1 = true;
+            }
+        }
+        let hit = |(at, (runs, whole)): (usize, (BTreeSet<String>, bool))| HashedHit {
+            task: header.task.clone(),
+            item: self.all.items[at].item.clone(),
+            row: row.id.clone(),
+            runs: runs.len(),
+            of_runs: self.all.items[at].runs.len(),
+            whole,
+        };
+        shared.into_iter().map(hit).collect()
     }
 }
 

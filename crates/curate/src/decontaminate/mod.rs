@@ -11,8 +11,10 @@
 //! The second look asks how much of the item the row holds, each word weighted by how rare it is among the items. "Which of
 //! the following is true about …" is most of many questions and weighs little; the same question with other options is
 //! another item. A pair that holds enough is [`Verdict::Contaminated`], others with a long run or a high F1 are
-//! [`Verdict::Suspected`] and left to people. [`hashed`] is for test sets that may not be shown.
+//! [`Verdict::Suspected`] and left to people. [`hashed`] is for test sets that may not be shown. [`against`] reads what the
+//! user wants compared, and says what is published of it.
 
+pub mod against;
 pub mod hashed;
 mod item;
 mod runs;
@@ -64,7 +66,7 @@ pub struct Hit {
     pub coverage: f64,
     /// The item's question and options; empty for tasks whose texts may not be shown.
     pub item_text: String,
-    /// The row's instruction and input.
+    /// The row's instruction and input; empty for tasks whose texts may not be shown, as the row holds them.
     pub row_text: String,
 }
 

@@ -56,6 +56,7 @@ struct Entry {
     question: Vec<u32>,
     options: Vec<Vec<u32>>,
     text: String,
+    shown: bool,
 }
 
 /// What was seen of an item in a row before the second look.
@@ -116,7 +117,7 @@ impl Decontaminator {
             self.runs.insert(&question, place);
         }
         let text = if shown { text } else { String::new() };
-        self.items.push(Entry { task, id: item.id.clone(), question, options, text });
+        self.items.push(Entry { task, id: item.id.clone(), question, options, text, shown });
     }
 
     fn weigh_words(&mut self) {
@@ -250,7 +251,11 @@ impl Decontaminator {
             options,
             coverage,
             item_text: entry.text.clone(),
-            row_text: format!("{}\n{}", row.instruction, row.input).trim_end().to_owned(),
+            row_text: if entry.shown {
+                format!("{}\n{}", row.instruction, row.input).trim_end().to_owned()
+            } else {
+                String::new()
+            },
         })
     }
 

@@ -1,8 +1,9 @@
 //! `exact`: a row whose three texts are those of a row before it, or of a seed, to the last character.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use bioinstruct_core::record::{Instruction, SeedTask};
+use rayon::prelude::*;
 
 use super::{Evidence, Filter, Objection};
 use crate::CurateError;
@@ -10,7 +11,7 @@ use crate::config::Rules;
 
 /// Content ids seen so far, each with the name under which a person finds the row.
 struct Exact {
-    seen: BTreeMap<String, String>,
+    seen: HashMap<String, String>,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the registry's signature")]
@@ -19,10 +20,13 @@ pub(super) fn build(_: &Rules, seeds: &[SeedTask]) -> Result<Box<dyn Filter>, Cu
     Ok(Box::new(Exact { seen }))
 }
 
-impl Filter for Exact {
-    fn admit(&mut self, row: &Instruction) -> Option<Objection> {
-        // The id is hashed anew: a caller may have built the row by hand.
-        let id = Instruction::content_id(&row.instruction, &row.input, &row.output);
+/// The id is hashed anew: a caller may have built the row by hand.
+fn content_id(row: &Instruction) -> String {
+    Instruction::content_id(&row.instruction, &row.input, &row.output)
+}
+
+impl Exact {
+    fn settle(&mut self, id: String, row: &Instruction) -> Option<Objection> {
         if let Some(nearest) = self.seen.get(&id) {
             return Some(Objection {
                 reason: "the same row stands before it".to_owned(),
@@ -31,5 +35,16 @@ impl Filter for Exact {
         }
         self.seen.insert(id, row.id.clone());
         None
+    }
+}
+
+impl Filter for Exact {
+    fn admit(&mut self, row: &Instruction) -> Option<Objection> {
+        self.settle(content_id(row), row)
+    }
+
+    fn admit_all(&mut self, rows: &[&Instruction]) -> Vec<Option<Objection>> {
+        let ids: Vec<String> = rows.par_iter().map(|row| content_id(row)).collect();
+        ids.into_iter().zip(rows).map(|(id, row)| self.settle(id, row)).collect()
     }
 }

@@ -93,8 +93,20 @@ pub struct Entry {
     pub build: Build,
 }
 
+impl Entry {
+    /// Whether a verdict depends on the rows before.
+    pub fn remembers(&self) -> bool {
+        matches!(self.name, "exact" | "rouge-l")
+    }
+}
+
+/// The filter of this name.
+pub(crate) fn entry(name: &str) -> Option<&'static Entry> {
+    ALL.iter().find(|entry| entry.name == name)
+}
+
 /// Every filter.
-pub const ALL: [Entry; 15] = [
+pub static ALL: [Entry; 15] = [
     Entry {
         name: "exact",
         about: "the same instruction, input and output as a row before it or a seed",
@@ -189,8 +201,7 @@ pub const ALL: [Entry; 15] = [
 
 /// The filters of these rules, in their order.
 pub(crate) fn build_all(rules: &Rules, seeds: &[SeedTask]) -> Result<Vec<Named>, CurateError> {
-    let entry = |name: &&'static str| ALL.iter().find(|entry| entry.name == *name);
-    let wanted = rules.filters.iter().filter_map(entry);
+    let wanted = rules.filters.iter().filter_map(|name| entry(name));
     wanted.map(|entry| Ok((entry.name, (entry.build)(rules, seeds)?))).collect()
 }
 

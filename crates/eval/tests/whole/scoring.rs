@@ -69,6 +69,30 @@ fn multiple_choice_is_scored_and_compared() {
 }
 
 #[test]
+fn the_clean_subset_is_scored_beside_all_items() {
+    let folder = tempfile::tempdir().unwrap();
+    let stage = stage(folder.path());
+    let task = limited("demo_qa", 12);
+    let mut model = Scripted::scoring(opinions(&task));
+    run(&stage, &mut model, &base_and_tuned(), std::slice::from_ref(&task)).unwrap();
+    // The tuned model is wrong on the second item only.
+    let suspects = json!({"demo_qa": ["demo-qa-02", "demo-qa-05"], "medqa": []});
+    fs_err::write(stage.path("contamination.json"), suspects.to_string()).unwrap();
+    let scores = rebuild(stage.directory()).unwrap();
+    let of_tuned: Vec<&Score> = scores
+        .rows
+        .iter()
+        .filter(|row| row.candidate == "tuned" && row.metric == "accuracy")
+        .collect();
+    assert_eq!((of_tuned[0].subset.as_deref(), of_tuned[0].n), (None, 12));
+    assert_eq!((of_tuned[1].subset.as_deref(), of_tuned[1].n), (Some("clean"), 10));
+    assert_eq!((of_tuned[0].value, of_tuned[1].value), (11.0 / 12.0, 1.0));
+    assert!(scores.outputs.contains(&"contamination.json".to_owned()));
+    fs_err::write(stage.path("contamination.json"), "{").unwrap();
+    assert!(rebuild(stage.directory()).unwrap_err().to_string().contains("contamination.json"));
+}
+
+#[test]
 fn the_score_rows_have_the_published_fields() {
     let folder = tempfile::tempdir().unwrap();
     let stage = stage(folder.path());
