@@ -7,9 +7,11 @@
 #[path = "../tests/mutation/mod.rs"]
 mod mutation;
 
+use std::process::ExitCode;
+
 const ROWS_OF_A_FILE: usize = 1_000;
 
-fn main() {
+fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).map(|word| word.parse::<u64>().expect("a number"));
     let rows = arguments.next().unwrap_or(1_000_000);
     let seed = arguments.next().unwrap_or(1);
@@ -20,7 +22,7 @@ fn main() {
         let survived = std::panic::catch_unwind(|| mutation::survive(&file, number));
         let Ok(tally) = survived else {
             eprintln!("file {number} of seed {seed} stopped the program");
-            std::process::exit(1);
+            return ExitCode::FAILURE;
         };
         sum.read += tally.read;
         sum.kept += tally.kept;
@@ -28,4 +30,5 @@ fn main() {
         sum.quarantined += tally.quarantined;
     }
     println!("{files} files of {ROWS_OF_A_FILE} rows: {sum:?}");
+    ExitCode::SUCCESS
 }

@@ -107,8 +107,7 @@ impl Diagnose for CurateError {
             Self::Scores(error) => error.kind(),
             Self::Card(error) => error.kind(),
             Self::Items(error) => error.kind(),
-            Self::HashedItems(HashedItemsError::Lines(error)) => error.kind(),
-            Self::HashedItems(HashedItemsError::Header { .. }) => FailureKind::Data,
+            Self::HashedItems(error) => error.kind(),
             Self::Setting { .. } | Self::UnknownFilter { .. } => FailureKind::Configuration,
             Self::NoRows { .. }
             | Self::Quarantine { .. }
@@ -128,7 +127,7 @@ impl Diagnose for CurateError {
                 Some(format!("say where it is: `--against {task}=PATH`"))
             }
             Self::Items(error) => error.hint(),
-            Self::HashedItems(_) => Some("`bioinstruct tasks hash` writes such files".to_owned()),
+            Self::HashedItems(error) => error.hint(),
             Self::Setting { .. } | Self::Damaged { .. } => None,
             Self::NoDataset { .. } => {
                 Some("`bioinstruct curate FILE --run DIR` makes one; name that DIR".to_owned())

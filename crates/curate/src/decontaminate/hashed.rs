@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
+use bioinstruct_core::diagnose::{Diagnose, FailureKind};
 use bioinstruct_core::hash::ContentHash;
 use bioinstruct_core::jsonl::{self, JsonlError};
 use bioinstruct_core::record::Instruction;
@@ -96,6 +97,19 @@ pub enum HashedItemsError {
         /// What is wrong.
         reason: String,
     },
+}
+
+impl Diagnose for HashedItemsError {
+    fn kind(&self) -> FailureKind {
+        match self {
+            Self::Lines(error) => error.kind(),
+            Self::Header { .. } => FailureKind::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("`bioinstruct tasks hash` writes such files".to_owned())
+    }
 }
 
 impl HashedItems {

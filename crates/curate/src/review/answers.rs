@@ -67,7 +67,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Rating>, CurateError> {
 /// Spreadsheets of some languages write semicolons.
 fn delimiter(bytes: &[u8]) -> u8 {
     let first = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let count = |of: u8| first.iter().filter(|&&byte| byte == of).count();
+    let count = |of: u8| first.split(|&byte| byte == of).count();
     if count(b';') > count(b',') { b';' } else { b',' }
 }
 

@@ -39,15 +39,15 @@ const ODD: [&str; 24] = [
 
 /// What became of the rows of a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    pub read: usize,
-    pub kept: usize,
-    pub rejected: usize,
-    pub quarantined: usize,
+pub(crate) struct Tally {
+    pub(crate) read: usize,
+    pub(crate) kept: usize,
+    pub(crate) rejected: usize,
+    pub(crate) quarantined: usize,
 }
 
 /// `count` rows, about half of them broken, as the bytes of one file; every draw is named by `seed` and `number`.
-pub fn mutated_file(seed: u64, number: u64, count: usize) -> Vec<u8> {
+pub(crate) fn mutated_file(seed: u64, number: u64, count: usize) -> Vec<u8> {
     let mut draws = Stream::new(seed, "mutated rows").at(number);
     let seeds: Vec<&str> = SEEDS.lines().collect();
     let mut file = Vec::new();
@@ -120,7 +120,7 @@ fn mutate(bytes: &mut Vec<u8>, draws: &mut Draws) {
 }
 
 /// Reads and curates a file with settings named by `number`; nothing may panic, and every piece must be somewhere.
-pub fn survive(file: &[u8], number: u64) -> Tally {
+pub(crate) fn survive(file: &[u8], number: u64) -> Tally {
     // A file whose first bytes are another format's is refused as a whole.
     let Ok(read) = read_rows_from(file, "mutated.jsonl") else { return Tally::default() };
     let lines = file.split(|&byte| byte == b'\n').count();
