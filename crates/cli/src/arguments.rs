@@ -74,6 +74,10 @@ pub(crate) enum Verb {
     Report(Report),
     /// Talk to a model, with or without an adapter
     Chat(Chat),
+    /// Write an adapter into its base: a Hugging Face folder
+    Merge(Merge),
+    /// Write a model or an adapter as GGUF, for llama.cpp
+    Export(Export),
     /// Show what the model sees of each training row, with the loss mask
     Preview(Preview),
     /// List, fetch and check models
@@ -319,6 +323,52 @@ pub(crate) struct Chat {
     pub(crate) precision: Option<String>,
 }
 
+/// Flags of `merge`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  bioinstruct merge --model smollm2 --adapter runs/mine/train/adapter --out merged\nThe difference is added in 32 bits and rounded once. The result is compared with base and adapter on probe prompts before it gets its name."
+)]
+pub(crate) struct Merge {
+    /// The base: an alias, a path (GGUF file or Hugging Face folder), `hf:owner/name` or `pip:package==version`
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) model: String,
+    /// The adapter
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: PathBuf,
+    /// The folder to write; it must not be there yet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// How weights are stored; nf4 is bitsandbytes' 4 bits with double quantisation [default: bf16]
+    #[arg(long, value_parser = ["bf16", "f16", "f32", "nf4"])]
+    pub(crate) dtype: Option<String>,
+    /// Begin another file when one would grow above this many megabytes [default: 5000]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) shard_megabytes: Option<usize>,
+}
+
+/// Flags of `export`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  bioinstruct export --model smollm2 --adapter runs/mine/train/adapter --gguf q8_0 --out tuned.gguf\n  bioinstruct export --model smollm2 --adapter runs/mine/train/adapter --adapter-only --out adapter.gguf\nTokenizer and chat template of the base are kept."
+)]
+pub(crate) struct Export {
+    /// The base: an alias, a path (GGUF file or Hugging Face folder), `hf:owner/name` or `pip:package==version`
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) model: String,
+    /// Write this adapter into it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
+    /// How matrices are stored: f32, f16, bf16, `q8_0` or `q4_k`
+    #[arg(long, value_name = "TYPE", num_args = 0..=1, default_value = "f16", default_missing_value = "f16")]
+    pub(crate) gguf: String,
+    /// Write the adapter alone, for llama.cpp to apply on the base's GGUF
+    #[arg(long, requires = "adapter")]
+    pub(crate) adapter_only: bool,
+    /// The file to write; it must not be there yet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
 /// Flags of `preview`.
 #[derive(Debug, Args)]
 #[command(
@@ -406,6 +456,8 @@ mod tests {
         assert_eq!(told("train", "targets"), train.targets.join(","));
         assert_eq!(told("train", "lr"), format!("{:e}", train.lr));
         assert_eq!(told("train", "precision"), config.precision);
+        assert_eq!(told("merge", "dtype"), config.merge.dtype);
+        assert_eq!(told("merge", "shard-megabytes"), config.merge.shard_megabytes.to_string());
         assert_eq!(told("generate", "count"), config.generate.count.to_string());
         assert_eq!(told("eval", "profile"), config.eval.profile);
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use bioinstruct_core::config::resolve;
 use bioinstruct_core::run_directory::RunDirectory;
 use bioinstruct_curate::CurateConfig;
+use bioinstruct_engine::format::DataType;
 use bioinstruct_engine::kernels::lanes::Precision;
 use bioinstruct_engine::train::config::TrainConfig;
 use bioinstruct_generate::GenerateConfig;
@@ -31,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) train: TrainConfig,
     /// The section of `eval`.
     pub(crate) eval: EvalConfig,
+    /// The section of `merge` and `export`.
+    pub(crate) merge: MergeConfig,
 }
 
 impl Default for Config {
@@ -43,6 +46,7 @@ impl Default for Config {
             curate: CurateConfig::default(),
             train: TrainConfig::default(),
             eval: EvalConfig::default(),
+            merge: MergeConfig::default(),
         }
     }
 }
@@ -80,6 +84,39 @@ impl Default for EvalConfig {
             ids: String::new(),
             shots_file: String::new(),
             contamination: String::new(),
+        }
+    }
+}
+
+/// The section `[merge]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MergeConfig {
+    /// How weights are stored: `bf16`, `f16`, `f32` or `nf4`.
+    pub(crate) dtype: String,
+    /// Another file is begun when one would grow above this.
+    pub(crate) shard_megabytes: usize,
+    /// The relative difference of logits above which a result is refused; zero takes what the type allows.
+    pub(crate) max_difference: f64,
+}
+
+impl Default for MergeConfig {
+    fn default() -> Self {
+        Self { dtype: "bf16".to_owned(), shard_megabytes: 5_000, max_difference: 0.0 }
+    }
+}
+
+impl MergeConfig {
+    /// How weights are stored.
+    pub(crate) fn data_type(&self) -> anyhow::Result<DataType> {
+        match self.dtype.as_str() {
+            "bf16" => Ok(DataType::BF16),
+            "f16" => Ok(DataType::F16),
+            "f32" => Ok(DataType::F32),
+            "nf4" => Ok(DataType::NF4),
+            other => Err(crate::failure::configuration(format!(
+                "`merge.dtype` is {other:?}, expected bf16, f16, f32 or nf4"
+            ))),
         }
     }
 }

@@ -5,6 +5,7 @@ mod config;
 mod console;
 mod failure;
 mod interrupt;
+mod merging;
 mod model;
 mod report;
 mod verbs;
@@ -36,6 +37,8 @@ fn run(arguments: Arguments, console: &Console) -> anyhow::Result<()> {
         Verb::Eval(verb) => verbs::eval::run(&verb, globals, console),
         Verb::Report(verb) => verbs::report::run(&verb, globals, console),
         Verb::Chat(verb) => verbs::chat::run(&verb, globals, console),
+        Verb::Merge(verb) => verbs::merge::run(&verb, globals, console),
+        Verb::Export(verb) => verbs::export::run(&verb, globals, console),
         Verb::Preview(verb) => verbs::preview::run(&verb, globals, console),
         Verb::Models(verb) => verbs::models::run(&verb, globals, console),
         Verb::Tasks(verb) => verbs::tasks::run(&verb, console),

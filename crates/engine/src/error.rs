@@ -71,6 +71,12 @@ pub enum EngineError {
         /// Why not.
         reason: String,
     },
+    /// A merged model cannot be written.
+    #[error("cannot merge: {reason}")]
+    Merge {
+        /// Why not.
+        reason: String,
+    },
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -87,6 +93,7 @@ impl Diagnose for EngineError {
             Self::Adapter { .. }
             | Self::Row { .. }
             | Self::NotFinite { .. }
+            | Self::Merge { .. }
             | Self::Checkpoint { .. } => FailureKind::Data,
             Self::Interrupted => FailureKind::Interrupted,
         }

@@ -2,7 +2,8 @@
 //!
 //! [`source`] finds a model's files, [`mod@format`] reads them, [`tokenizer`] turns text into ids. [`model`] is the network,
 //! written against the [`backend`] boundary whose readable implementation calls the [`ops`] and [`kernels`]; [`lora`] and
-//! [`peft`] hold adapters, and [`train`] tunes them. [`sentence`] is another network: texts to vectors of their meaning.
+//! [`peft`] hold adapters, [`train`] tunes them, and [`merge`] writes them into their base. [`sentence`] is another network:
+//! texts to vectors of their meaning.
 
 pub mod backend;
 pub mod error;
@@ -10,6 +11,7 @@ pub mod format;
 pub mod kernels;
 pub mod local;
 pub mod lora;
+pub mod merge;
 pub mod model;
 pub mod ops;
 pub mod peft;

@@ -72,7 +72,9 @@ fn values_are_ggmls() {
 
 #[test]
 fn every_block_type_is_known_by_its_number() {
-    let quantised = DataType::ALL.into_iter().filter(|data_type| data_type.block_elements() > 1);
+    let quantised = DataType::ALL
+        .into_iter()
+        .filter(|data_type| data_type.block_elements() > 1 && *data_type != DataType::NF4);
     let names: Vec<&str> = quantised.map(DataType::name).collect();
     assert_eq!(names.len(), TYPES.len());
     assert!(TYPES.iter().all(|(_, name, _)| names.contains(name)));

@@ -3,9 +3,11 @@
 //! Every layout is read in parts of 32 values, so a product can dequantise just the columns that it multiplies. The values
 //! are ggml's to the last bit, on every [`KernelPath`]: each multiplication and each sum is rounded on its own.
 
+mod normal_float;
 mod of_256;
 mod of_32;
 
+pub(crate) use self::normal_float::CODE;
 use super::data_type::{DataType, f16_to_f32};
 use crate::kernels::KernelPath;
 use crate::kernels::simd::{Arithmetic, dispatch};
@@ -70,6 +72,7 @@ fn convert_body<A: Arithmetic>(data_type: DataType, row: &[u8], start: usize, va
         DataType::Q4_K => parts::<144, of_256::Q4_K>(row, start, values),
         DataType::Q5_K => parts::<176, of_256::Q5_K>(row, start, values),
         DataType::Q6_K => parts::<210, of_256::Q6_K>(row, start, values),
+        DataType::NF4 => parts::<36, normal_float::NF4>(row, start, values),
     }
 }
 

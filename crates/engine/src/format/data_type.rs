@@ -29,13 +29,17 @@ pub enum DataType {
     Q5_K,
     /// 256 elements in 210 bytes: 6-bit `q`, i8 scale `s` for each 16 elements, f16 `d`; value `d·s·(q − 32)`.
     Q6_K,
+    /// bitsandbytes' 4-bit normal float (Dettmers et al. 2023), 64 elements in 36 bytes: f32 `absmax`, 32 bytes of two 4-bit
+    /// `q`, the first in the upper half; value `code[q]·absmax`. Its files keep codes and scales apart, so this is the one
+    /// layout of our own, which [`super::bitsandbytes`] makes when a tensor is first asked for.
+    NF4,
 }
 
 /// The names that error messages list.
 pub(crate) const SUPPORTED_GGML: &str =
     "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K";
 /// The same for safetensors files.
-pub(crate) const SUPPORTED_SAFETENSORS: &str = "F32, F16, BF16";
+pub(crate) const SUPPORTED_SAFETENSORS: &str = "F32, F16, BF16, bitsandbytes NF4";
 
 /// Numbers and names of ggml's types, so that a type that is not read can be refused by name.
 const GGML_NAMES: &[(u32, &str)] = &[
@@ -82,7 +86,7 @@ const GGML_NAMES: &[(u32, &str)] = &[
 
 impl DataType {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::F32,
         Self::F16,
         Self::BF16,
@@ -94,6 +98,7 @@ impl DataType {
         Self::Q4_K,
         Self::Q5_K,
         Self::Q6_K,
+        Self::NF4,
     ];
 
     /// The name in ggml's and safetensors' spelling.
@@ -110,6 +115,7 @@ impl DataType {
             Self::Q4_K => "Q4_K",
             Self::Q5_K => "Q5_K",
             Self::Q6_K => "Q6_K",
+            Self::NF4 => "NF4",
         }
     }
 
@@ -118,6 +124,7 @@ impl DataType {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
             Self::Q8_0 | Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 => 32,
+            Self::NF4 => 64,
             Self::Q4_K | Self::Q5_K | Self::Q6_K => 256,
         }
     }
@@ -135,6 +142,7 @@ impl DataType {
             Self::Q4_K => 144,
             Self::Q5_K => 176,
             Self::Q6_K => 210,
+            Self::NF4 => 36,
         }
     }
 
@@ -149,6 +157,11 @@ impl DataType {
         let read = Self::ALL.into_iter().find(|data_type| Some(data_type.name()) == name);
         read.ok_or_else(|| name.map_or_else(|| format!("ggml type {number}"), str::to_string))
     }
+
+    /// The type's number in a GGUF file; `None` for what ggml does not have.
+    pub(crate) fn ggml_number(self) -> Option<u32> {
+        GGML_NAMES.iter().find(|(_, name)| *name == self.name()).map(|(number, _)| *number)
+    }
 }
 
 /// The value of an IEEE half-precision number. Exact. Written without branches, so that loops over it are vectorised.
@@ -162,4 +175,59 @@ pub fn f16_to_f32(bits: u16) -> f32 {
     let bias = if exponent == 31 { 224 } else { 112 };
     let normal = ((exponent + bias) << 23) | (fraction << 13);
     f32::from_bits(sign | if exponent == 0 { small } else { normal })
+}
+
+/// The nearest IEEE half-precision number, ties to even; too large becomes infinite, NaN stays NaN.
+#[inline(always)]
+pub fn f32_to_f16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let sign = ((bits >> 16) & 0x8000) as u16;
+    let magnitude = bits & 0x7fff_ffff;
+    let rounded = if magnitude > 0x7f80_0000 {
+        0x7e00
+    } else if magnitude >= 0x4780_0000 {
+        // 65536 and more, infinity among them
+        0x7c00
+    } else if magnitude >= 0x3880_0000 {
+        // a normal half: the exponent is moved by 112, and a carry out of the fraction runs into it
+        let moved = magnitude - (112 << 23);
+        (moved + 0x0fff + ((moved >> 13) & 1)) >> 13
+    } else {
+        // below 2^-14: added to 0.5, whose last place is 2^-24 there, the sum is rounded as a subnormal half is
+        (f32::from_bits(magnitude) + 0.5).to_bits() - 0.5f32.to_bits()
+    };
+    sign | rounded as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_the_nearest_with_ties_to_even() {
+        for bits in 0..0x7c00u16 {
+            let (low, high) = (f16_to_f32(bits), f16_to_f32(bits + 1));
+            assert_eq!(f32_to_f16(low), bits);
+            assert_eq!(f32_to_f16(-low), bits | 0x8000);
+            // past the largest finite one, the next would be 65536
+            let high = if high.is_finite() { high } else { 65_536.0 };
+            let middle = f32::midpoint(low, high);
+            let even = bits + (bits & 1);
+            assert_eq!(f32_to_f16(middle), even, "{bits:04x}");
+            assert_eq!(f32_to_f16(f32::from_bits(middle.to_bits() - 1)), bits);
+            assert_eq!(f32_to_f16(f32::from_bits(middle.to_bits() + 1)), bits + 1);
+        }
+        assert_eq!(f32_to_f16(f32::INFINITY), 0x7c00);
+        assert_eq!(f32_to_f16(-1e30), 0xfc00);
+        assert!(f16_to_f32(f32_to_f16(f32::NAN)).is_nan());
+    }
+
+    #[test]
+    fn every_type_but_our_own_has_a_number_of_ggmls() {
+        for data_type in DataType::ALL {
+            let number = data_type.ggml_number();
+            assert_eq!(number.is_none(), data_type == DataType::NF4);
+            assert!(number.is_none_or(|number| DataType::from_ggml(number) == Ok(data_type)));
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! The header is validated in `gguf_header` before anything here sees it.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use super::error::{FormatError, Problem};
 use super::file_bytes::{FileBytes, FilePart};
 use super::gguf_header::{self, GgufTensor, MAXIMUM_HEADER, Metadata};
 use super::gguf_value::Value;
+use super::gguf_write::GgufValue;
 
 /// A GGUF file with a validated header.
 #[derive(Debug)]
@@ -73,6 +75,19 @@ impl Gguf {
     /// The metadata keys, in alphabetical order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.metadata.keys().map(String::as_str)
+    }
+
+    /// All metadata in the file's order, each value as it stands there, for a file made from this one.
+    ///
+    /// # Errors
+    /// None in practice: the header was read when the file was opened.
+    pub fn raw_metadata(&self) -> Result<Vec<(String, GgufValue)>, FormatError> {
+        let header = &self.bytes[..self.bytes.len().min(MAXIMUM_HEADER)];
+        let pairs = gguf_header::raw_pairs(header).map_err(|problem| self.error(problem))?;
+        let copied = |(key, number, range): (String, u32, Range<usize>)| {
+            (key, GgufValue::Copied(number, self.bytes[range].to_vec()))
+        };
+        Ok(pairs.into_iter().map(copied).collect())
     }
 
     fn get<T>(

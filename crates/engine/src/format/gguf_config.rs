@@ -9,7 +9,7 @@ use super::gguf::Gguf;
 use super::tensor::{RowOrder, TensorView};
 
 /// Divisors of the rotary frequencies: metadata in the shape of a tensor.
-pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";
+pub(crate) const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
 /// The value, or the error that `key` is missing.
 pub(super) fn required<T>(gguf: &Gguf, key: &str, value: Option<T>) -> Result<T, FormatError> {

@@ -5,6 +5,7 @@
 //! out; `tests/formats_hostile.rs` has a file for each rule.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::cursor::Cursor;
 use super::data_type::{DataType, SUPPORTED_GGML};
@@ -82,6 +83,24 @@ fn read_metadata(cursor: &mut Cursor<'_>, pairs: usize) -> Result<Metadata, Prob
         }
     }
     Ok(metadata)
+}
+
+/// Every metadata pair as it stands in a header that [`read`] has validated: key, number of the type, place of the value.
+pub(crate) fn raw_pairs(header: &[u8]) -> Result<Vec<(String, u32, Range<usize>)>, Problem> {
+    let mut cursor = Cursor::new(header);
+    cursor.magic()?;
+    cursor.u32("the version")?;
+    cursor.u64("the tensor count")?;
+    let pairs = cursor.u64("the pair count")?;
+    (0..pairs)
+        .map(|_| {
+            let key = cursor.text("a metadata key")?.to_string();
+            let number = cursor.u32("a metadata type")?;
+            let start = cursor.position();
+            Value::read(&mut cursor, &key, number)?;
+            Ok((key, number, start..cursor.position()))
+        })
+        .collect()
 }
 
 /// The first part of a name that is too long to print.

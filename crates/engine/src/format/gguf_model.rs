@@ -82,12 +82,7 @@ impl GgufModel {
             .get(name)
             .ok_or_else(|| self.gguf.error(Problem::MissingTensor { name: name.to_string() }))?;
         let tensor = &self.gguf.tensors()[*index];
-        let rotated = name.contains(".self_attn.q_proj.") || name.contains(".self_attn.k_proj.");
-        let order = if rotated && self.config.family == Family::Llama {
-            RowOrder::Interleaved { head_rows: self.config.head_size }
-        } else {
-            RowOrder::AsStored
-        };
+        let order = row_order(&self.config, name);
         if order != RowOrder::AsStored {
             self.check_rotated(tensor)?;
         }
@@ -125,9 +120,31 @@ fn hugging_face_name(name: &str) -> Option<String> {
     canonical.then(|| format!("model.layers.{number}.{inner}.{kind}"))
 }
 
+/// The way back: `model.layers.3.self_attn.q_proj.weight` → `blk.3.attn_q.weight`; `None` for an unknown name.
+pub(crate) fn gguf_name(name: &str) -> Option<String> {
+    if let Some((outer, _)) = OUTER_NAMES.iter().find(|(_, theirs)| *theirs == name) {
+        return Some((*outer).to_string());
+    }
+    let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let (part, kind) = rest.rsplit_once('.')?;
+    let (inner, _) = BLOCK_NAMES.iter().find(|(_, theirs)| *theirs == part)?;
+    Some(format!("blk.{layer}.{inner}.{kind}"))
+}
+
+/// How GGUF orders the rows of a tensor, by its Hugging Face name.
+pub(crate) fn row_order(config: &ModelConfig, name: &str) -> RowOrder {
+    let rotated = name.contains(".self_attn.q_proj.") || name.contains(".self_attn.k_proj.");
+    // LLaMA's architecture name covers Mistral too
+    if rotated && matches!(config.family, Family::Llama | Family::Mistral) {
+        RowOrder::Interleaved { head_rows: config.head_size }
+    } else {
+        RowOrder::AsStored
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::hugging_face_name;
+    use super::{gguf_name, hugging_face_name};
 
     #[test]
     fn names_are_mapped_and_lookalikes_refused() {
@@ -137,6 +154,10 @@ mod tests {
             name("blk.12.ffn_down.weight").as_deref(),
             Some("model.layers.12.mlp.down_proj.weight")
         );
+        for known in ["output.weight", "blk.12.ffn_down.weight", "blk.0.attn_q.bias"] {
+            assert_eq!(gguf_name(&name(known).expect("known")).as_deref(), Some(known));
+        }
+        assert_eq!(gguf_name("model.layers.0.mlp.router.weight"), None);
         for other in [
             "blk.07.ffn_up.weight",
             "blk.+7.ffn_up.weight",

@@ -110,8 +110,7 @@ fn family(json: &Value) -> Result<Family, Problem> {
 fn refuse_variants(json: &Value) -> Result<(), Problem> {
     let refuse = |what: String| Err(Problem::Unsupported { what });
     if let Some(quantization) = json.get("quantization_config").filter(|value| !value.is_null()) {
-        let method = quantization.get("quant_method").and_then(Value::as_str).unwrap_or("unnamed");
-        return refuse(format!("quantization_config of method {method:?}"));
+        check_quantization(quantization)?;
     }
     match json.get("hidden_act").and_then(Value::as_str) {
         None | Some("silu" | "swish") => {}
@@ -131,6 +130,23 @@ fn refuse_partial_rotation(json: &Value) -> Result<(), Problem> {
             Err(Problem::Unsupported { what: format!("partial_rotary_factor {factor}") })
         }
     }
+}
+
+/// Of the quantised folders, bitsandbytes' 4-bit normal float is read.
+fn check_quantization(quantization: &Value) -> Result<(), Problem> {
+    let text = |field: &str| quantization.get(field).and_then(Value::as_str);
+    let method = text("quant_method").unwrap_or("unnamed");
+    let what = if method != "bitsandbytes" {
+        format!("quantization_config of method {method:?}")
+    } else if quantization.get("load_in_4bit").and_then(Value::as_bool) != Some(true) {
+        "quantization_config of method \"bitsandbytes\" in 8 bits".to_string()
+    } else {
+        match text("bnb_4bit_quant_type") {
+            Some("nf4") => return Ok(()),
+            kind => format!("bitsandbytes' 4-bit type {:?}", kind.unwrap_or("unnamed")),
+        }
+    };
+    Err(Problem::Unsupported { what })
 }
 
 /// Base and scaling of rotary embedding, from `rope_theta` and `rope_scaling`, or `rope_parameters` of
@@ -372,6 +388,9 @@ mod tests {
         );
         for change in [
             json!({"quantization_config": {"quant_method": "gptq"}}),
+            json!({"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": true}}),
+            json!({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": true,
+                "bnb_4bit_quant_type": "fp4"}}),
             json!({"hidden_act": "gelu"}),
             json!({"mlp_bias": true}),
             json!({"partial_rotary_factor": 0.5}),

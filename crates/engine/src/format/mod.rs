@@ -6,6 +6,7 @@
 //!
 //! A model file must not be changed while it is open: the maps see the change.
 
+mod bitsandbytes;
 pub mod blocks;
 mod config;
 mod cursor;
@@ -17,8 +18,11 @@ mod gguf_config;
 mod gguf_header;
 mod gguf_model;
 mod gguf_value;
+mod gguf_write;
 mod hf_config;
 pub(crate) mod json_file;
+pub(crate) mod publish;
+pub mod quantise;
 mod safetensors;
 mod safetensors_header;
 mod tensor;
@@ -30,13 +34,18 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 pub use self::config::{Family, ModelConfig, RopeScaling};
-pub use self::data_type::{DataType, f16_to_f32};
+pub use self::data_type::{DataType, f16_to_f32, f32_to_f16};
 pub use self::error::{FormatError, Problem};
 pub use self::gguf::Gguf;
+pub(crate) use self::gguf_config::ROPE_DIVISORS;
 use self::gguf_model::GgufModel;
+pub(crate) use self::gguf_model::{gguf_name, row_order};
+pub use self::gguf_write::{GgufEntry, GgufFile, GgufValue};
+pub(crate) use self::hf_config::parse as parse_hf_config;
 pub use self::safetensors::{Safetensors, SafetensorsSet};
+pub(crate) use self::tensor::RowOrder;
 pub use self::tensor::TensorView;
-pub use self::write::{NamedTensor, write_safetensors};
+pub use self::write::{Announced, Fill, NamedTensor, write_safetensors, write_safetensors_of};
 
 /// Endings of pickle files.
 const PICKLES: [&str; 5] = ["bin", "pt", "pth", "ckpt", "pkl"];

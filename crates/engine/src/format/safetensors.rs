@@ -1,9 +1,10 @@
 //! safetensors files: one, or several with an index. Main types: [`Safetensors`], [`SafetensorsSet`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::bitsandbytes::{self, COMPANIONS, Part, STATE, STATE_OF_FP4};
 use super::data_type::{DataType, SUPPORTED_SAFETENSORS};
 use super::error::{FormatError, Problem};
 use super::file_bytes::{FileBytes, FilePart};
@@ -102,6 +103,10 @@ pub struct SafetensorsSet {
     shards: Vec<Safetensors>,
     /// Tensor name → index in `shards`.
     place: BTreeMap<String, usize>,
+    /// Weights that bitsandbytes quantised, each put together when it is first asked for.
+    quantised: BTreeMap<String, OnceLock<TensorView>>,
+    /// Tensors that belong to those.
+    companions: BTreeSet<String>,
 }
 
 impl SafetensorsSet {
@@ -114,17 +119,43 @@ impl SafetensorsSet {
         let index = folder.join("model.safetensors.index.json");
         let single = folder.join("model.safetensors");
         if index.is_file() {
-            Self::sharded(folder, &index).map(Some)
+            let (shards, place) = Self::sharded(folder, &index)?;
+            Self::new(folder, shards, place).map(Some)
         } else if single.is_file() {
             let shard = Safetensors::open(&single)?;
             let place = shard.names().map(|name| (name.to_string(), 0)).collect();
-            Ok(Some(Self { folder: folder.to_path_buf(), shards: vec![shard], place }))
+            Self::new(folder, vec![shard], place).map(Some)
         } else {
             Ok(None)
         }
     }
 
-    fn sharded(folder: &Path, index: &Path) -> Result<Self, FormatError> {
+    fn new(
+        folder: &Path,
+        shards: Vec<Safetensors>,
+        place: BTreeMap<String, usize>,
+    ) -> Result<Self, FormatError> {
+        if let Some(tensor) = place.keys().find_map(|name| name.strip_suffix(STATE_OF_FP4)) {
+            let (tensor, type_name) = (tensor.to_string(), "bitsandbytes FP4".to_string());
+            let supported = SUPPORTED_SAFETENSORS;
+            let problem = Problem::TensorType { tensor, type_name, supported };
+            return Err(FormatError::new(folder, problem));
+        }
+        let weights = place.keys().filter_map(|name| name.strip_suffix(STATE));
+        let quantised: BTreeMap<String, OnceLock<TensorView>> =
+            weights.map(|name| (name.to_string(), OnceLock::new())).collect();
+        let endings = COMPANIONS.into_iter().chain([STATE]);
+        let companions = quantised
+            .keys()
+            .flat_map(|name| endings.clone().map(move |ending| format!("{name}{ending}")))
+            .collect();
+        Ok(Self { folder: folder.to_path_buf(), shards, place, quantised, companions })
+    }
+
+    fn sharded(
+        folder: &Path,
+        index: &Path,
+    ) -> Result<(Vec<Safetensors>, BTreeMap<String, usize>), FormatError> {
         let error = |problem| FormatError::new(index, problem);
         let weight_map = read_weight_map(index).map_err(error)?;
         let mut files: Vec<&str> = weight_map.values().map(String::as_str).collect();
@@ -158,7 +189,7 @@ impl SafetensorsSet {
             let (tensor, shard) = (tensor.clone(), shard.clone());
             return Err(error(Problem::ShardContent { tensor, shard }));
         }
-        Ok(Self { folder: folder.to_path_buf(), shards, place })
+        Ok((shards, place))
     }
 
     /// Where they are.
@@ -166,16 +197,30 @@ impl SafetensorsSet {
         &self.folder
     }
 
-    /// The names of all tensors, in alphabetical order.
+    /// The names of all tensors, in alphabetical order; what belongs to a quantised weight goes without saying.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.place.keys().map(String::as_str)
+        self.place.keys().filter(|name| !self.companions.contains(*name)).map(String::as_str)
     }
 
     /// The tensor of this name.
     ///
     /// # Errors
-    /// As [`Safetensors::tensor`].
+    /// As [`Safetensors::tensor`]; or the companions of a quantised weight are not what they should be.
     pub fn tensor(&self, name: &str) -> Result<TensorView, FormatError> {
+        if let Some(kept) = self.quantised.get(name) {
+            if let Some(tensor) = kept.get() {
+                return Ok(tensor.clone());
+            }
+            let part = |name: &str| {
+                let shard = &self.shards[*self.place.get(name)?];
+                let entry = shard.tensors.get(name)?;
+                let bytes = &shard.bytes[entry.start..entry.start + entry.length];
+                Some(Part { entry, bytes })
+            };
+            let tensor = bitsandbytes::read(name, &part)
+                .map_err(|problem| FormatError::new(&self.folder, problem))?;
+            return Ok(kept.get_or_init(|| tensor).clone());
+        }
         let shard = self.place.get(name).ok_or_else(|| {
             FormatError::new(&self.folder, Problem::MissingTensor { name: name.to_string() })
         })?;

@@ -34,6 +34,19 @@ impl RowOrder {
     }
 }
 
+impl RowOrder {
+    /// Which row (Hugging Face's) is stored at `stored`: the inverse of [`Self::stored_row`].
+    pub(crate) fn row_at(self, stored: usize) -> usize {
+        match self {
+            Self::AsStored => stored,
+            Self::Interleaved { head_rows } => {
+                let (head, within) = (stored / head_rows, stored % head_rows);
+                head * head_rows + within % 2 * (head_rows / 2) + within / 2
+            }
+        }
+    }
+}
+
 /// A tensor of a model file: a matrix of rows in their stored element type, under its Hugging Face name.
 ///
 /// Rows are output features and columns input features (`y = W·x`), embeddings one row per token. A vector is one
@@ -187,6 +200,7 @@ mod tests {
             .flat_map(|value| value.to_le_bytes())
             .collect();
         let order = RowOrder::Interleaved { head_rows: 4 };
+        assert!((0..8).all(|row| order.row_at(order.stored_row(row)) == row));
         let view =
             TensorView::new("q", &[8, 1], DataType::F32, order, FilePart::owned(stored.clone()));
         let expected = [0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0];

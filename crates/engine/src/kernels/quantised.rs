@@ -52,7 +52,7 @@ impl<'a> BlockMatrix<'a> {
 
     /// Whether a tensor of this type can be multiplied in integers.
     pub fn can_be(data_type: DataType) -> bool {
-        data_type.block_elements() > 1
+        data_type.block_elements() > 1 && data_type != DataType::NF4
     }
 
     /// How many rows, which are outputs, there are.
@@ -147,7 +147,7 @@ fn multiply_span(
             DataType::Q4_K => span.multiply::<of_256::KFours>(path, &tile, output),
             DataType::Q5_K => span.multiply::<of_256::KFives>(path, &tile, output),
             DataType::Q6_K => span.multiply::<of_256::KSixes>(path, &tile, output),
-            DataType::F32 | DataType::F16 | DataType::BF16 => {
+            DataType::F32 | DataType::F16 | DataType::BF16 | DataType::NF4 => {
                 unreachable!("`BlockMatrix::new` takes no floats")
             }
         }

@@ -17,6 +17,14 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError`]: the metadata is missing or broken, or names something that is not implemented.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, TokenizerError> {
+        Self::assemble(Parts::from_gguf(gguf)?)
+            .map_err(|problem| TokenizerError::new(gguf.path(), problem))
+    }
+}
+
+impl Parts {
+    /// What the metadata of `gguf` says.
+    pub(super) fn from_gguf(gguf: &Gguf) -> Result<Self, TokenizerError> {
         let error = |problem| TokenizerError::new(gguf.path(), problem);
         let model = gguf.text("tokenizer.ggml.model")?.ok_or_else(|| error(missing("model")))?;
         let tokens = read_tokens(gguf)?;
@@ -36,17 +44,17 @@ impl Tokenizer {
             eos.extend(token_id(gguf, name, tokens.len())?.filter(|id| !eos.contains(id)));
         }
         let bos = token_id(gguf, "bos", tokens.len())?;
-        Self::assemble(Parts {
+        Ok(Self {
             algorithm,
             added: added_tokens(&tokens),
             merges,
             bos,
             eos,
             adds_bos: flag(gguf, "add_bos_token")?.unwrap_or(adds_bos) && bos.is_some(),
+            padding: token_id(gguf, "padding", tokens.len())?,
             chat_template: gguf.text("tokenizer.chat_template")?.map(str::to_string),
             tokens,
         })
-        .map_err(error)
     }
 }
 

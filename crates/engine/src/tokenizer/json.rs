@@ -25,6 +25,14 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError`]: a file is broken, or names something that is not implemented.
     pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
+        Self::assemble(Parts::from_file(path)?)
+            .map_err(|problem| TokenizerError::new(path, problem))
+    }
+}
+
+impl Parts {
+    /// What `path` and the files beside it say.
+    pub(super) fn from_file(path: &Path) -> Result<Self, TokenizerError> {
         let error = |problem| TokenizerError::new(path, problem);
         let json = read_json(path, MAXIMUM_TOKENIZER, "tokenizer.json")
             .map_err(|problem| error(problem.into()))?;
@@ -41,7 +49,8 @@ fn unsupported(what: impl Into<String>) -> TokenizerProblem {
     TokenizerProblem::Unsupported { what: what.into() }
 }
 
-fn read(json: &Value, beside: &Beside) -> Result<Tokenizer, TokenizerProblem> {
+/// The parts of a parsed `tokenizer.json` and what stands beside it.
+pub(super) fn read(json: &Value, beside: &Beside) -> Result<Parts, TokenizerProblem> {
     let model = json.get("model").ok_or_else(|| missing("model"))?;
     let options = read_options(model)?;
     let added = read_added(json)?;
@@ -71,12 +80,13 @@ fn read(json: &Value, beside: &Beside) -> Result<Tokenizer, TokenizerProblem> {
         None => declared("bos_token")?,
     };
     let add_bos = beside.config.get("add_bos_token").and_then(Value::as_bool);
-    Tokenizer::assemble(Parts {
+    Ok(Parts {
         algorithm,
         merges,
         bos,
         eos: eos_tokens(declared("eos_token")?, &beside.eos, tokens.len())?,
         adds_bos: add_bos.unwrap_or(prepended.is_some()) && bos.is_some(),
+        padding: declared("pad_token").unwrap_or_default(),
         chat_template: beside.chat_template.clone(),
         tokens,
         added,

@@ -12,6 +12,7 @@
 mod added;
 mod bpe;
 mod byte_level;
+mod convert;
 mod error;
 mod gguf;
 mod json;
@@ -27,6 +28,7 @@ use tokenizers::{NormalizedString, Normalizer};
 
 use self::added::{AddedToken, AddedTokens, Segment};
 use self::bpe::{Bpe, Merges};
+pub use self::convert::{Files, folder_files, gguf_metadata};
 pub use self::error::{TokenizerError, TokenizerProblem};
 use self::sentence_piece::{SPACE, SentencePiece};
 use self::split::Splitter;
@@ -80,6 +82,8 @@ struct Parts {
     bos: Option<u32>,
     eos: Vec<u32>,
     adds_bos: bool,
+    /// Fills the places of shorter texts in a batch, elsewhere; for the files that are written.
+    padding: Option<u32>,
     chat_template: Option<String>,
 }
 

@@ -65,6 +65,16 @@ impl Step {
         }
     }
 
+    /// The pattern as published; `None` for a step that is no pattern of a `tokenizer.json`.
+    pub(super) fn pattern(self) -> Option<&'static str> {
+        match self {
+            Self::Gpt2 => Some(GPT2),
+            Self::Llama3 => Some(LLAMA3),
+            Self::Qwen2 => Some(QWEN2),
+            Self::Digits | Self::Punctuation | Self::Numbers | Self::Triples => None,
+        }
+    }
+
     fn regex(self) -> &'static Regex {
         match self {
             Self::Digits => &DIGIT,
@@ -130,6 +140,12 @@ impl Splitter {
             "default" => vec![Step::Punctuation, Step::Gpt2, Step::Numbers, Step::Triples],
             _ => return None,
         }))
+    }
+
+    /// The value of `tokenizer.ggml.pre` for which llama.cpp makes these passes.
+    pub(super) fn pre(&self) -> Option<&'static str> {
+        let known = ["smollm", "gpt-2", "llama-bpe", "qwen2", "default"];
+        known.into_iter().find(|pre| Self::from_pre(pre).as_ref() == Some(self))
     }
 
     /// The words of `text`, in order; together they are the text.
