@@ -1,12 +1,13 @@
 //! Quantised rows have the values that ggml's own package gives them, bit for bit.
 //!
-//! Golden: `tests/goldens/formats/quantised.json`.
+//! Goldens: `tests/goldens/formats/quantised.json`, `quantisers.json`.
 
 mod formats_builder;
 
 use std::path::Path;
 
 use bioinstruct_engine::format::blocks::dequantise_part;
+use bioinstruct_engine::format::quantise::quantise;
 use bioinstruct_engine::format::{DataType, Gguf, Problem};
 use bioinstruct_engine::kernels::KernelPath;
 use formats_builder::GgufBuilder;
@@ -66,6 +67,35 @@ fn values_are_ggmls() {
                 let found: Vec<u32> = values.iter().map(|value| value.to_bits()).collect();
                 assert_eq!(found, expected, "{name} {path:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn what_is_written_is_as_near_as_what_ggml_writes() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/formats/quantisers.json");
+    let golden: Value = serde_json::from_str(&fs_err::read_to_string(path).unwrap()).unwrap();
+    let rows = golden["values"].as_array().expect("rows");
+    let values: Vec<f32> =
+        rows.iter().flat_map(|row| hexadecimal(row, 8)).map(f32::from_bits).collect();
+    let size: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
+    let errors = golden["errors"].as_object().expect("types");
+    assert_eq!(errors.len(), 4);
+    for (name, theirs) in errors {
+        let data_type = data_type(name);
+        let mut bytes = vec![0; data_type.row_bytes(values.len())];
+        quantise(data_type, &values, &mut bytes);
+        let mut read = vec![0.0; values.len()];
+        dequantise_part(data_type, KernelPath::Portable, &bytes, 0, &mut read);
+        let square = |(left, right): (&f32, &f32)| f64::from(left - right).powi(2);
+        let error = (values.iter().zip(&read).map(square).sum::<f64>() / size).sqrt();
+        let theirs = theirs.as_f64().expect("a number");
+        assert!(error <= 1.02 * theirs, "{name}: {error}, ggml {theirs}");
+        if data_type == DataType::Q8_0 {
+            let expected: Vec<u8> =
+                hexadecimal(&golden["q8_0"], 2).into_iter().map(|byte| byte as u8).collect();
+            assert_eq!(bytes, expected);
         }
     }
 }

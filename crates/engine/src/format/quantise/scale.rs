@@ -3,6 +3,8 @@
 /// Tries around the scale that just spans the values: as many to either side, so far apart (in quantisation steps).
 const TRIES: i32 = 10;
 const APART: f32 = 0.1;
+/// How often values are given their nearest steps and the line is fitted to those again.
+const FITS: usize = 4;
 
 /// The scale `d` for which `d·q`, whole `q` from -`half` to `half` - 1, comes closest to the values, in squares weighted with
 /// the values' own: large weights matter most. Zero for a block of zeros.
@@ -51,16 +53,20 @@ pub(super) fn with_minimum(values: &[f32], steps: f32) -> (f32, f32) {
             let step = (inverse * (value - low)).round_ties_even().clamp(0.0, steps);
             sums.add(weight(value), value, step);
         }
-        let (scale, minimum) = sums.fit();
-        let mut error = 0.0;
-        for &value in values {
-            let step =
-                if scale > 0.0 { ((value + minimum) / scale).round_ties_even() } else { 0.0 };
-            let differs = scale * step.clamp(0.0, steps) - minimum - value;
-            error += weight(value) * differs * differs;
-        }
-        if error < least {
-            (best, least) = ((scale, minimum), error);
+        for _ in 0..FITS {
+            let (scale, minimum) = sums.fit();
+            let (mut error, mut next) = (0.0, Sums::default());
+            for &value in values {
+                let step = if scale > 0.0 { (value + minimum) / scale } else { 0.0 };
+                let step = step.round_ties_even().clamp(0.0, steps);
+                let differs = scale * step - minimum - value;
+                error += weight(value) * differs * differs;
+                next.add(weight(value), value, step);
+            }
+            if error < least {
+                (best, least) = ((scale, minimum), error);
+            }
+            sums = next;
         }
     }
     best
