@@ -169,6 +169,6 @@ fn rope_divisors(config: &ModelConfig) -> Option<Vec<f32>> {
             let frequencies = plain.rope_frequencies().into_iter().zip(config.rope_frequencies());
             Some(frequencies.map(|(plain, scaled)| plain / scaled).collect())
         }
-        RopeScaling::None => None,
+        RopeScaling::None | RopeScaling::Linear { .. } => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::gguf::FileType;
 use crate::error::EngineError;
-use crate::format::{Family, GgufFile, GgufValue, ModelConfig, ModelFile};
+use crate::format::{Family, GgufFile, GgufValue, ModelConfig, ModelFile, RopeScaling};
 use crate::tokenizer;
 
 /// Keys that belong to the base's file alone.
@@ -72,5 +72,12 @@ fn numbers(out: &mut GgufFile, config: &ModelConfig) {
     }
     set("attention.layer_norm_rms_epsilon", GgufValue::F32(config.rms_norm_epsilon));
     set("rope.freq_base", GgufValue::F32(config.rope_theta));
-    // divisors of the rotary frequencies are a tensor
+    if let Some(window) = config.sliding_window {
+        set("attention.sliding_window", GgufValue::U32(window as u32));
+    }
+    // the divisors of LLaMA 3's rule are a tensor
+    if let RopeScaling::Linear { factor } = config.rope_scaling {
+        set("rope.scaling.type", text("linear"));
+        set("rope.scaling.factor", GgufValue::F32(factor));
+    }
 }

@@ -57,9 +57,13 @@ fn made(config: &ModelConfig) -> Result<Value, String> {
         wanted.rope_scaling = llama3(config, divisors)
             .ok_or("its stored rotary divisors are not those of LLaMA 3's rule")?;
     }
+    if config.family == Family::Llama && config.sliding_window.is_some() {
+        // GGUF has one name for both
+        wanted.family = Family::Mistral;
+    }
     let mut json = json!({
-        "architectures": [config.family.architecture()],
-        "model_type": config.family.name(),
+        "architectures": [wanted.family.architecture()],
+        "model_type": wanted.family.name(),
         "vocab_size": config.vocabulary_size,
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,
@@ -83,6 +87,9 @@ fn made(config: &ModelConfig) -> Result<Value, String> {
     }
     match &wanted.rope_scaling {
         RopeScaling::None => {}
+        RopeScaling::Linear { factor } => {
+            json["rope_scaling"] = json!({"rope_type": "linear", "factor": shortest(*factor)});
+        }
         RopeScaling::Llama3 { factor, low, high, original } => {
             json["rope_scaling"] = json!({
                 "rope_type": "llama3", "factor": shortest(*factor), "low_freq_factor": shortest(*low),
@@ -91,8 +98,15 @@ fn made(config: &ModelConfig) -> Result<Value, String> {
         }
         RopeScaling::Divisors(_) => unreachable!("divisors became a rule above"),
     }
-    if let Some(window) = config.sliding_window {
-        json["sliding_window"] = json!(window);
+    match wanted.family {
+        Family::Llama => {}
+        // without the field there would be a window
+        Family::Mistral => json["sliding_window"] = json!(config.sliding_window),
+        Family::Qwen2 | Family::Qwen3 => {
+            json["use_sliding_window"] = json!(config.sliding_window.is_some());
+            json["sliding_window"] = json!(config.sliding_window);
+            json["max_window_layers"] = json!(0);
+        }
     }
     let read = parse_hf_config(&json, &Value::Null).map_err(|problem| problem.to_string())?;
     if read == wanted {
@@ -183,6 +197,31 @@ mod tests {
         divisors[40] *= 1.01;
         config.rope_scaling = RopeScaling::Divisors(divisors);
         assert!(made(&config).unwrap_err().contains("divisors"));
+    }
+
+    #[test]
+    fn windows_and_linear_scaling_are_said() {
+        let scaled = ModelConfig {
+            sliding_window: Some(32),
+            rope_scaling: RopeScaling::Linear { factor: 2.5 },
+            ..config()
+        };
+        let json = made(&scaled).unwrap();
+        assert_eq!((&json["model_type"], &json["sliding_window"]), (&json!("mistral"), &json!(32)));
+        assert_eq!(json["rope_scaling"]["factor"], 2.5);
+        for (family, query_key_norm) in [(Family::Qwen2, false), (Family::Qwen3, true)] {
+            for sliding_window in [None, Some(16)] {
+                let attention_bias = family == Family::Qwen2;
+                let config = ModelConfig {
+                    family,
+                    query_key_norm,
+                    sliding_window,
+                    attention_bias,
+                    ..config()
+                };
+                assert!(made(&config).is_ok(), "{config:?}");
+            }
+        }
     }
 
     #[test]
