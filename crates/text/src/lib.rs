@@ -1,10 +1,11 @@
 //! Pure text functions: what every stage uses to compare and measure texts, with no files, clock or randomness.
 //!
 //! [`rouge`] and [`porter`] reproduce `rouge_score` 0.1.2 to the bit; [`novelty`] decides with them, over a growing
-//! pool, which instruction is new. [`spans`] scores extraction and short answers, [`edit`] measures how far one text is
+//! pool, which instruction is new. [`chunks`] reads tagged names, [`spans`] scores extraction and short answers, [`edit`] measures how far one text is
 //! from another, [`ngram`] finds verbatim overlap between corpora. Under them lie [`lcs`] (longest common subsequences),
 //! [`normalize`] (white space and case) and [`vocabulary`] (words as numbers).
 
+pub mod chunks;
 pub mod edit;
 pub mod lcs;
 pub mod ngram;
