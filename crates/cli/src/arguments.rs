@@ -82,7 +82,7 @@ pub(crate) enum Verb {
     Preview(Preview),
     /// List, fetch and check models
     Models(Models),
-    /// List the built-in tasks, or show one
+    /// List the built-in tasks, show one, or make training rows of them
     Tasks(Tasks),
     /// Show how far a run directory is
     Status(Status),
@@ -414,10 +414,53 @@ pub(crate) enum ModelsAction {
 
 /// Flags of `tasks`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Tasks {
     /// Show one task: a built-in name or a task file
     #[arg(value_name = "NAME|FILE")]
     pub(crate) name: Option<String>,
+    /// Print the built-in task's file, to be copied and changed
+    #[arg(long, requires = "name")]
+    pub(crate) definition: bool,
+    /// Make instruction rows of training splits
+    #[command(subcommand)]
+    pub(crate) action: Option<TasksAction>,
+}
+
+/// What `tasks` can do beside listing.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TasksAction {
+    /// Make instruction rows of the training splits of tasks
+    Export(TasksExport),
+}
+
+/// Flags of `tasks export`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  bioinstruct tasks export --mixture paper --count 4000 --data-root data --out mixture.jsonl\n  bioinstruct tasks export bc5cdr ncbi_disease --data-root data --out names.jsonl\nThe seed and the data alone decide the rows. A row that holds a test item is left out; so is one that is too long, which is never cut."
+)]
+pub(crate) struct TasksExport {
+    /// Built-in tasks or task files, each with all its kinds of row
+    #[arg(value_name = "TASK", required_unless_present = "mixture", conflicts_with = "mixture")]
+    pub(crate) tasks: Vec<String>,
+    /// Kinds of row and shares of categories: `paper`, or a TOML file
+    #[arg(long, value_name = "NAME|FILE", requires = "count")]
+    pub(crate) mixture: Option<String>,
+    /// So many rows [default: all there are]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) count: Option<usize>,
+    /// The folder that holds the owners' files, or a folder for each data set
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_root: Option<PathBuf>,
+    /// One task's test file or folder, where it lies elsewhere (repeatable)
+    #[arg(long, value_name = "TASK=PATH")]
+    pub(crate) data: Vec<String>,
+    /// Leave out rows of more words than this
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) max_words: Option<usize>,
+    /// Write the rows to this file [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Flags of `status`.

@@ -41,7 +41,7 @@ fn run(arguments: Arguments, console: &Console) -> anyhow::Result<()> {
         Verb::Export(verb) => verbs::export::run(&verb, globals, console),
         Verb::Preview(verb) => verbs::preview::run(&verb, globals, console),
         Verb::Models(verb) => verbs::models::run(&verb, globals, console),
-        Verb::Tasks(verb) => verbs::tasks::run(&verb, console),
+        Verb::Tasks(verb) => verbs::tasks::run(&verb, globals, console),
         Verb::Status(verb) => verbs::status::run(&verb, console),
         Verb::Doctor => verbs::doctor::run(globals, console),
     }

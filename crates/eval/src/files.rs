@@ -54,6 +54,9 @@ pub struct EvaluationInfo {
     pub warnings: Vec<String>,
     /// Expected accuracy of a uniform guess; for multiple choice.
     pub chance: Option<f64>,
+    /// The label that says "none of these", which `micro_f1` leaves out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negative: Option<String>,
     /// Names the random streams of the statistics.
     pub seed: u64,
     /// Resamples of the statistics.
@@ -94,6 +97,7 @@ impl EvaluationInfo {
             excluded: items.excluded.clone(),
             warnings: items.warnings.clone(),
             chance: chance(input),
+            negative: negative(input),
             seed: config.seed,
             resamples: config.resamples,
             predictions: String::new(),
@@ -104,6 +108,13 @@ impl EvaluationInfo {
     pub fn run_name(&self) -> String {
         run_name(&self.task, self.profile, self.shots.len())
     }
+}
+
+/// The label under which the task's negative choice stands in predictions.
+fn negative(input: &TaskInput) -> Option<String> {
+    let negative = input.task.choices.as_ref()?.negative.as_ref()?;
+    let choices = &input.items.items.first()?.choices;
+    choices.iter().find(|choice| choice.text == *negative).map(|choice| choice.label.clone())
 }
 
 fn chance(input: &TaskInput) -> Option<f64> {

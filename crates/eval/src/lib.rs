@@ -2,7 +2,7 @@
 //!
 //! [`evaluate`] does all of it in one stage directory. In the order data flows: `prompt` makes what a model is shown,
 //! `choosing` and `writing` ask the model through the journal (`journal`), [`read`] takes lists out of generated text,
-//! [`metrics`] scores one item, [`prediction`] and `files` keep the results, and [`score`] and [`compare`] make of those
+//! [`metrics`] and [`labelled`] score one item, [`prediction`] and `files` keep the results, and [`score`] and [`compare`] make of those
 //! files, and of nothing else, the numbers that are reported, with the statistics of [`significance`].
 
 mod choosing;
@@ -11,6 +11,7 @@ mod error;
 mod evaluate;
 mod files;
 mod journal;
+pub mod labelled;
 pub mod metrics;
 pub mod prediction;
 mod prompt;

@@ -53,11 +53,13 @@ pub(crate) fn prompts(input: &TaskInput, template: &str) -> Result<Vec<Asked>, E
         .collect::<Result<Vec<_>, _>>()?;
     let profile = input.items.profile;
     let between = input.task.answer_prefix(profile)?;
+    let description = input.task.prompt_description(profile)?;
     let ask = |item: &TaskItem| {
         let continuations = input.task.continuations(profile, item)?;
         let (prompt, shown) = match input.task.prompt(profile, item)? {
             TaskPrompt::Text(text) => {
-                let prompt = Prompt::Text(raw_text(&shots, between, &text));
+                let prompt =
+                    Prompt::Text(description.to_owned() + &raw_text(&shots, between, &text));
                 let shown = json!({"prompt": prompt});
                 (prompt, shown)
             }
@@ -86,7 +88,7 @@ fn shown_shot(input: &TaskInput, shot: &TaskItem) -> Result<Shot, EvaluationErro
         TaskPrompt::Text(text) => text,
         TaskPrompt::Instruction { input, .. } => input,
     };
-    Ok(Shot { question, answer: shot.answer_text() })
+    Ok(Shot { question, answer: input.task.shown_answer(shot) })
 }
 
 /// As lm-evaluation-harness puts examples: each followed by its answer and a blank line.

@@ -17,7 +17,7 @@ const WRAPPING: [char; 12] = ['"', '\'', '`', '*', '“', '”', '‘', '’', '
 /// ```
 /// # use bioinstruct_eval::read::read_list;
 /// # use bioinstruct_data::task::{ReadSpec, Separator};
-/// let spec = ReadSpec { separators: vec![Separator::Line, Separator::Comma], empty: vec!["none".into()] };
+/// let spec = ReadSpec { separators: vec![Separator::Line, Separator::Comma], empty: vec!["none".into()], ..ReadSpec::default() };
 /// assert_eq!(read_list("Medications:\n- aspirin\n2. \"heparin\", 1,000 units.", &spec).unwrap(), ["aspirin", "heparin", "1,000 units"]);
 /// assert_eq!(read_list("None.", &spec), Some(vec![]));
 /// assert_eq!(read_list(" \n", &spec), None);
@@ -102,6 +102,7 @@ mod tests {
         ReadSpec {
             separators: separators.to_vec(),
             empty: vec!["none".to_owned(), "n/a".to_owned()],
+            ..ReadSpec::default()
         }
     }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::EvaluationError;
 use crate::compare::{Comparison, compare};
 use crate::files::{EvaluationInfo, PredictionFile, read_predictions};
-use crate::metrics::SPAN_METRICS;
+use crate::metrics::{SPAN_METRICS, SpanCounts, TOKEN_METRICS};
 use crate::prediction::{Answered, Chosen, Outcome, Written};
 use crate::significance::{Interval, bootstrap, bootstrap_mean, mean, standard_error};
 
@@ -54,7 +54,7 @@ pub struct Score {
     pub subset: Option<String>,
     /// The mean over items; of `…_micro` metrics the score of all items' counts together.
     pub value: f64,
-    /// Scored items.
+    /// Scored items; of `label_accuracy` those in which a span was found.
     pub n: usize,
     /// Lower end of the 95 % bootstrap interval over items.
     pub ci_low: f64,
@@ -168,6 +168,8 @@ fn score(file: &PredictionFile) -> Vec<Score> {
     for &metric in &file.info.metrics {
         let names: Vec<&str> = match metric {
             Metric::SpanF1 => SPAN_METRICS.to_vec(),
+            Metric::TokenF1 => TOKEN_METRICS.to_vec(),
+            Metric::MicroF1 => Vec::new(),
             _ => vec![metric.name()],
         };
         for name in names {
@@ -176,40 +178,85 @@ fn score(file: &PredictionFile) -> Vec<Score> {
             let stream = stream(&file.info, "bootstrap", name);
             let interval = bootstrap_mean(&values, file.info.resamples, stream);
             let stderr = standard_error(&values);
-            rows.push(row(file, metric, name, mean(&values), interval, stderr));
+            let n = values.len();
+            rows.push(Score { n, ..row(file, metric, name, mean(&values), interval, stderr) });
         }
-        if metric == Metric::SpanF1 {
-            rows.extend(micro_rows(file));
-        }
+        rows.extend(micro_rows(file, metric));
     }
     rows
 }
 
-/// Precision, recall and F1 of all items' counts together.
-fn micro_rows(file: &PredictionFile) -> Vec<Score> {
-    let counts: Vec<Counts> = file
-        .predictions
-        .iter()
-        .filter_map(|prediction| match &prediction.outcome {
-            Outcome::Written(written) => written.counts.map(Counts::from),
-            Outcome::Chosen(_) => None,
-        })
-        .collect();
+/// Scores of all items' counts together, for the metrics that have one.
+fn micro_rows(file: &PredictionFile, metric: Metric) -> Vec<Score> {
     let parts: [fn(SpanScore) -> f64; 3] =
         [|score| score.precision, |score| score.recall, |score| score.f1];
-    SPAN_METRICS
-        .into_iter()
-        .zip(parts)
-        .map(|(name, part)| {
-            let name = format!("{name}_micro");
-            let all = part(counts.iter().copied().sum::<Counts>().into());
-            let stream = stream(&file.info, "bootstrap", &name);
-            let interval = bootstrap(counts.len(), file.info.resamples, stream, |drawn| {
-                part(drawn.iter().map(|&at| counts[at]).sum::<Counts>().into())
+    let [precision, _, f1] = parts;
+    match metric {
+        Metric::SpanF1 => {
+            let counts = counts(file, |counts| counts.into());
+            let named = SPAN_METRICS.into_iter().zip(parts);
+            named
+                .map(|(name, part)| micro_row(file, metric, format!("{name}_micro"), &counts, part))
+                .collect()
+        }
+        Metric::LabelAccuracy => {
+            // Right labels over spans found.
+            let counts = counts(file, |counts| Counts {
+                hits: counts.labelled,
+                predicted: counts.hits,
+                gold: counts.hits,
             });
-            row(file, Metric::SpanF1, &name, all, interval, None)
+            let name = format!("{}_micro", metric.name());
+            vec![micro_row(file, metric, name, &counts, precision)]
+        }
+        Metric::MicroF1 => {
+            let counts = choice_counts(file);
+            vec![micro_row(file, metric, metric.name().to_owned(), &counts, f1)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn counts(file: &PredictionFile, of: fn(SpanCounts) -> Counts) -> Vec<Counts> {
+    let written = file.predictions.iter().filter_map(|prediction| match &prediction.outcome {
+        Outcome::Written(written) => written.counts,
+        Outcome::Chosen(_) => None,
+    });
+    written.map(of).collect()
+}
+
+/// A choice counts as a span that is predicted, and the target as one that is to be found, unless it is the negative one.
+fn choice_counts(file: &PredictionFile) -> Vec<Counts> {
+    let negative = file.info.negative.as_deref();
+    chosen(file)
+        .map(|(target, chosen)| {
+            let target = match target {
+                Some(Answered::One(target)) => Some(target.as_str()),
+                _ => None,
+            };
+            let predicted = Some(chosen.choice.as_str()) != negative;
+            Counts {
+                hits: usize::from(predicted && chosen.correct),
+                predicted: usize::from(predicted),
+                gold: usize::from(target != negative),
+            }
         })
         .collect()
+}
+
+fn micro_row(
+    file: &PredictionFile,
+    metric: Metric,
+    name: String,
+    counts: &[Counts],
+    part: fn(SpanScore) -> f64,
+) -> Score {
+    let all = part(counts.iter().copied().sum::<Counts>().into());
+    let stream = stream(&file.info, "bootstrap", &name);
+    let interval = bootstrap(counts.len(), file.info.resamples, stream, |drawn| {
+        part(drawn.iter().map(|&at| counts[at]).sum::<Counts>().into())
+    });
+    row(file, metric, &name, all, interval, None)
 }
 
 fn row(

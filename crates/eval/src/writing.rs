@@ -5,18 +5,18 @@ use std::ops::ControlFlow;
 
 use bioinstruct_core::hash::ContentHash;
 use bioinstruct_core::model::{ChatEvent, ChatModel, ChatRequest, Exchange, Finish, Sampling};
-use bioinstruct_data::task::{Answer, ReadSpec, TaskItem};
+use bioinstruct_data::task::{Answer, Metric, ReadSpec, TaskItem};
 use bioinstruct_ledger::Ledger;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::evaluate::ProgressSink;
 use crate::journal::Session;
-use crate::metrics::{SpanCounts, rouges, spans};
+use crate::metrics::{SpanCounts, rouges, spans, tokens};
 use crate::prediction::{Answered, Outcome, Prediction, Written};
 use crate::prompt::Asked;
 use crate::read::read_list;
-use crate::{Candidate, EvaluationError, TaskInput};
+use crate::{Candidate, EvaluationError, TaskInput, labelled};
 
 /// What the journal keeps of a reply; of a credentialed task it keeps the scored outcome without its text instead.
 #[derive(Serialize, Deserialize)]
@@ -35,8 +35,9 @@ pub(crate) fn write(
     progress: &mut ProgressSink<'_>,
 ) -> Result<Vec<Prediction>, EvaluationError> {
     let digest = model.identity(candidate.adapter.as_deref()).digest;
-    let sampling = sampling(input);
-    let keys = keys(input, asked, &digest, &sampling);
+    let sampling = sampling(input)?;
+    let stop = input.task.answer_stop(input.items.profile)?.to_vec();
+    let keys = keys(input, asked, &digest, &sampling, &stop);
     let kind = if input.task.credentialed { "scored" } else { "text" };
     let session = Session::open(input, candidate, asked, ledger, kind, keys, progress)?;
     let mut conversation = Conversation {
@@ -44,6 +45,7 @@ pub(crate) fn write(
         positions: BTreeMap::new(),
         failures: BTreeMap::new(),
         sampling,
+        stop,
         session,
     };
     let ended = if conversation.pending.is_empty() { Ok(()) } else { model.run(&mut conversation) };
@@ -61,9 +63,15 @@ pub(crate) fn write(
 }
 
 /// What each answer depends on, hashed.
-fn keys(input: &TaskInput, asked: &[Asked], digest: &str, sampling: &Sampling) -> Vec<String> {
+fn keys(
+    input: &TaskInput,
+    asked: &[Asked],
+    digest: &str,
+    sampling: &Sampling,
+    stop: &[String],
+) -> Vec<String> {
     let key = |(item, asked): (&TaskItem, &Asked)| {
-        let mut rest = json!({"sampling": sampling, "stop": input.task.stop});
+        let mut rest = json!({"sampling": sampling, "stop": stop});
         if input.task.credentialed {
             // A scored outcome also depends on how the task reads and scores, and on the target.
             rest["task"] = json!(input.task.digest());
@@ -75,8 +83,9 @@ fn keys(input: &TaskInput, asked: &[Asked], digest: &str, sampling: &Sampling) -
 }
 
 /// Greedy: a score must not depend on a draw.
-fn sampling(input: &TaskInput) -> Sampling {
-    Sampling { max_tokens: input.task.max_tokens, ..Sampling::default() }
+fn sampling(input: &TaskInput) -> Result<Sampling, EvaluationError> {
+    let max_tokens = input.task.answer_tokens(input.items.profile)?;
+    Ok(Sampling { max_tokens, ..Sampling::default() })
 }
 
 /// What was read, the metrics, and the spans behind them.
@@ -87,6 +96,7 @@ struct Conversation<'a, 'p> {
     positions: BTreeMap<String, usize>,
     failures: BTreeMap<usize, String>,
     sampling: Sampling,
+    stop: Vec<String>,
     session: Session<'a, 'p>,
 }
 
@@ -100,7 +110,7 @@ impl Exchange for Conversation<'_, '_> {
             id,
             prompt: self.session.asked[position].prompt.clone(),
             sampling: self.sampling.clone(),
-            stop: input.task.stop.clone(),
+            stop: self.stop.clone(),
             schema: None,
             adapter: self.session.candidate.adapter.clone(),
         })
@@ -166,7 +176,7 @@ fn predict(
 /// Reads and scores a reply. What cannot be read scores as an empty answer.
 fn grade(input: &TaskInput, item: &TaskItem, kept: Kept) -> Written {
     let (parsed, metrics, counts) = match (&item.answer, &input.task.read) {
-        (Answer::List(gold), Some(spec)) => grade_list(gold, &kept.text, spec),
+        (Answer::List(gold), Some(spec)) => grade_list(&input.task.metrics, gold, &kept.text, spec),
         (Answer::Text(_) | Answer::Choice(_) | Answer::List(_), _) => {
             let text = kept.text.trim();
             let metrics = rouges(&input.task.metrics, &item.answer_text(), text);
@@ -184,9 +194,16 @@ fn grade(input: &TaskInput, item: &TaskItem, kept: Kept) -> Written {
     }
 }
 
-fn grade_list(gold: &[String], text: &str, spec: &ReadSpec) -> Grade {
+fn grade_list(measured: &[Metric], gold: &[String], text: &str, spec: &ReadSpec) -> Grade {
     let parsed = read_list(text, spec);
-    let (counts, mut metrics) = spans(gold, parsed.as_deref().unwrap_or_default());
+    let answers = parsed.as_deref().unwrap_or_default();
+    let (counts, mut metrics) = if measured.contains(&Metric::TokenF1) {
+        tokens(gold, answers.first().map_or("", String::as_str))
+    } else if measured.contains(&Metric::LabelAccuracy) {
+        labelled::score(gold, answers, spec)
+    } else {
+        spans(gold, answers)
+    };
     if parsed.is_none() {
         // An unreadable text is not the right answer "nothing".
         for value in metrics.values_mut() {

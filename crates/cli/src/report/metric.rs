@@ -12,9 +12,15 @@ pub(crate) struct Metric {
 }
 
 /// Metrics known by name: label, one sentence. The first of them that a task has is its headline.
-const KNOWN: [(&str, &str, &str); 10] = [
+const KNOWN: [(&str, &str, &str); 16] = [
     ("accuracy", "Accuracy", "share of questions whose most likely option is the right one"),
+    (
+        "micro_f1",
+        "Micro F1",
+        "agreement of the choices with the expected ones, `none of these` left out",
+    ),
     ("span_f1", "Span F1", "agreement of extracted with expected spans, mean over items"),
+    ("token_f1", "Word F1", "words shared with the expected phrase, mean over items"),
     (
         "rougeL",
         "ROUGE-L",
@@ -34,6 +40,22 @@ const KNOWN: [(&str, &str, &str); 10] = [
         "Span precision, micro",
         "share of all extracted spans that are expected",
     ),
+    (
+        "label_accuracy",
+        "Status accuracy",
+        "share of the names found whose status is right, mean over items",
+    ),
+    (
+        "label_accuracy_micro",
+        "Status accuracy, micro",
+        "share of all names found whose status is right",
+    ),
+    (
+        "token_precision",
+        "Word precision",
+        "share of the answer's words that are expected, mean over items",
+    ),
+    ("token_recall", "Word recall", "share of the expected words that are given, mean over items"),
     ("span_recall_micro", "Span recall, micro", "share of all expected spans that are extracted"),
 ];
 

@@ -98,7 +98,11 @@ fn commands_have_the_flags_they_are_shown_with() {
             let words: Vec<&str> = arguments.split_whitespace().collect();
             let verb = words[0];
             assert!(verbs.contains(verb), "{name}: {command}");
-            let help = helps.entry(verb.to_owned()).or_insert_with(|| help(&[verb]));
+            // `tasks export` and the like have flags of their own.
+            let has_actions = help(&[verb]).contains("\nCommands:\n");
+            let action = words.get(1).filter(|word| has_actions && !word.starts_with('-'));
+            let called: Vec<&str> = [verb].into_iter().chain(action.copied()).collect();
+            let help = helps.entry(called.join(" ")).or_insert_with(|| help(&called));
             for flag in words.iter().filter(|word| word.starts_with("--")) {
                 let known =
                     help.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-');

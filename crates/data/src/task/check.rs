@@ -14,6 +14,7 @@ pub(super) fn check(task: &Task) -> Result<(), String> {
     check_choices(task)?;
     check_writing(task)?;
     check_sources(task)?;
+    check_exports(task)?;
     check_profiles(task)
 }
 
@@ -29,6 +30,11 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn check_metrics(task: &Task) -> Result<(), String> {
+    if task.is_training_only() {
+        let measured = !task.metrics.is_empty() || !task.profiles.is_empty();
+        let said = "`group`: nothing is measured of training rows, so there are no `metrics` and `profiles`";
+        return if measured { Err(said.to_owned()) } else { Ok(()) };
+    }
     if task.metrics.is_empty() {
         return Err("`metrics`: name at least one".to_owned());
     }
@@ -46,15 +52,20 @@ fn check_metrics(task: &Task) -> Result<(), String> {
 fn check_answer(task: &Task) -> Result<(), String> {
     let form = task.answer.form;
     let fits = match task.kind {
-        TaskKind::MultipleChoice => form != AnswerForm::List,
-        TaskKind::Extraction => form == AnswerForm::List,
+        TaskKind::MultipleChoice => !form.is_list(),
+        TaskKind::Extraction => form.is_list(),
         TaskKind::Generation => form == AnswerForm::Text,
     };
-    if fits {
-        Ok(())
-    } else {
-        Err(format!("`answer.form`: not for a task of kind {}", task.kind.name()))
+    if !fits {
+        return Err(format!("`answer.form`: not for a task of kind {}", task.kind.name()));
     }
+    if (form == AnswerForm::Labelled) == task.answer.labels.is_empty() {
+        return Err("`answer.labels`: for form `labelled`, and needed there".to_owned());
+    }
+    if (form == AnswerForm::Labelled) != task.answer.field.is_empty() {
+        return Err("`answer.field`: needed, but for form `labelled`".to_owned());
+    }
+    Ok(())
 }
 
 fn check_choices(task: &Task) -> Result<(), String> {
@@ -83,6 +94,13 @@ fn check_choices(task: &Task) -> Result<(), String> {
     if choices.fixed.is_empty() && choices.labels.is_empty() && count > 26 {
         return Err("`choices.labels`: there are more choices than letters".to_owned());
     }
+    if choices.negative.as_ref().is_some_and(|negative| !choices.fixed.contains(negative)) {
+        return Err("`choices.negative`: it is none of `choices.fixed`".to_owned());
+    }
+    let counts_negative = task.metrics.contains(&super::Metric::MicroF1);
+    if counts_negative != choices.negative.is_some() {
+        return Err("`choices.negative`: for the metric `micro_f1`, and needed there".to_owned());
+    }
     let distinct: BTreeSet<&String> = choices.labels.iter().chain(&choices.fixed).collect();
     if distinct.len() != choices.labels.len() + choices.fixed.len() {
         return Err("`choices`: a label or a choice stands there twice".to_owned());
@@ -95,10 +113,14 @@ fn check_writing(task: &Task) -> Result<(), String> {
         (TaskKind::MultipleChoice, 1..) => {
             return Err("`max_tokens`: only for tasks whose answer is written".to_owned());
         }
-        (TaskKind::Extraction | TaskKind::Generation, 0) => {
+        (TaskKind::Extraction | TaskKind::Generation, 0) if !task.is_training_only() => {
             return Err("`max_tokens`: must be at least 1".to_owned());
         }
         _ => {}
+    }
+    let labelled = task.metrics.contains(&super::Metric::LabelAccuracy);
+    if task.read.as_ref().is_some_and(|read| read.labels.is_empty() == labelled) {
+        return Err("`read.labels`: for the metric `label_accuracy`, and needed there".to_owned());
     }
     match (task.kind, &task.read) {
         (TaskKind::Extraction, None) => {
@@ -118,8 +140,12 @@ fn check_sources(task: &Task) -> Result<(), String> {
     if !task.data.fields.contains_key(&task.match_field) {
         return Err(format!("`match_field`: `{}` is not in `data.fields`", task.match_field));
     }
-    if task.data.fields.contains_key("choices") {
-        return Err("`data.fields`: `choices` is the name of the choices themselves".to_owned());
+    for (name, meaning) in
+        [("choices", "choices themselves"), ("answer", "answer"), ("answer_text", "answer")]
+    {
+        if task.data.fields.contains_key(name) {
+            return Err(format!("`data.fields`: `{name}` is the name of the {meaning}"));
+        }
     }
     match &task.shots {
         Some(shots) if shots.file.is_some() == shots.rest => {
@@ -132,7 +158,46 @@ fn check_sources(task: &Task) -> Result<(), String> {
     }
 }
 
+fn check_exports(task: &Task) -> Result<(), String> {
+    for (position, spec) in task.export.iter().enumerate() {
+        let path = format!("export.{}", spec.name);
+        if task.export[..position].iter().any(|other| other.name == spec.name) {
+            return Err(format!("`{path}`: there are two of this name"));
+        }
+        if spec.instructions.is_empty() {
+            return Err(format!("`{path}.instructions`: give at least one"));
+        }
+        if !(0.0..=1.0).contains(&spec.nothing_share) {
+            return Err(format!("`{path}.nothing_share`: must lie between 0 and 1"));
+        }
+        if let Some(unknown) = spec.only.keys().find(|key| !task.data.fields.contains_key(*key)) {
+            return Err(format!("`{path}.only`: `{unknown}` is not in `data.fields`"));
+        }
+        for template in spec.instructions.iter().chain([&spec.input, &spec.output]) {
+            check_template(task, &path, template, &["answer", "answer_text"])?;
+        }
+    }
+    Ok(())
+}
+
+/// Every variable that a template uses is one that it is given.
+fn check_template(task: &Task, path: &str, template: &str, more: &[&str]) -> Result<(), String> {
+    let used = variables(path, template).map_err(|error| error.to_string())?;
+    let is_known = |variable: &String| {
+        task.data.fields.contains_key(variable)
+            || more.contains(&variable.as_str())
+            || (task.choices.is_some() && variable == "choices")
+    };
+    match used.iter().find(|variable| !is_known(variable)) {
+        Some(unknown) => Err(format!("`{path}`: `{unknown}` is not in `data.fields`")),
+        None => Ok(()),
+    }
+}
+
 fn check_profiles(task: &Task) -> Result<(), String> {
+    if task.is_training_only() {
+        return Ok(());
+    }
     let Some(default) = task.profiles.get(&super::Profile::Default) else {
         return Err("`profiles.default`: missing".to_owned());
     };
@@ -151,22 +216,22 @@ fn check_profile(task: &Task, name: &str, spec: &ProfileSpec) -> Result<(), Stri
             "`profiles.{name}`: give `text`, or `instruction` and `input`, not both"
         ));
     }
+    if !spec.description.is_empty() && spec.text.is_none() {
+        return Err(format!("`profiles.{name}.description`: only for a profile with `text`"));
+    }
     if spec.input.is_some() && spec.instruction.is_none() {
         return Err(format!("`profiles.{name}.instruction`: missing"));
     }
     let templates =
         [("instruction", &spec.instruction), ("input", &spec.input), ("text", &spec.text)];
     for (field, template) in templates {
-        let Some(template) = template else { continue };
-        let path = format!("profiles.{name}.{field}");
-        let used = variables(&path, template).map_err(|error| error.to_string())?;
-        let is_known = |variable: &String| {
-            task.data.fields.contains_key(variable)
-                || (task.choices.is_some() && variable == "choices")
-        };
-        if let Some(unknown) = used.iter().find(|variable| !is_known(variable)) {
-            return Err(format!("`{path}`: `{unknown}` is not in `data.fields`"));
+        if let Some(template) = template {
+            check_template(task, &format!("profiles.{name}.{field}"), template, &[])?;
         }
+    }
+    let writes = spec.max_tokens.is_some() || spec.stop.is_some();
+    if task.kind == TaskKind::MultipleChoice && writes || spec.max_tokens == Some(0) {
+        return Err(format!("`profiles.{name}`: `max_tokens` and `stop` are for written answers"));
     }
     if spec.shots > 0 && task.shots.is_none() {
         return Err(format!("`profiles.{name}.shots`: there is no `[shots]` to take them from"));
@@ -203,6 +268,23 @@ instruction = "Answer."
 input = "{{ question }} {% for choice in choices %}{{ choice.label }}{% endfor %}"
 "#;
 
+    const EXPORT: &str = r#"
+[[export]]
+name = "row"
+category = "qa"
+instructions = ["Answer: {{ answer }}, {{ qestion }}"]
+[profiles.default]"#;
+    const TWO_EXPORTS: &str = r#"
+[[export]]
+name = "row"
+category = "qa"
+instructions = ["Answer."]
+[[export]]
+name = "row"
+category = "ie"
+instructions = ["Answer."]
+[profiles.default]"#;
+
     fn complaint(from: &str, to: &str) -> String {
         assert!(GOOD.contains(from), "{from}");
         let text = GOOD.replace(from, to);
@@ -234,6 +316,10 @@ input = "{{ question }} {% for choice in choices %}{{ choice.label }}{% endfor %
             ("instruction = ", "shots = 1\ninstruction = ", "`profiles.default.shots`"),
             ("instruction = ", "text = \"x\"\ninstruction = ", "not both"),
             ("match_field", "max_tokens = 5\nmatch_field", "`max_tokens`"),
+            ("match_field", "group = \"training_rows\"\nmatch_field", "`group`"),
+            ("question = \"q\"", "question = \"q\"\nanswer = \"a\"", "`answer` is the name"),
+            ("[profiles.default]", EXPORT, "`export.row`: `qestion`"),
+            ("[profiles.default]", TWO_EXPORTS, "two of this name"),
         ];
         for (from, to, expected) in cases {
             let said = complaint(from, to);

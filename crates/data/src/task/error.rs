@@ -113,6 +113,22 @@ pub enum TaskError {
         /// Those that it has.
         known: Vec<Profile>,
     },
+    /// It was to be evaluated and has only training rows.
+    #[error("`{task}` has no test items: it is a source of training rows")]
+    TrainingOnly {
+        /// The task.
+        task: String,
+    },
+    /// Training rows were asked for and the task has none to give.
+    #[error("task `{task}`: {reason}")]
+    NotExported {
+        /// The task.
+        task: String,
+        /// Why.
+        reason: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// Solved examples were asked for and the task has none to give.
     #[error("task `{task}`: {reason}")]
     Shots {
@@ -130,6 +146,8 @@ impl Diagnose for TaskError {
             Self::Unknown { .. }
             | Self::NoData { .. }
             | Self::Profile { .. }
+            | Self::TrainingOnly { .. }
+            | Self::NotExported { .. }
             | Self::Shots { .. } => FailureKind::Usage,
             Self::Definition { .. } | Self::Prompt { .. } => FailureKind::Configuration,
             Self::Missing { .. } | Self::File { .. } | Self::Row { .. } => FailureKind::Data,
@@ -145,7 +163,10 @@ impl Diagnose for TaskError {
             Self::NoData { task, file } => {
                 Some(format!("give it with `--data {task}=PATH/{file}`"))
             }
-            Self::Missing { hint, .. } => Some(hint.clone()),
+            Self::Missing { hint, .. } | Self::NotExported { hint, .. } => Some(hint.clone()),
+            Self::TrainingOnly { task } => {
+                Some(format!("`bioinstruct tasks export {task}` makes instruction rows of it"))
+            }
             Self::Profile { known, .. } => {
                 let names: Vec<&str> = known.iter().map(|profile| profile.name()).collect();
                 Some(format!("its profiles are {}", names.join(", ")))

@@ -43,11 +43,12 @@ pub struct TaskItem {
 }
 
 impl Task {
-    /// Reads one row; `number` is its position in the file, counted from one.
+    /// Reads one row; `number` is its position in the file, counted from one, and `form` that of [`Task::answer_form`].
     pub(super) fn item(
         &self,
         row: &Row,
         number: usize,
+        form: AnswerForm,
         path: &Path,
     ) -> Result<TaskItem, TaskError> {
         let id = match (&self.data.id, &row.key) {
@@ -63,23 +64,77 @@ impl Task {
             Some(spec) => choices(spec, row, path)?,
             None => Vec::new(),
         };
-        let answer = self.answer(row, &choices, path)?;
+        let answer = self.answer(row, &choices, form, path)?;
         Ok(TaskItem { id, fields, choices, answer })
     }
 
-    fn answer(&self, row: &Row, choices: &[Choice], path: &Path) -> Result<Answer, TaskError> {
+    /// How the rows of a file give their answer: positions are counted from zero or from one, as the file shows.
+    pub(super) fn answer_form(&self, rows: &[Row], path: &Path) -> Result<AnswerForm, TaskError> {
+        let (AnswerForm::Index, Some(choices)) = (self.answer.form, &self.choices) else {
+            return Ok(self.answer.form);
+        };
         let field = &self.answer.field;
-        if self.answer.form == AnswerForm::List {
-            return row.texts(field, path).map(Answer::List);
+        let last = choices.fixed.len().max(choices.fields.len()).to_string();
+        let values =
+            rows.iter().map(|row| row.text(field, path)).collect::<Result<Vec<_>, TaskError>>()?;
+        let occurs = |number: &str| values.iter().any(|value| value.trim() == number);
+        let reason = match (occurs("0"), occurs(&last)) {
+            (true, false) => return Ok(AnswerForm::Index0),
+            (false, true) => return Ok(AnswerForm::Index1),
+            (true, true) => {
+                format!("both 0 and {last} occur in `{field}`, so its labels count from nowhere")
+            }
+            (false, false) => format!(
+                "neither 0 nor {last} occurs in `{field}`, so nothing shows whether its labels count from 0 or from 1; \
+                 say which in a copy of the task file (`form = \"index0\"` or `form = \"index1\"`)"
+            ),
+        };
+        Err(TaskError::File { path: path.to_owned(), reason })
+    }
+
+    fn answer(
+        &self,
+        row: &Row,
+        choices: &[Choice],
+        form: AnswerForm,
+        path: &Path,
+    ) -> Result<Answer, TaskError> {
+        let field = &self.answer.field;
+        match form {
+            AnswerForm::List => return row.texts(field, path).map(Answer::List),
+            AnswerForm::Bracketed => {
+                return row.text(field, path).map(|text| Answer::List(bracketed(&text)));
+            }
+            AnswerForm::Labelled => {
+                let mut answers = Vec::new();
+                for (label, field) in &self.answer.labels {
+                    let names = bracketed(&row.text(field, path)?);
+                    answers.extend(names.iter().map(|name| format!("{name} ({label})")));
+                }
+                return Ok(Answer::List(answers));
+            }
+            _ => {}
         }
-        let text = row.text(field, path)?;
         if choices.is_empty() {
-            return Ok(Answer::Text(text));
+            return row.text(field, path).map(Answer::Text);
         }
-        right_choice(self.answer.form, text.trim(), choices)
+        let text = row.single(field, path)?;
+        right_choice(form, text.trim(), choices)
             .map(Answer::Choice)
             .map_err(|reason| row.wrong(field, reason, path))
     }
+}
+
+/// The elements of `[a, b]`, without quotation marks around them; a text without brackets is one element, a blank one none.
+fn bracketed(text: &str) -> Vec<String> {
+    let text = text.trim();
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let elements: Vec<&str> = match inner {
+        Some(inner) => inner.split(',').collect(),
+        None => vec![text],
+    };
+    let clean = |element: &str| element.trim().trim_matches(['"', '\'']).trim().to_owned();
+    elements.into_iter().map(clean).filter(|element| !element.is_empty()).collect()
 }
 
 fn choices(spec: &ChoicesSpec, row: &Row, path: &Path) -> Result<Vec<Choice>, TaskError> {
@@ -108,8 +163,10 @@ fn right_choice(form: AnswerForm, value: &str, choices: &[Choice]) -> Result<usi
     };
     match form {
         AnswerForm::Letter => among(|choice| &choice.label),
-        AnswerForm::Text | AnswerForm::List => among(|choice| &choice.text),
-        AnswerForm::Index0 => index(value, 0, choices.len()),
+        AnswerForm::Text | AnswerForm::List | AnswerForm::Bracketed | AnswerForm::Labelled => {
+            among(|choice| &choice.text)
+        }
+        AnswerForm::Index | AnswerForm::Index0 => index(value, 0, choices.len()),
         AnswerForm::Index1 => index(value, 1, choices.len()),
     }
 }
@@ -131,6 +188,13 @@ fn index(value: &str, base: usize, count: usize) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_in_one_text_is_cut_at_its_commas() {
+        assert_eq!(bracketed("[aspirin, 'vitamin B12' , ]"), ["aspirin", "vitamin B12"]);
+        assert_eq!(bracketed(" the left knee, swollen "), ["the left knee, swollen"]);
+        assert!(bracketed("[]").is_empty() && bracketed(" ").is_empty());
+    }
 
     #[test]
     fn labels_are_read_in_each_form() {

@@ -62,13 +62,16 @@ pub struct Items {
 
 /// A data file that has been read.
 pub(super) struct Source {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     rows: Vec<Row>,
 }
 
 impl Task {
     /// Reads the items to score and the solved examples.
     pub fn items(&self, sources: &ItemSources<'_>) -> Result<Items, TaskError> {
+        if self.is_training_only() {
+            return Err(TaskError::TrainingOnly { task: self.name.clone() });
+        }
         let spec = self.profile(sources.profile)?;
         let mut result = Items {
             items: Vec::new(),
@@ -108,7 +111,14 @@ impl Task {
         Ok(result)
     }
 
-    fn open_data(
+    /// The owners' file in a folder that was given: there, or in its own folder of a collection.
+    pub(super) fn in_folder(&self, folder: &Path) -> PathBuf {
+        let here = folder.join(&self.data.file);
+        let inside = folder.join(&self.data.folder).join(&self.data.file);
+        if !here.is_file() && inside.is_file() { inside } else { here }
+    }
+
+    pub(super) fn open_data(
         &self,
         given: Option<&Path>,
         inputs: &mut BTreeMap<String, String>,
@@ -124,7 +134,7 @@ impl Task {
             _ => None,
         };
         let path = match (given, beside_task) {
-            (Some(given), _) if given.is_dir() => given.join(&self.data.file),
+            (Some(given), _) if given.is_dir() => self.in_folder(given),
             (Some(given), _) => given.to_owned(),
             (None, Some(beside)) if beside.is_file() => beside,
             _ => {
@@ -151,10 +161,11 @@ impl Task {
 
     /// Every row as an item; two with one id are refused.
     pub(super) fn items_of(&self, source: &Source) -> Result<Vec<TaskItem>, TaskError> {
+        let form = self.answer_form(&source.rows, &source.path)?;
         let mut places: BTreeMap<String, &Place> = BTreeMap::new();
         let mut items = Vec::with_capacity(source.rows.len());
         for (position, row) in source.rows.iter().enumerate() {
-            let item = self.item(row, position + 1, &source.path)?;
+            let item = self.item(row, position + 1, form, &source.path)?;
             if let Some(first) = places.insert(item.id.clone(), &row.place) {
                 let field = self.data.id.as_deref().unwrap_or("id");
                 let reason = format!("`{}` also names {first}", item.id);
@@ -165,7 +176,7 @@ impl Task {
         Ok(items)
     }
 
-    fn official_ids(
+    pub(super) fn official_ids(
         &self,
         file: &str,
         data: &Path,

@@ -6,24 +6,30 @@
 
 mod check;
 mod error;
+mod export_spec;
+mod iob;
 mod item;
 mod items;
+mod nli4ct;
 mod overlap;
 mod profile;
 mod prompt;
 mod rows;
 mod schema;
 mod shots;
+mod training;
 
 pub use error::{Place, TaskError};
+pub use export_spec::{ExportSpec, ExportTexts};
 pub use item::{Answer, Choice, TaskItem};
 pub use items::{Excluded, ItemSources, Items};
 pub use profile::{Profile, UnknownProfile};
 pub use prompt::TaskPrompt;
 pub use schema::{
     AnswerForm, AnswerSpec, ChoicesSpec, DataSpec, FieldSpec, Format, Metric, ProfileSpec,
-    ReadSpec, Separator, ShotsSpec, TaskKind,
+    ReadSpec, Separator, ShotsSpec, TaskGroup, TaskKind,
 };
+pub use training::{TrainingSplit, holding_held_out};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,9 +48,13 @@ pub struct Task {
     pub title: String,
     /// One or two sentences: what is asked, and what to know before comparing the numbers.
     pub description: String,
+    /// Under which heading it is listed; a task of the user's needs none.
+    #[serde(default)]
+    pub group: Option<TaskGroup>,
     /// The kind of answer.
     pub kind: TaskKind,
-    /// What is measured, at least one.
+    /// What is measured, at least one; none when the task is only a source of training rows.
+    #[serde(default)]
     pub metrics: Vec<Metric>,
     /// Of the data: SPDX identifier or a sentence.
     pub licence: String,
@@ -77,7 +87,11 @@ pub struct Task {
     /// Where solved examples come from; without it there are none.
     #[serde(default)]
     pub shots: Option<ShotsSpec>,
-    /// The prompts; `default` is always there.
+    /// Kinds of training rows that can be made of the training split.
+    #[serde(default)]
+    pub export: Vec<ExportSpec>,
+    /// The prompts; `default` is always there, unless the task is only a source of training rows.
+    #[serde(default)]
     pub profiles: BTreeMap<Profile, ProfileSpec>,
     /// Where the definition itself comes from.
     #[serde(skip)]
@@ -106,30 +120,55 @@ struct BuiltIn {
     data: Option<&'static str>,
 }
 
+/// A built-in task that reads its owners' file.
+macro_rules! task {
+    ($name:literal) => {
+        BuiltIn {
+            name: $name,
+            definition: include_str!(concat!("../../tasks/", $name, ".toml")),
+            data: None,
+        }
+    };
+}
+
+/// A built-in task with its data.
+macro_rules! demo {
+    ($name:literal) => {
+        BuiltIn {
+            data: Some(include_str!(concat!("../../tasks/demo/", $name, ".jsonl"))),
+            ..task!($name)
+        }
+    };
+}
+
 /// Every built-in task; a new one is its TOML file and one entry here.
-const ALL: [BuiltIn; 6] = [
-    BuiltIn {
-        name: "demo_qa",
-        definition: include_str!("../../tasks/demo_qa.toml"),
-        data: Some(include_str!("../../tasks/demo/demo_qa.jsonl")),
-    },
-    BuiltIn {
-        name: "demo_ie",
-        definition: include_str!("../../tasks/demo_ie.toml"),
-        data: Some(include_str!("../../tasks/demo/demo_ie.jsonl")),
-    },
-    BuiltIn {
-        name: "demo_gen",
-        definition: include_str!("../../tasks/demo_gen.toml"),
-        data: Some(include_str!("../../tasks/demo/demo_gen.jsonl")),
-    },
-    BuiltIn { name: "medqa", definition: include_str!("../../tasks/medqa.toml"), data: None },
-    BuiltIn { name: "pubmedqa", definition: include_str!("../../tasks/pubmedqa.toml"), data: None },
-    BuiltIn {
-        name: "conv2note",
-        definition: include_str!("../../tasks/conv2note.toml"),
-        data: None,
-    },
+const ALL: [BuiltIn; 26] = [
+    demo!("demo_qa"),
+    demo!("demo_ie"),
+    demo!("demo_gen"),
+    task!("medqa"),
+    task!("medqa_5opt"),
+    task!("medmcqa"),
+    task!("pubmedqa"),
+    task!("bioasq"),
+    task!("mmlu_anatomy"),
+    task!("mmlu_clinical_knowledge"),
+    task!("mmlu_college_biology"),
+    task!("mmlu_college_medicine"),
+    task!("mmlu_medical_genetics"),
+    task!("mmlu_professional_medicine"),
+    task!("mednli"),
+    task!("nli4ct"),
+    task!("medication_status"),
+    task!("coreference"),
+    task!("bc5cdr"),
+    task!("ncbi_disease"),
+    task!("chemprot"),
+    task!("conv2note"),
+    task!("aci_bench"),
+    task!("icliniq"),
+    task!("meqsum"),
+    task!("medquad"),
 ];
 
 /// The names of the built-in tasks, in the order in which they are listed to people.
@@ -167,6 +206,12 @@ impl Task {
         Ok(task)
     }
 
+    /// The text of a built-in task's file, to be copied and changed; none for a task of the user's.
+    pub fn definition(&self) -> Option<&'static str> {
+        let built_in = ALL.iter().find(|task| task.name == self.name)?;
+        (!matches!(self.origin, Origin::File(_))).then_some(built_in.definition)
+    }
+
     /// Changes whenever the task file does.
     pub fn digest(&self) -> &str {
         &self.digest
@@ -177,6 +222,11 @@ impl Task {
         matches!(self.origin, Origin::Demo(_))
     }
 
+    /// Whether there is nothing to evaluate: all its rows may be learned from.
+    pub fn is_training_only(&self) -> bool {
+        self.group == Some(TaskGroup::TrainingRows)
+    }
+
     /// The prompt of a profile, `default`'s where the profile only changes other things.
     pub fn profile(&self, profile: Profile) -> Result<&ProfileSpec, TaskError> {
         let unknown = || TaskError::Profile {
@@ -185,6 +235,16 @@ impl Task {
             known: self.profiles.keys().copied().collect(),
         };
         self.profiles.get(&profile).ok_or_else(unknown)
+    }
+
+    /// Most tokens of a written answer under a profile.
+    pub fn answer_tokens(&self, profile: Profile) -> Result<usize, TaskError> {
+        Ok(self.profile(profile)?.max_tokens.unwrap_or(self.max_tokens))
+    }
+
+    /// What a written answer ends before under a profile.
+    pub fn answer_stop(&self, profile: Profile) -> Result<&[String], TaskError> {
+        Ok(self.profile(profile)?.stop.as_ref().unwrap_or(&self.stop))
     }
 
     /// Solved examples that the profile shows when the user asks for no other number.
@@ -204,4 +264,4 @@ fn nearest(name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

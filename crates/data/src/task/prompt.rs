@@ -59,6 +59,11 @@ impl Task {
         Ok(&self.wording(profile)?.prefix)
     }
 
+    /// What stands before the solved examples of a raw prompt.
+    pub fn prompt_description(&self, profile: Profile) -> Result<&str, TaskError> {
+        Ok(&self.wording(profile)?.description)
+    }
+
     /// The specification whose texts the profile uses: its own, or that of `default`.
     fn wording(&self, profile: Profile) -> Result<&ProfileSpec, TaskError> {
         let spec = self.profile(profile)?;
@@ -66,6 +71,18 @@ impl Task {
             self.profile(Profile::Default)
         } else {
             Ok(spec)
+        }
+    }
+}
+
+impl Task {
+    /// The answer of a solved example: an empty list is the first of the words that say "there is nothing".
+    pub fn shown_answer(&self, item: &TaskItem) -> String {
+        match (&item.answer, &self.read) {
+            (Answer::List(answers), Some(read)) if answers.is_empty() => {
+                read.empty.first().cloned().unwrap_or_default()
+            }
+            _ => item.answer_text(),
         }
     }
 }
@@ -84,7 +101,7 @@ impl TaskItem {
     }
 }
 
-fn context(item: &TaskItem) -> Map<String, Value> {
+pub(super) fn context(item: &TaskItem) -> Map<String, Value> {
     let mut context: Map<String, Value> = item
         .fields
         .iter()

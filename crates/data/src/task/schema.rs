@@ -29,15 +29,66 @@ impl TaskKind {
     }
 }
 
+/// Under which heading a built-in task is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskGroup {
+    /// Samples that ship with the program.
+    Demo,
+    /// Questions with choices.
+    QuestionAnswering,
+    /// Does one text follow from another?
+    Inference,
+    /// Names and facts in a text.
+    Extraction,
+    /// Notes, answers and summaries.
+    Generation,
+    /// Not evaluated: only a source of training rows.
+    TrainingRows,
+}
+
+impl TaskGroup {
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Self; 6] = [
+        Self::Demo,
+        Self::QuestionAnswering,
+        Self::Inference,
+        Self::Extraction,
+        Self::Generation,
+        Self::TrainingRows,
+    ];
+
+    /// The heading.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Demo => "Demo",
+            Self::QuestionAnswering => "Question answering",
+            Self::Inference => "Inference",
+            Self::Extraction => "Extraction",
+            Self::Generation => "Generation",
+            Self::TrainingRows => "Training rows only",
+        }
+    }
+}
+
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Metric {
     /// Share of right choices.
     #[serde(rename = "accuracy")]
     Accuracy,
+    /// F1 of all choices together, the negative one left out.
+    #[serde(rename = "micro_f1")]
+    MicroF1,
     /// F1 of extracted spans: the mean of the items', and micro.
     #[serde(rename = "span_f1")]
     SpanF1,
+    /// Share of the spans found whose label is right.
+    #[serde(rename = "label_accuracy")]
+    LabelAccuracy,
+    /// F1 of the answer's words, against the answer that agrees best.
+    #[serde(rename = "token_f1")]
+    TokenF1,
     /// ROUGE-1 F1.
     #[serde(rename = "rouge1")]
     Rouge1,
@@ -54,7 +105,10 @@ impl Metric {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Accuracy => "accuracy",
+            Self::MicroF1 => "micro_f1",
             Self::SpanF1 => "span_f1",
+            Self::LabelAccuracy => "label_accuracy",
+            Self::TokenF1 => "token_f1",
             Self::Rouge1 => "rouge1",
             Self::Rouge2 => "rouge2",
             Self::RougeL => "rougeL",
@@ -64,8 +118,8 @@ impl Metric {
     /// The kind of task that it measures.
     pub const fn kind(self) -> TaskKind {
         match self {
-            Self::Accuracy => TaskKind::MultipleChoice,
-            Self::SpanF1 => TaskKind::Extraction,
+            Self::Accuracy | Self::MicroF1 => TaskKind::MultipleChoice,
+            Self::SpanF1 | Self::LabelAccuracy | Self::TokenF1 => TaskKind::Extraction,
             Self::Rouge1 | Self::Rouge2 | Self::RougeL => TaskKind::Generation,
         }
     }
@@ -77,12 +131,19 @@ impl Metric {
 pub enum Format {
     /// One JSON object per line.
     Jsonl,
-    /// A JSON array of objects.
+    /// A JSON array of objects, or an object that holds it under the key `rows`.
     Json,
     /// A JSON object whose values are the rows and whose keys are their ids.
     JsonByKey,
     /// Comma-separated values with a header line, or with the columns named in the task file.
     Csv,
+    /// Values separated by tabs, with a header line; a quotation mark is an ordinary character.
+    Tsv,
+    /// Statements about trials by id, with the trials' reports in a folder beside them (see `nli4ct.rs`).
+    Nli4ct,
+    /// One token and its IOB2 tag per line, separated by a tab, and a blank line after each sentence: a row is a sentence with
+    /// `text`, `mentions`, `typed` and `types.NAME` (see `iob.rs`).
+    Iob,
 }
 
 /// Where the rows are and what they hold.
@@ -93,6 +154,18 @@ pub struct DataSpec {
     pub format: Format,
     /// How the owners call the file; looked for when a folder is given.
     pub file: String,
+    /// The folder of the file in a collection of data sets; looked into when the collection's folder is given.
+    #[serde(default)]
+    pub folder: String,
+    /// The owners' other files that are for testing: like `file`, they are never exported as training rows.
+    #[serde(default)]
+    pub held_out: Vec<String>,
+    /// The key of a JSON object that holds the array of rows.
+    #[serde(default)]
+    pub rows: Option<String>,
+    /// Only rows whose fields have one of the listed values.
+    #[serde(default)]
+    pub only: BTreeMap<String, Vec<String>>,
     /// Column names of a CSV file without a header line.
     #[serde(default)]
     pub columns: Option<Vec<String>>,
@@ -113,8 +186,12 @@ pub struct FieldSpec {
     pub field: String,
     /// Joins the elements when the field is an array.
     pub join: Option<String>,
+    /// The key of the text in each element, where the elements are objects.
+    pub each: Option<String>,
     /// Replaces values; one that is not listed stays.
     pub values: BTreeMap<String, String>,
+    /// Whether a row may lack the field; the variable is then empty.
+    pub optional: bool,
 }
 
 #[derive(Deserialize)]
@@ -124,7 +201,11 @@ struct FieldTable {
     #[serde(default)]
     join: Option<String>,
     #[serde(default)]
+    each: Option<String>,
+    #[serde(default)]
     values: BTreeMap<String, String>,
+    #[serde(default)]
+    optional: bool,
 }
 
 impl<'de> Deserialize<'de> for FieldSpec {
@@ -140,7 +221,9 @@ impl<'de> Visitor<'de> for FieldVisitor {
     type Value = FieldSpec;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("a field name, or a table with `field`, `join` and `values`")
+        out.write_str(
+            "a field name, or a table with `field`, `join`, `each`, `values` and `optional`",
+        )
     }
 
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<FieldSpec, E> {
@@ -149,7 +232,8 @@ impl<'de> Visitor<'de> for FieldVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FieldSpec, A::Error> {
         let table = FieldTable::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(FieldSpec { field: table.field, join: table.join, values: table.values })
+        let FieldTable { field, join, each, values, optional } = table;
+        Ok(FieldSpec { field, join, each, values, optional })
     }
 }
 
@@ -166,6 +250,9 @@ pub struct ChoicesSpec {
     /// What stands for a choice in the answer; by default A, B, C, … or the fixed text.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// The fixed choice that says "none of these", which `micro_f1` leaves out.
+    #[serde(default)]
+    pub negative: Option<String>,
 }
 
 /// How the data give the right answer.
@@ -178,23 +265,40 @@ pub enum AnswerForm {
     Index0,
     /// The position of a choice, counted from one.
     Index1,
+    /// The position of a choice, counted from whichever of the two the whole file shows.
+    Index,
     /// The text of a choice; for generation the reference.
     Text,
     /// An array of texts, for extraction.
     List,
+    /// A list in one text, such as `[aspirin, heparin]`; a text without brackets is its only element.
+    Bracketed,
+    /// Such a list for each label, in fields of their own: every element becomes `element (label)`.
+    Labelled,
+}
+
+impl AnswerForm {
+    /// Whether the answer is a list.
+    pub const fn is_list(self) -> bool {
+        matches!(self, Self::List | Self::Bracketed | Self::Labelled)
+    }
 }
 
 /// Where the right answer is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerSpec {
-    /// Column, or keys separated by dots.
+    /// Column, or keys separated by dots; none where `labels` says which.
+    #[serde(default)]
     pub field: String,
     /// How it is given.
     pub form: AnswerForm,
+    /// The field of each label, for the form `labelled`.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
-/// Where solved examples come from; exactly one of the two.
+/// The training split, from which solved examples and exported rows come; exactly one of the two.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShotsSpec {
@@ -221,7 +325,7 @@ pub enum Separator {
 }
 
 /// How a list is read from generated text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReadSpec {
     /// What cuts the text into answers.
@@ -229,6 +333,12 @@ pub struct ReadSpec {
     /// Whole texts that say "there is nothing", in lower case.
     #[serde(default)]
     pub empty: Vec<String>,
+    /// Labels that an answer may carry, as in `aspirin (active)`; without them an answer is all span.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// Whether a span ends before the first word but one that is a number: `aspirin 81 mg` becomes `aspirin`.
+    #[serde(default)]
+    pub drop_dose: bool,
 }
 
 /// The prompt of one profile: `instruction` and `input`, or `text`; neither: as in `default`.
@@ -241,8 +351,14 @@ pub struct ProfileSpec {
     pub input: Option<String>,
     /// Jinja; exactly what the model sees, without a template.
     pub text: Option<String>,
+    /// What stands before the solved examples of a raw prompt, once.
+    pub description: String,
     /// What stands between the prompt and a choice or a shot's answer: " " in lm-evaluation-harness.
     pub prefix: String,
+    /// Most tokens of a written answer, in place of the task's number.
+    pub max_tokens: Option<usize>,
+    /// What a written answer ends before, in place of the task's.
+    pub stop: Option<Vec<String>>,
     /// Solved examples when the user asks for no other number.
     pub shots: usize,
     /// Score every row, whatever the list of ids says.

@@ -1,6 +1,8 @@
 //! Tests of the whole module: small files in the owners' formats, the built-in tasks, and the owners' own files where they
 //! are at hand.
 
+mod owners;
+
 use std::path::{Path, PathBuf};
 
 use bioinstruct_core::diagnose::{Diagnose, FailureKind};
@@ -290,7 +292,7 @@ fn a_question_is_put_as_an_instruction_with_its_options() {
 }
 
 /// A file of the owners', or a printed reason why the test does nothing.
-fn owners_file(relative: &str) -> Option<PathBuf> {
+pub(crate) fn owners_file(relative: &str) -> Option<PathBuf> {
     let root = std::env::var_os("BIOINSTRUCT_TEST_DATA").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
         PathBuf::from,
@@ -301,63 +303,4 @@ fn owners_file(relative: &str) -> Option<PathBuf> {
     }
     eprintln!("skipped: {relative} is not there (set BIOINSTRUCT_TEST_DATA)");
     None
-}
-
-fn count(task: &str, data: &Path, profile: Profile) -> Items {
-    let sources = ItemSources { data: Some(data), profile, ..ItemSources::default() };
-    Task::load(task).unwrap().items(&sources).unwrap()
-}
-
-#[test]
-fn medqa_has_1273_questions() {
-    let Some(path) = owners_file("medqa/phrases_no_exclude_test.jsonl") else {
-        return;
-    };
-    let items = count("medqa", &path, Profile::LmEval);
-    assert_eq!(items.items.len(), 1273);
-    let mut right = [0; 4];
-    for item in &items.items {
-        let Answer::Choice(choice) = item.answer else { panic!("{}", item.id) };
-        right[choice] += 1;
-    }
-    assert_eq!(right, [353, 309, 346, 265]);
-}
-
-#[test]
-fn pubmedqa_has_500_official_and_1000_labelled_questions() {
-    let Some(folder) = owners_file("pubmedqa") else {
-        return;
-    };
-    let official = count("pubmedqa", &folder, Profile::LmEval);
-    assert_eq!(official.items.len(), 500);
-    let yes = official.items.iter().filter(|item| item.answer == Answer::Choice(0)).count();
-    assert_eq!(yes, 276);
-    assert_eq!(count("pubmedqa", &folder, Profile::Paper).items.len(), 1000);
-
-    let sources = ItemSources { data: Some(&folder), shots: Some(3), ..ItemSources::default() };
-    let items = Task::load("pubmedqa").unwrap().items(&sources).unwrap();
-    let scored: Vec<&str> = ids(&items.items);
-    assert_eq!(items.shots.len(), 3);
-    assert!(items.shots.iter().all(|shot| !scored.contains(&shot.id.as_str())));
-
-    let alone = tempfile::tempdir().unwrap();
-    fs_err::copy(folder.join("ori_pqal.json"), alone.path().join("ori_pqal.json")).unwrap();
-    let sources = ItemSources { data: Some(alone.path()), ..ItemSources::default() };
-    let error = Task::load("pubmedqa").unwrap().items(&sources).unwrap_err();
-    assert!(matches!(error, TaskError::Missing { .. }), "{error}");
-    assert!(error.hint().unwrap().contains("--profile paper"));
-}
-
-#[test]
-fn conv2note_leaves_out_the_dialogue_that_also_stands_in_training() {
-    let Some(path) = owners_file("mts-dialog/MTS-Dialog-TestSet-1-MEDIQA-Chat-2023.csv") else {
-        return;
-    };
-    let items = count("conv2note", &path, Profile::Paper);
-    assert_eq!(items.items.len(), 199);
-    assert_eq!(items.excluded.len(), 1);
-    assert_eq!(items.excluded[0].id, "106");
-    assert!(items.excluded[0].reason.starts_with("stands in MTS-Dialog-TrainingSet.csv, line "));
-    assert_eq!(items.shots.len(), 1);
-    assert_eq!(items.items[1].fields["section"], "family and social history");
 }

@@ -17,6 +17,31 @@ fn lines(rows: &Value) -> Vec<u8> {
     bytes
 }
 
+/// Asks every item for a written answer and compares what is shown.
+fn check_written(task: &str, folder: &Path, expected: &Value) {
+    let sources =
+        ItemSources { data: Some(folder), profile: Profile::LmEval, ..ItemSources::default() };
+    let mut model = Scripted::writing(|_| Ok("Why?".to_owned()));
+    let run_folder = tempfile::tempdir().unwrap();
+    let candidates = [candidate("base", None, "bioinstruct")];
+    run(&stage(run_folder.path()), &mut model, &candidates, &[input(task, &sources)]).unwrap();
+    let asked: Vec<&str> =
+        model.written.iter().map(|request| prompt_text(&request.prompt)).collect();
+    let expected: Vec<&str> = expected
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|request| request["context"].as_str().unwrap())
+        .collect();
+    assert_eq!(asked, expected);
+    for request in &model.written {
+        assert_eq!(
+            (request.stop.as_slice(), request.sampling.max_tokens),
+            (["\n\n".to_owned()].as_slice(), 256)
+        );
+    }
+}
+
 /// Asks every item and compares context and continuations.
 fn check(task: &str, folder: &Path, shots: usize, expected: &Value) {
     let sources = ItemSources {
@@ -48,6 +73,42 @@ fn medqa_prompts_are_the_harness_s() {
     write("phrases_no_exclude_train.jsonl", &golden["train"]);
     check("medqa", folder.path(), 0, &golden["requests_0_shot"]);
     check("medqa", folder.path(), 2, &golden["requests_2_shot"]);
+}
+
+#[test]
+fn medmcqa_prompts_are_the_harness_s() {
+    let golden = golden("medmcqa");
+    let folder = tempfile::tempdir().unwrap();
+    fs_err::write(folder.path().join("dev.json"), lines(&golden["data"])).unwrap();
+    fs_err::write(folder.path().join("train.json"), lines(&golden["train"])).unwrap();
+    check("medmcqa", folder.path(), 0, &golden["requests_0_shot"]);
+    check("medmcqa", folder.path(), 2, &golden["requests_2_shot"]);
+}
+
+#[test]
+fn mmlu_prompts_are_the_harness_s() {
+    let golden = golden("mmlu_anatomy");
+    let folder = tempfile::tempdir().unwrap();
+    let table = |rows: &Value| -> String {
+        let cell = |cell: &Value| format!("\"{}\"", cell.as_str().unwrap().replace('"', "\"\""));
+        let line = |row: &Value| {
+            let cells: Vec<String> = row.as_array().unwrap().iter().map(cell).collect();
+            cells.join(",") + "\n"
+        };
+        rows.as_array().unwrap().iter().map(line).collect()
+    };
+    fs_err::write(folder.path().join("anatomy_test.csv"), table(&golden["data"])).unwrap();
+    fs_err::write(folder.path().join("anatomy_dev.csv"), table(&golden["train"])).unwrap();
+    check("mmlu_anatomy", folder.path(), 0, &golden["requests_0_shot"]);
+    check("mmlu_anatomy", folder.path(), 2, &golden["requests_2_shot"]);
+}
+
+#[test]
+fn meqsum_prompts_are_the_harness_s() {
+    let golden = golden("meqsum");
+    let folder = tempfile::tempdir().unwrap();
+    fs_err::write(folder.path().join("meqsum.jsonl"), lines(&golden["data"])).unwrap();
+    check_written("meqsum", folder.path(), &golden["requests_0_shot"]);
 }
 
 #[test]
