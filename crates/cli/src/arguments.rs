@@ -180,6 +180,25 @@ pub(crate) struct Curate {
         help_heading = "A dataset that is there"
     )]
     pub(crate) explain: Option<String>,
+    /// Who says what kind of instruction a row is, when it does not say so itself: local (a small classifier), llm, none, or a
+    /// file of JSON lines with `id` and `category` [default: none]
+    #[arg(long, value_name = "WHO")]
+    pub(crate) categories: Option<String>,
+    /// With `--categories llm`, ask a local model: an alias, a path, `hf:…` or `pip:…`
+    #[arg(long, value_name = "SOURCE", conflicts_with = "base_url")]
+    pub(crate) model: Option<String>,
+    /// With `--categories llm`, ask an OpenAI-compatible server; its key is read from `OPENAI_API_KEY`
+    #[arg(long, value_name = "URL", requires = "model_name")]
+    pub(crate) base_url: Option<String>,
+    /// The model's name at that server
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model_name: Option<String>,
+    /// Requests under way at a time
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) concurrency: usize,
+    /// Let rows leave this machine for this host (repeatable)
+    #[arg(long, value_name = "HOST")]
+    pub(crate) allow_remote: Vec<String>,
 }
 
 /// Flags of `train`.

@@ -5,6 +5,7 @@ mod config;
 mod console;
 mod failure;
 mod interrupt;
+mod labelling;
 mod merging;
 mod model;
 mod report;

@@ -33,6 +33,7 @@ pub fn dataset_card(
         "origins": origins(statistics),
         "restricted": statistics.restricted,
         "categories": categories(statistics),
+        "labelling": labelling(statistics),
         "with_input": percent(statistics.share_with_input),
         "lengths": [
             lengths("instruction", &statistics.instruction_words),
@@ -183,6 +184,26 @@ fn categories(statistics: &Statistics) -> Vec<Value> {
             })
         })
         .collect()
+}
+
+/// Where the kinds come from, in a sentence.
+fn labelling(statistics: &Statistics) -> String {
+    let labels = &statistics.labelling;
+    let mut parts = Vec::new();
+    if labels.given > 0 {
+        parts.push(format!("{} rows brought their category", labels.given));
+    }
+    if labels.labelled > 0 {
+        parts.push(format!(
+            "{} rows were given their category by {}",
+            labels.labelled,
+            cell(&labels.method)
+        ));
+    }
+    if labels.unlabelled > 0 {
+        parts.push(format!("{} have none", labels.unlabelled));
+    }
+    parts.join("; ")
 }
 
 fn lengths(name: &str, lengths: &Lengths) -> Value {

@@ -8,6 +8,7 @@ use bioinstruct_text::novelty::NoveltyRule;
 use serde::{Deserialize, Serialize};
 
 use crate::CurateError;
+use crate::category::choice;
 use crate::decontaminate::against::Contaminated;
 use crate::filter;
 
@@ -154,6 +155,11 @@ impl Keep {
     }
 }
 
+/// So that a manifest written before there was a choice is that of a run without labels.
+fn is_none(categories: &str) -> bool {
+    categories == choice::NONE
+}
+
 /// The section `curate` of the configuration. Absent values are the dialect's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -193,6 +199,10 @@ pub struct CurateConfig {
     /// What happens to a row that holds an item of them: `drop` or `report`.
     #[serde(skip_serializing_if = "Contaminated::is_drop")]
     pub contaminated: Contaminated,
+    /// Who gives a kind to rows that bring none: `local` for the classifier that comes with the program, `llm` for the model that
+    /// is named with `--model` or `--base-url`, a file of JSON lines with `id` and `category`, or `none`.
+    #[serde(skip_serializing_if = "is_none")]
+    pub categories: String,
     /// Share of the kept rows that becomes the dev set.
     pub dev_fraction: f64,
     /// Most bad rows that a run may leave out.
@@ -215,6 +225,7 @@ impl Default for CurateConfig {
             seeds: BUILT_IN_SEEDS.to_owned(),
             against: Vec::new(),
             contaminated: Contaminated::Drop,
+            categories: choice::NONE.to_owned(),
             dev_fraction: 0.1,
             max_quarantine: 0,
         }

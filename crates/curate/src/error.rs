@@ -55,6 +55,16 @@ pub enum CurateError {
         /// What is wrong, and where.
         reason: String,
     },
+    /// Rows could not be given their kinds.
+    #[error("categories: {reason}")]
+    Labelling {
+        /// What happened.
+        reason: String,
+        /// Its class.
+        kind: FailureKind,
+        /// What the user can do.
+        hint: Option<String>,
+    },
     /// A setting has no meaning.
     #[error("`curate.{key}`: {reason}")]
     Setting {
@@ -108,6 +118,7 @@ impl Diagnose for CurateError {
             Self::Card(error) => error.kind(),
             Self::Items(error) => error.kind(),
             Self::HashedItems(error) => error.kind(),
+            Self::Labelling { kind, .. } => *kind,
             Self::Setting { .. } | Self::UnknownFilter { .. } => FailureKind::Configuration,
             Self::NoRows { .. }
             | Self::Quarantine { .. }
@@ -135,6 +146,7 @@ impl Diagnose for CurateError {
             Self::NoSuchRow { .. } => {
                 Some("ids are the 16 digits in `id` of the dataset's files".to_owned())
             }
+            Self::Labelling { hint, .. } => hint.clone(),
             Self::UnknownFilter { .. } => {
                 let names: Vec<&str> = filter::ALL.iter().map(|entry| entry.name).collect();
                 Some(format!("the filters are {}", names.join(", ")))

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::card::dataset_card;
+use crate::category::{self, HandLabels, Labeller, Labelling, LocalClassifier, choice};
 use crate::decontaminate::against::Against;
 use crate::pipeline::{FunnelStep, Outcome, curate_against};
 use crate::statistics::Statistics;
@@ -51,6 +52,12 @@ pub struct StageSummary {
     pub rejected: BTreeMap<String, usize>,
     /// What is not a row.
     pub quarantined: usize,
+    /// Kept rows that were given their kind.
+    #[serde(default)]
+    pub labelled: usize,
+    /// Kept rows without a kind.
+    #[serde(default)]
+    pub unlabelled: usize,
     /// What a person should look at, by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub findings: BTreeMap<String, usize>,
@@ -82,9 +89,30 @@ pub fn run_stage(
     config: &CurateConfig,
     seed: u64,
 ) -> Result<StageSummary, CurateError> {
+    run_stage_asking(run, files, seeds, config, seed, None)
+}
+
+/// [`run_stage`] with somebody else's labeller: the model that `curate.categories = "llm"` asks for kinds is the caller's.
+pub fn run_stage_asking(
+    run: &RunDirectory,
+    files: &[PathBuf],
+    seeds: &[SeedTask],
+    config: &CurateConfig,
+    seed: u64,
+    asked: Option<&mut dyn Labeller>,
+) -> Result<StageSummary, CurateError> {
     let stage = run.stage(DIRECTORY)?;
     let against = Against::read(&config.against)?;
-    let wanted = manifest(files, seeds, config, &against, seed)?;
+    let mut own = labeller(config, asked.is_some())?;
+    let labeller: Option<&mut dyn Labeller> = match (asked, &mut own) {
+        (Some(asked), _) => Some(asked),
+        (None, Some(own)) => Some(own.as_mut()),
+        (None, None) => None,
+    };
+    let mut wanted = manifest(files, seeds, config, &against, seed)?;
+    if let Some(labeller) = &labeller {
+        wanted.inputs.insert("categories".to_owned(), labeller.digest());
+    }
     if let Some(found) = stage.finished(&wanted)? {
         return earlier_summary(&stage, &found);
     }
@@ -93,11 +121,14 @@ pub fn run_stage(
         read.append(read_rows(file)?);
     }
     refuse_bad_input(&stage, &read, files, config)?;
-    let outcome = curate_against(read, seeds, config, &against)?;
+    let mut outcome = curate_against(read, seeds, config, &against)?;
+    let labelling = category::fill(&mut outcome.kept, labeller)?;
     let parted = split(&outcome.kept, DevSize::Fraction(config.dev_fraction), seed)
         .map_err(|error| CurateError::Setting { key: "dev_fraction", reason: error.to_string() })?;
     let mut summary = summary_of(&outcome, &parted);
-    publish(&stage, &outcome, &parted, config, seed)?;
+    summary.labelled = labelling.labelled;
+    summary.unlabelled = labelling.unlabelled;
+    publish(&stage, &outcome, labelling, &parted, config, seed)?;
     let mut manifest = wanted;
     manifest.summary = json!(summary);
     let outputs = OUTPUTS.into_iter();
@@ -109,6 +140,23 @@ pub fn run_stage(
     let timed = |step: &FunnelStep| (step.filter.clone(), step.seconds);
     summary.seconds = outcome.funnel.iter().map(timed).collect();
     Ok(summary)
+}
+
+/// The labeller that the configuration names, when it is one of ours.
+fn labeller(
+    config: &CurateConfig,
+    model_is_there: bool,
+) -> Result<Option<Box<dyn Labeller>>, CurateError> {
+    Ok(match config.categories.as_str() {
+        choice::NONE => None,
+        choice::LOCAL => Some(Box::new(LocalClassifier::new())),
+        choice::MODEL if model_is_there => None,
+        choice::MODEL => {
+            let reason = "`llm` needs a model to ask".to_owned();
+            return Err(CurateError::Setting { key: "categories", reason });
+        }
+        file => Some(Box::new(HandLabels::read(file.as_ref())?)),
+    })
 }
 
 fn manifest(
@@ -137,6 +185,9 @@ fn manifest(
         let hash = ContentHash::of_file(resolved.scores.as_ref()).map_err(RowsError::Io)?;
         inputs.insert("scores".to_owned(), hash.to_string());
         resolved.scores.clear();
+    }
+    if ![choice::NONE, choice::LOCAL, choice::MODEL].contains(&resolved.categories.as_str()) {
+        "file".clone_into(&mut resolved.categories);
     }
     let mut config = json!(resolved);
     if let Some(fields) = config.as_object_mut() {
@@ -194,6 +245,8 @@ fn summary_of(outcome: &Outcome, parted: &Split) -> StageSummary {
         dev: parted.dev.len(),
         rejected: funnel.map(|step| (step.filter.clone(), step.rejected)).collect(),
         quarantined: outcome.quarantined.len(),
+        labelled: 0,
+        unlabelled: 0,
         findings: outcome.findings.iter().fold(BTreeMap::new(), |mut counts, finding| {
             *counts.entry(finding.kind.name().to_owned()).or_default() += 1;
             counts
@@ -212,11 +265,12 @@ fn summary_of(outcome: &Outcome, parted: &Split) -> StageSummary {
 fn publish(
     stage: &Stage,
     outcome: &Outcome,
+    labelling: Labelling,
     parted: &Split,
     config: &CurateConfig,
     seed: u64,
 ) -> Result<(), CurateError> {
-    let statistics = Statistics::of(outcome, parted.train.len(), parted.dev.len());
+    let statistics = Statistics::of(outcome, labelling, parted.train.len(), parted.dev.len());
     let card = dataset_card(&statistics, &config.rules()?, seed)?;
     let side = |positions: &[usize]| -> Vec<&Instruction> {
         positions.iter().map(|&at| &outcome.kept[at]).collect()

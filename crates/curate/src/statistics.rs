@@ -7,7 +7,9 @@ use bioinstruct_data::rows::says_no_input;
 use bioinstruct_text::normalize::word_count;
 use serde::{Deserialize, Serialize};
 
+use crate::category::Labelling;
 use crate::decontaminate::against::ContaminationReport;
+use crate::diversity::Diversity;
 use crate::licence::Licensing;
 use crate::pipeline::{FunnelStep, Outcome};
 
@@ -81,6 +83,9 @@ pub struct Statistics {
     pub funnel: Vec<FunnelStep>,
     /// The paper's four kinds, and `unknown`.
     pub categories: BTreeMap<String, CategoryShare>,
+    /// Where the kinds come from.
+    #[serde(default)]
+    pub labelling: Labelling,
     /// Instructions.
     pub instruction_words: Lengths,
     /// Inputs of the rows that have one.
@@ -103,11 +108,14 @@ pub struct Statistics {
     /// What rows share with the items of tasks; absent when they were compared with none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contamination: Option<ContaminationReport>,
+    /// How different the rows are from one another.
+    #[serde(default)]
+    pub diversity: Diversity,
 }
 
 impl Statistics {
     /// Counts the kept rows of `outcome`.
-    pub fn of(outcome: &Outcome, train: usize, dev: usize) -> Self {
+    pub fn of(outcome: &Outcome, labelling: Labelling, train: usize, dev: usize) -> Self {
         let kept = &outcome.kept;
         let words = |text: fn(&Instruction) -> &str| {
             Lengths::of(kept.iter().map(text).map(word_count).collect())
@@ -125,6 +133,7 @@ impl Statistics {
             },
             funnel: outcome.funnel.clone(),
             categories: categories(kept),
+            labelling,
             instruction_words: words(|row| &row.instruction),
             output_words: words(|row| &row.output),
             share_with_input: share(input_words.count, kept.len()),
@@ -135,6 +144,7 @@ impl Statistics {
             restricted: kept.iter().filter(|row| row.provenance.restricted).count(),
             licensing: Licensing::of(kept, |row| source_family(&row.provenance.source)),
             contamination: outcome.contamination.as_ref().map(|found| found.report.clone()),
+            diversity: Diversity::of(kept),
         }
     }
 }

@@ -12,8 +12,11 @@
 //!
 //! Texts come in blocks: all texts of a block are compared with the rows kept before it, on all threads, and then in their
 //! order with the rows kept from the block itself. Verdicts depend neither on the block's size nor on the number of threads.
+//!
+//! [`nearest_texts`] asks the same index how near the nearest text is when no rule judges.
 
 mod index;
+mod nearest;
 mod rule;
 mod scan;
 mod search;
@@ -22,6 +25,7 @@ mod signature;
 use rayon::prelude::*;
 
 use self::index::RowIndex;
+pub use self::nearest::{Nearest, nearest_texts, pairwise_f1};
 use self::rule::LeastLcs;
 pub use self::rule::{NoveltyRule, ThresholdOutOfRange};
 use self::search::{Conflict, Query, Seeker, strongest_conflicts};
@@ -111,14 +115,14 @@ impl NoveltyFilter {
 
     /// Adds a text that stands from the outset, such as a seed task: it is compared with nothing.
     pub fn add_pool(&mut self, text: &str) {
-        let query = Query::new(self.add_tokens(text));
+        let query = Query::new(add_tokens(&mut self.vocabulary, text));
         self.insert(&query, Winner::Pool(self.pool_count));
         self.pool_count += 1;
     }
 
     /// Decides on `text` and leaves the pool as it is.
     pub fn judge(&self, text: &str) -> Verdict {
-        let query = Query::new(self.known_tokens(text));
+        let query = Query::new(known_tokens(&self.vocabulary, text));
         let conflict = self.strongest_conflict(&query);
         conflict.map_or(Verdict::Kept, |conflict| self.rejected(&query, conflict))
     }
@@ -126,7 +130,7 @@ impl NoveltyFilter {
     /// Decides on `text` and, when it is kept, adds it to what later texts are compared with. A text without tokens is kept
     /// always.
     pub fn admit(&mut self, text: &str) -> Verdict {
-        let query = Query::new(self.add_tokens(text));
+        let query = Query::new(add_tokens(&mut self.vocabulary, text));
         match self.strongest_conflict(&query) {
             Some(conflict) => self.rejected(&query, conflict),
             None => self.keep(&query),
@@ -139,7 +143,7 @@ impl NoveltyFilter {
     }
 
     fn admit_block<T: AsRef<str> + Sync>(&mut self, texts: &[T]) -> Vec<Verdict> {
-        let queries = self.queries(texts);
+        let queries = queries_of(&mut self.vocabulary, texts);
         let with_earlier = conflicts_in_groups(&self.least, &self.index, &queries, |at| {
             Seeker::after(&queries[at], None)
         });
@@ -194,27 +198,6 @@ impl NoveltyFilter {
         self.origins.push(origin);
     }
 
-    /// The tokens of `text`; one id stands for all that no text has brought yet.
-    fn known_tokens(&self, text: &str) -> Vec<u32> {
-        spaced_tokens(&space_out(text)).map(|token| self.vocabulary.lookup(token)).collect()
-    }
-
-    /// The tokens of `text`, each with an id of its own.
-    fn add_tokens(&mut self, text: &str) -> Vec<u32> {
-        spaced_tokens(&space_out(text)).map(|token| self.vocabulary.add(token)).collect()
-    }
-
-    fn queries<T: AsRef<str> + Sync>(&mut self, texts: &[T]) -> Vec<Query> {
-        let mut tokens: Vec<Vec<u32>> =
-            texts.par_iter().map(|text| self.known_tokens(text.as_ref())).collect();
-        for (tokens, text) in tokens.iter_mut().zip(texts) {
-            if tokens.contains(&UNKNOWN) {
-                *tokens = self.add_tokens(text.as_ref());
-            }
-        }
-        tokens.into_par_iter().map(Query::new).collect()
-    }
-
     fn strongest_conflict(&self, query: &Query) -> Option<Conflict> {
         strongest_conflicts(&self.least, &self.index, vec![Seeker::after(query, None)])[0]
     }
@@ -230,6 +213,28 @@ impl NoveltyFilter {
     }
 }
 
+/// The tokens of `text`; one id stands for all that no text has brought yet.
+fn known_tokens(vocabulary: &Vocabulary, text: &str) -> Vec<u32> {
+    spaced_tokens(&space_out(text)).map(|token| vocabulary.lookup(token)).collect()
+}
+
+/// The tokens of `text`, each with an id of its own.
+fn add_tokens(vocabulary: &mut Vocabulary, text: &str) -> Vec<u32> {
+    spaced_tokens(&space_out(text)).map(|token| vocabulary.add(token)).collect()
+}
+
+fn queries_of<T: AsRef<str> + Sync>(vocabulary: &mut Vocabulary, texts: &[T]) -> Vec<Query> {
+    let known = &*vocabulary;
+    let mut tokens: Vec<Vec<u32>> =
+        texts.par_iter().map(|text| known_tokens(known, text.as_ref())).collect();
+    for (tokens, text) in tokens.iter_mut().zip(texts) {
+        if tokens.contains(&UNKNOWN) {
+            *tokens = add_tokens(vocabulary, text.as_ref());
+        }
+    }
+    tokens.into_par_iter().map(Query::new).collect()
+}
+
 /// For each of `texts` the evidence that it breaks `rule` with any of the others, earlier or later: `AlpaCare`'s filter, which
 /// drops both of two that are alike. The winner is counted among `texts` and always a [`Winner::Pool`].
 ///
@@ -240,7 +245,7 @@ pub fn against_all<T: AsRef<str> + Sync>(
     texts: &[T],
 ) -> Result<Vec<Verdict>, ThresholdOutOfRange> {
     let mut filter = NoveltyFilter::new(rule)?;
-    let queries = filter.queries(texts);
+    let queries = queries_of(&mut filter.vocabulary, texts);
     for (at, query) in queries.iter().enumerate() {
         filter.insert(query, Winner::Pool(at));
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::collect::RunFiles;
+use super::diversity::{self, DiversityView};
 use super::number;
 use super::plot::bar::bar;
 use super::plot::histogram::{Column, histogram};
@@ -44,6 +45,10 @@ pub(super) struct DatasetView {
     pub absent: String,
     /// The paper's four kinds, and rows without one.
     pub categories: Vec<CategoryLine>,
+    /// Where the kinds come from; empty when nobody says.
+    pub labelling: String,
+    /// How different the rows are.
+    pub diversity: DiversityView,
     /// Instruction, input, output.
     pub lengths: Vec<LengthView>,
     /// Where the rows come from: name and counts.
@@ -70,6 +75,8 @@ pub(super) fn view(run: &RunFiles) -> DatasetView {
         return view;
     };
     view.categories = categories(statistics);
+    view.labelling = statistics.get("labelling").map(labelling).unwrap_or_default();
+    view.diversity = statistics.get("diversity").map(diversity::view).unwrap_or_default();
     for (field, label) in [
         ("instruction_words", "Instructions"),
         ("input_words", "Inputs"),
@@ -124,6 +131,26 @@ fn categories(statistics: &Value) -> Vec<CategoryLine> {
             ),
         })
         .collect()
+}
+
+/// In a sentence: kinds that somebody gave are not to be taken for kinds that somebody only guessed.
+fn labelling(value: &Value) -> String {
+    let rows = |field: &str| value.get(field).and_then(Value::as_u64).unwrap_or_default();
+    let method = value.get("method").and_then(Value::as_str).unwrap_or_default();
+    let mut parts = Vec::new();
+    if rows("given") > 0 {
+        parts.push(format!("{} rows brought their kind", number::count(rows("given"))));
+    }
+    if rows("labelled") > 0 {
+        parts.push(format!(
+            "{} rows were given their kind by {method}",
+            number::count(rows("labelled"))
+        ));
+    }
+    if rows("unlabelled") > 0 {
+        parts.push(format!("{} have none", number::count(rows("unlabelled"))));
+    }
+    if parts.is_empty() { String::new() } else { format!("{}.", parts.join("; ")) }
 }
 
 fn lengths(value: Option<&Value>, label: &str) -> Option<LengthView> {

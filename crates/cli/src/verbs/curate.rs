@@ -4,13 +4,20 @@ mod afterwards;
 
 use std::path::PathBuf;
 
+use bioinstruct_core::model::ChatModel;
 use bioinstruct_core::record::SeedTask;
 use bioinstruct_core::run_directory::RunDirectory;
-use bioinstruct_curate::{CurateConfig, StageSummary, run_stage};
+use bioinstruct_curate::category::choice;
+use bioinstruct_curate::stage::DIRECTORY;
+use bioinstruct_curate::{CurateConfig, StageSummary, run_stage, run_stage_asking};
+use bioinstruct_llm::{OpenAiClient, OpenAiConfig, Secret};
 
 use crate::arguments::{Curate, Globals};
 use crate::config::{Config, Flags, in_run};
 use crate::console::Console;
+use crate::failure;
+use crate::labelling::ModelLabeller;
+use crate::verbs::generate::local_model;
 
 pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow::Result<()> {
     let mut flags = Flags::default();
@@ -22,18 +29,23 @@ pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow
     flags.set("curate.scores", verb.scores.as_ref().map(|path| path.display().to_string()));
     flags.set("curate.against", (!verb.against.is_empty()).then(|| verb.against.clone()));
     flags.set("curate.contaminated", verb.contaminated.clone());
+    flags.set("curate.categories", verb.categories.clone());
     let config = Config::resolve("", globals, flags)?;
     if afterwards::run(verb, &config, globals, console)? {
         return Ok(());
     }
     let seeds = afterwards::seeds(&config.curate.seeds)?;
     use_threads(config.threads)?;
+    let mut model = model(verb, &config, globals, console)?;
     in_run(globals, "curate", |run| {
-        let summary = stage(run, &verb.files, &seeds, &config.curate, config.seed, console)?;
-        console.say(&format!(
-            "dataset: {}",
-            run.root().join(bioinstruct_curate::stage::DIRECTORY).display()
-        ));
+        let summary = match &mut model {
+            Some(model) => {
+                let local = verb.model.is_some();
+                stage_asking(run, &verb.files, &seeds, &config, (model.as_mut(), local), console)?
+            }
+            None => stage(run, &verb.files, &seeds, &config.curate, config.seed, console)?,
+        };
+        console.say(&format!("dataset: {}", run.root().join(DIRECTORY).display()));
         console.summary(&summary)
     })
 }
@@ -42,6 +54,62 @@ pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow
 fn use_threads(count: usize) -> anyhow::Result<()> {
     rayon::ThreadPoolBuilder::new().num_threads(count).build_global()?;
     Ok(())
+}
+
+/// The model that says what kind a row is, when one is to be asked.
+fn model(
+    verb: &Curate,
+    config: &Config,
+    globals: &Globals,
+    console: &Console,
+) -> anyhow::Result<Option<Box<dyn ChatModel>>> {
+    let wanted = config.curate.categories == choice::MODEL;
+    match (&verb.model, &verb.base_url) {
+        (None, None) if !wanted => Ok(None),
+        (Some(source), None) if wanted => {
+            Ok(Some(Box::new(local_model(source, config, globals.offline, console)?)))
+        }
+        (None, Some(url)) if wanted => Ok(Some(Box::new(server(verb, url, globals.offline)?))),
+        (None, None) => Err(failure::usage(
+            "no model is named to ask for categories".to_owned(),
+            "give --model SOURCE, or --base-url URL and --model-name NAME; --categories local needs none",
+        )),
+        _ => Err(failure::usage(
+            "a model is named and has nothing to do".to_owned(),
+            "it is asked with --categories llm",
+        )),
+    }
+}
+
+fn server(verb: &Curate, url: &str, offline: bool) -> anyhow::Result<OpenAiClient> {
+    let mut config = OpenAiConfig::new(url, verb.model_name.as_deref().unwrap_or_default());
+    config.api_key = std::env::var("OPENAI_API_KEY")
+        .ok()
+        .filter(|key| !key.is_empty())
+        .map(|key| Secret::new(&key));
+    config.concurrency = verb.concurrency.max(1);
+    config.allow_remote.clone_from(&verb.allow_remote);
+    config.offline = offline;
+    Ok(OpenAiClient::new(config)?)
+}
+
+fn stage_asking(
+    run: &RunDirectory,
+    files: &[PathBuf],
+    seeds: &[SeedTask],
+    config: &Config,
+    (model, local): (&mut dyn ChatModel, bool),
+    console: &Console,
+) -> anyhow::Result<StageSummary> {
+    let bar = console.bar("categories", 0, "rows");
+    let mut progress = |done: usize, wanted: usize| bar.update(done as u64, format!("of {wanted}"));
+    let ledger = run.root().join(DIRECTORY).join("ledger.sqlite");
+    let mut labeller = ModelLabeller { model, ledger, local, progress: &mut progress };
+    let asked = Some(&mut labeller as &mut dyn bioinstruct_curate::category::Labeller);
+    let summary = run_stage_asking(run, files, seeds, &config.curate, config.seed, asked)?;
+    bar.finish(&format!("{} rows were given their kind", summary.labelled));
+    tell(&summary, console);
+    Ok(summary)
 }
 
 /// Curates and says what became of the rows.
@@ -54,6 +122,11 @@ pub(crate) fn stage(
     console: &Console,
 ) -> anyhow::Result<StageSummary> {
     let summary = run_stage(run, files, seeds, config, seed)?;
+    tell(&summary, console);
+    Ok(summary)
+}
+
+fn tell(summary: &StageSummary, console: &Console) {
     let state = if summary.was_finished { "already done: " } else { "" };
     let rejected: usize = summary.rejected.values().sum();
     console.say(&format!(
@@ -66,8 +139,11 @@ pub(crate) fn stage(
     for (task, count) in &summary.contaminated {
         console.say(&format!("  rows that hold items of {task}: {count} (contamination.jsonl)"));
     }
+    if summary.labelled > 0 {
+        let (labelled, unlabelled) = (summary.labelled, summary.unlabelled);
+        console.say(&format!("  given a category: {labelled}; without one: {unlabelled}"));
+    }
     for (kind, count) in &summary.findings {
         console.say(&format!("  to look at, {}: {count} (findings.jsonl)", kind.replace('-', " ")));
     }
-    Ok(summary)
 }

@@ -18,7 +18,7 @@ pub(in super::super) struct Column {
 
 const HEIGHT: f64 = 96.0;
 
-/// The columns with their labels, every other one where there are many; `title` is read out in place of the drawing.
+/// The columns with their labels, every second or third one where there are many; `title` is read out in place of the drawing.
 pub(in super::super) fn histogram(columns: &[Column], title: &str) -> String {
     let highest = columns.iter().map(|column| column.rows).max().unwrap_or(0).max(1) as f64;
     let width = 100.0 / columns.len().max(1) as f64;
@@ -26,7 +26,12 @@ pub(in super::super) fn histogram(columns: &[Column], title: &str) -> String {
         "<svg class=\"histogram\" width=\"100%\" height=\"118\" role=\"img\" aria-label=\"{}\">",
         escape(title)
     );
-    let every = if columns.len() > 7 { 2 } else { 1 };
+    // Columns without a label of their own leave their neighbours room.
+    let every = match columns.iter().filter(|column| !column.label.is_empty()).count() {
+        0..=7 => 1,
+        8..=11 => 2,
+        _ => 3,
+    };
     for (position, column) in columns.iter().enumerate() {
         let height = HEIGHT * column.rows as f64 / highest;
         let left = width * position as f64;
@@ -41,7 +46,7 @@ pub(in super::super) fn histogram(columns: &[Column], title: &str) -> String {
             escape(&column.range),
             number::count(column.rows)
         );
-        if position % every == 0 {
+        if position % every == 0 && !column.label.is_empty() {
             let _ = write!(
                 drawing,
                 "<text x=\"{}%\" y=\"112\" text-anchor=\"middle\">{}</text>",

@@ -5,6 +5,9 @@ use std::fmt::Write;
 use super::super::number;
 use super::{Axis, coordinate, escape};
 
+/// Curves with more markers get smaller ones.
+const MOST_LARGE_MARKERS: usize = 20;
+
 /// One curve.
 #[derive(Debug, Clone, PartialEq)]
 pub(in super::super) struct Curve {
@@ -25,6 +28,8 @@ pub(in super::super) struct Chart<'a> {
     pub title: &'a str,
     /// Under the horizontal axis.
     pub x_label: &'a str,
+    /// Before the number in a marker's tooltip.
+    pub x_name: &'a str,
     /// Pixels of the plotting area.
     pub height: u32,
     /// About so many ticks upright.
@@ -108,12 +113,18 @@ impl Chart<'_> {
             for (x, value) in finite(curve) {
                 let _ = write!(
                     drawing,
-                    "<circle class=\"marker {}\" cx=\"{}%\" cy=\"{}\" r=\"4.5\"><title>step {}: {}</title></circle>",
+                    "<circle class=\"marker {}\" cx=\"{}%\" cy=\"{}\" r=\"{}\"><title>{} {}: {}</title></circle>",
                     curve.class,
                     coordinate(self.x.percent(x)),
                     coordinate(self.y_at(y, value)),
-                    number::compact(x),
-                    number::fixed(value, 4)
+                    if finite(curve).count() > MOST_LARGE_MARKERS { "3" } else { "4.5" },
+                    self.x_name,
+                    if x.fract() == 0.0 { number::count(x as u64) } else { number::compact(x) },
+                    if value.fract() == 0.0 {
+                        number::count(value as u64)
+                    } else {
+                        number::fixed(value, 4)
+                    }
                 );
             }
         }
@@ -180,6 +191,7 @@ mod tests {
             curves: &curves,
             title: "loss <by> step",
             x_label: "step",
+            x_name: "step",
             height: 200,
             y_ticks: 2,
             x: &x,

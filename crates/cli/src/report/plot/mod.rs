@@ -1,6 +1,6 @@
 //! Inline SVG charts, one file per kind; [`Axis`] is the scale they share.
 //!
-//! No chart has a `viewBox` around text: positions are percentages of the width it gets, heights and type sizes are
+//! No chart but [`sunburst`] has a `viewBox` around text: positions are percentages of the width it gets, heights and type sizes are
 //! pixels, so a chart is as readable on a phone as on a wide screen. Colours are classes of the page's style sheet.
 //! Numbers drawn here also stand in the page as text.
 
@@ -8,6 +8,7 @@ pub(super) mod bar;
 pub(super) mod histogram;
 pub(super) mod interval;
 pub(super) mod line;
+pub(super) mod sunburst;
 
 /// A linear scale with round ticks.
 #[derive(Debug, Clone, PartialEq)]

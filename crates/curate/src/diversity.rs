@@ -1,0 +1,209 @@
+//! How different the rows are from one another: [`Diversity`], the data of the report's pictures of it.
+//!
+//! What is quadratic is done on a sample when there are many rows. A sample is the rows with the lowest content hashes: it has no
+//! seed, and does not depend on the order of the rows.
+
+use bioinstruct_core::record::Instruction;
+use bioinstruct_text::novelty::{nearest_texts, pairwise_f1};
+use bioinstruct_text::rouge::{Stemmer, tokenize};
+use bioinstruct_text::vocabulary::Vocabulary;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::verb_noun::{VerbNouns, extract};
+
+/// Up to so many rows the nearest other row of every one is found.
+const ALL_NEAREST: usize = 5_000;
+
+/// Rows whose nearest other row is found when there are more.
+const NEAREST_SAMPLE: usize = 1_000;
+
+/// Rows that are compared pair by pair.
+const PAIR_SAMPLE: usize = 500;
+
+/// Bars from 0 to 1.
+const BARS: usize = 20;
+
+/// One of a row's three texts.
+type TextOf = fn(&Instruction) -> &str;
+
+/// Points of a growth curve.
+const POINTS: usize = 24;
+
+/// Distances, words and actions of a set of rows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Diversity {
+    /// What the instructions ask for.
+    pub verb_nouns: VerbNouns,
+    /// ROUGE-L F1 of an instruction with the most similar other one among all kept rows.
+    pub nearest: Similarities,
+    /// ROUGE-L F1 of the instructions of two rows.
+    pub instruction_pairs: Similarities,
+    /// ROUGE-L F1 of the outputs of two rows.
+    pub output_pairs: Similarities,
+    /// Words of instructions, inputs and outputs.
+    pub vocabulary: Vec<WordGrowth>,
+}
+
+/// A distribution of similarities.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Similarities {
+    /// Rows that were compared: all of them, or a sample.
+    pub rows: usize,
+    /// Of so many rows.
+    pub of_rows: usize,
+    /// Values: one a row, or one a pair.
+    pub values: usize,
+    /// Their average.
+    pub mean: f64,
+    /// Half of them are at most this.
+    pub median: f64,
+    /// The highest.
+    pub max: f64,
+    /// Values in each of twenty bars of equal width from 0 to 1; 1 itself is in the last.
+    pub histogram: Vec<usize>,
+}
+
+impl Similarities {
+    fn of(mut values: Vec<f64>, rows: usize, of_rows: usize) -> Self {
+        values.sort_by(f64::total_cmp);
+        let mut histogram = vec![0; BARS];
+        for value in &values {
+            histogram[((value * BARS as f64) as usize).min(BARS - 1)] += 1;
+        }
+        Self {
+            rows,
+            of_rows,
+            values: values.len(),
+            mean: values.iter().sum::<f64>() / values.len().max(1) as f64,
+            median: values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or_default(),
+            max: values.last().copied().unwrap_or_default(),
+            histogram,
+        }
+    }
+}
+
+/// How many different words one kind of text has, the more of it is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WordGrowth {
+    /// `instruction`, `input` or `output`.
+    pub text: String,
+    /// Words, as ROUGE counts them.
+    pub tokens: usize,
+    /// Different words.
+    pub types: usize,
+    /// Tokens and types after some rows, the rows in the order of their content hashes.
+    pub growth: Vec<[usize; 2]>,
+}
+
+impl Diversity {
+    /// Measures the kept rows.
+    pub fn of(rows: &[Instruction]) -> Self {
+        let by_hash = in_order_of_hashes(rows);
+        let found: Vec<_> = rows.par_iter().map(|row| extract(&row.instruction)).collect();
+        let texts: [(&str, TextOf); 3] = [
+            ("instruction", |row| &row.instruction),
+            ("input", |row| bioinstruct_data::rows::input_or_empty(&row.input)),
+            ("output", |row| &row.output),
+        ];
+        let pairs = |text: TextOf| {
+            let sample: Vec<&str> =
+                by_hash.iter().take(PAIR_SAMPLE).map(|&at| text(&rows[at])).collect();
+            Similarities::of(pairwise_f1(&sample), sample.len(), rows.len())
+        };
+        Self {
+            verb_nouns: VerbNouns::of(&found),
+            nearest: nearest(rows, &by_hash),
+            instruction_pairs: pairs(|row| &row.instruction),
+            output_pairs: pairs(|row| &row.output),
+            vocabulary: texts
+                .into_par_iter()
+                .map(|(name, text)| word_growth(name, rows, &by_hash, text))
+                .collect(),
+        }
+    }
+}
+
+fn in_order_of_hashes(rows: &[Instruction]) -> Vec<usize> {
+    // The id is the content's hash too, unless the file that brought the row says otherwise.
+    let hash =
+        |row: &Instruction| Instruction::content_id(&row.instruction, &row.input, &row.output);
+    let mut hashes: Vec<(String, usize)> =
+        rows.par_iter().enumerate().map(|(at, row)| (hash(row), at)).collect();
+    hashes.sort_unstable();
+    hashes.into_iter().map(|(_, at)| at).collect()
+}
+
+fn nearest(rows: &[Instruction], by_hash: &[usize]) -> Similarities {
+    let count = if rows.len() <= ALL_NEAREST { rows.len() } else { NEAREST_SAMPLE };
+    let texts: Vec<&str> = rows.iter().map(|row| row.instruction.as_str()).collect();
+    let found = nearest_texts(&texts, &by_hash[..count]);
+    let values = found.into_iter().map(|found| found.map_or(0.0, |nearest| nearest.f1)).collect();
+    Similarities::of(values, count, rows.len())
+}
+
+fn word_growth(name: &str, rows: &[Instruction], by_hash: &[usize], text: TextOf) -> WordGrowth {
+    let mut vocabulary = Vocabulary::new();
+    let mut tokens = 0;
+    let mut growth = Vec::new();
+    for (done, &at) in by_hash.iter().enumerate() {
+        for token in tokenize(text(&rows[at]), Stemmer::Off) {
+            vocabulary.add(&token);
+            tokens += 1;
+        }
+        let done = done + 1;
+        let is_point = done * POINTS / rows.len() > (done - 1) * POINTS / rows.len();
+        if is_point && growth.last() != Some(&[tokens, vocabulary.len()]) {
+            growth.push([tokens, vocabulary.len()]);
+        }
+    }
+    WordGrowth { text: name.to_owned(), tokens, types: vocabulary.len(), growth }
+}
+
+#[cfg(test)]
+mod tests {
+    use bioinstruct_core::record::Provenance;
+
+    use super::*;
+
+    fn rows(instructions: &[&str]) -> Vec<Instruction> {
+        let row = |text: &&str| {
+            let texts = [(*text).to_owned(), "none".to_owned(), format!("about {text}")];
+            let [instruction, input, output] = texts;
+            Instruction::new(instruction, input, output, None, Provenance::default())
+        };
+        instructions.iter().map(row).collect()
+    }
+
+    #[test]
+    fn similarities_of_known_rows() {
+        let rows = rows(&["list the drugs", "list the genes", "explain fever"]);
+        let measured = Diversity::of(&rows);
+        assert_eq!((measured.nearest.values, measured.nearest.rows), (3, 3));
+        assert!((measured.nearest.mean - 4.0 / 9.0).abs() < 1e-12, "2/3, 2/3 and nothing");
+        assert_eq!((measured.nearest.histogram[13], measured.nearest.histogram[0]), (2, 1));
+        assert_eq!(measured.instruction_pairs.values, 3);
+        assert!((measured.instruction_pairs.mean - 2.0 / 9.0).abs() < 1e-12);
+        assert_eq!(measured.verb_nouns.with_verb, 3);
+        let words = |name: &str| measured.vocabulary.iter().find(|part| part.text == name).unwrap();
+        assert_eq!((words("instruction").tokens, words("instruction").types), (8, 6));
+        assert_eq!(words("input").tokens, 0, "a way of saying that there is none");
+        assert_eq!(words("instruction").growth.last(), Some(&[8, 6]));
+    }
+
+    #[test]
+    fn the_order_of_the_rows_changes_nothing() {
+        let mut rows = rows(&["list the drugs", "list the genes", "explain fever", "write a note"]);
+        let measured = Diversity::of(&rows);
+        rows.reverse();
+        assert_eq!(Diversity::of(&rows), measured);
+        assert_eq!(Diversity::of(&[]).nearest.values, 0);
+    }
+
+    #[test]
+    fn similarities_end_in_the_last_bar() {
+        let found = Similarities::of(vec![1.0, 0.0, 0.05, 0.951], 4, 9);
+        assert_eq!((found.histogram[19], found.histogram[0], found.histogram[1]), (2, 1, 1));
+        assert_eq!((found.median, found.max, found.of_rows), (0.05, 1.0, 9));
+    }
+}
