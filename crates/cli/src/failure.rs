@@ -118,6 +118,7 @@ fn diagnose(error: &(dyn std::error::Error + 'static)) -> Option<(FailureKind, O
         .or_else(|| of::<bioinstruct_core::run_directory::RunError>(error))
         .or_else(|| of::<bioinstruct_core::template::TemplateError>(error))
         .or_else(|| of::<bioinstruct_curate::CurateError>(error))
+        .or_else(|| of::<bioinstruct_data::mixture::MixtureError>(error))
         .or_else(|| of::<bioinstruct_data::rows::RowsError>(error))
         .or_else(|| of::<bioinstruct_data::task::TaskError>(error))
         .or_else(|| of::<bioinstruct_engine::EngineError>(error))

@@ -9,6 +9,7 @@ mod labelling;
 mod merging;
 mod model;
 mod report;
+mod training_data;
 mod verbs;
 
 use std::process::ExitCode;

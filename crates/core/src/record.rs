@@ -104,11 +104,40 @@ pub struct Provenance {
     pub restricted: bool,
 }
 
+/// An earlier turn of a conversation: what the user said and what was answered. In files it is a pair, as in the
+/// `history` of Alpaca's format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(String, String)", into = "(String, String)")]
+pub struct Exchange {
+    /// What the user said.
+    pub user: String,
+    /// What was answered; it is learned, as the last answer is.
+    pub assistant: String,
+}
+
+impl From<(String, String)> for Exchange {
+    fn from((user, assistant): (String, String)) -> Self {
+        Self { user, assistant }
+    }
+}
+
+impl From<Exchange> for (String, String) {
+    fn from(exchange: Exchange) -> Self {
+        (exchange.user, exchange.assistant)
+    }
+}
+
 /// One row of an instruction dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instruction {
-    /// Hash of the three text fields.
+    /// Hash of the texts.
     pub id: String,
+    /// A chat's system message; empty in a row that is no chat.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub system: String,
+    /// The turns before this one; empty in a row of one turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Exchange>,
     /// What to do.
     pub instruction: String,
     /// Empty when there is none.
@@ -133,7 +162,31 @@ impl Instruction {
         provenance: Provenance,
     ) -> Self {
         let id = Self::content_id(&instruction, &input, &output);
-        Self { id, instruction, input, output, category, provenance }
+        let (system, history) = (String::new(), Vec::new());
+        Self { id, system, history, instruction, input, output, category, provenance }
+    }
+
+    /// The same row as the end of a conversation; its id covers the conversation.
+    #[must_use]
+    pub fn in_conversation(mut self, system: String, history: Vec<Exchange>) -> Self {
+        if !system.is_empty() || !history.is_empty() {
+            let turns = history.iter().flat_map(|turn| [&turn.user, &turn.assistant]);
+            let row = [&self.instruction, &self.input, &self.output, &system];
+            let texts = row.into_iter().chain(turns);
+            self.id = ContentHash::of_parts(texts.map(String::as_bytes)).short().to_owned();
+        }
+        (self.system, self.history) = (system, history);
+        self
+    }
+
+    /// Instruction and input as one message, a blank line between them.
+    pub fn user_text(&self) -> String {
+        user_text(&self.instruction, &self.input)
+    }
+
+    /// Whether there is a system message or an earlier turn, which only a chat template can show.
+    pub fn is_conversation(&self) -> bool {
+        !self.system.is_empty() || !self.history.is_empty()
     }
 
     /// The id of a row with these texts: 16 hexadecimal digits.
@@ -142,6 +195,11 @@ impl Instruction {
             .short()
             .to_owned()
     }
+}
+
+/// Instruction and input as one message, a blank line between them.
+pub fn user_text(instruction: &str, input: &str) -> String {
+    if input.is_empty() { instruction.to_owned() } else { format!("{instruction}\n\n{input}") }
 }
 
 impl From<&SeedTask> for Instruction {

@@ -53,6 +53,18 @@ pub enum EngineError {
         /// Why not.
         reason: String,
     },
+    /// Rows have no answer that could be learned.
+    #[error(
+        "{count} rows have no answer to learn, the first is {first}; `train.max_unlabelled` is {most}"
+    )]
+    Unlabelled {
+        /// How many.
+        count: usize,
+        /// How many may.
+        most: usize,
+        /// The first one's id.
+        first: String,
+    },
     /// The loss or the gradient is not a number any more.
     #[error("the {what} is not finite at step {step} (rows {rows})")]
     NotFinite {
@@ -92,6 +104,7 @@ impl Diagnose for EngineError {
             Self::Threads { .. } => FailureKind::Temporary,
             Self::Adapter { .. }
             | Self::Row { .. }
+            | Self::Unlabelled { .. }
             | Self::NotFinite { .. }
             | Self::Merge { .. }
             | Self::Checkpoint { .. } => FailureKind::Data,
@@ -106,6 +119,10 @@ impl Diagnose for EngineError {
             Self::KernelPath { .. } => {
                 Some("`bioinstruct doctor` lists what this machine can do".to_owned())
             }
+            Self::Unlabelled { .. } => Some(
+                "mend the rows, or let that many be left out: `--set train.max_unlabelled=N`"
+                    .to_owned(),
+            ),
             Self::NotFinite { .. } => Some("lower the learning rate with `--lr`".to_owned()),
             Self::Checkpoint { .. } => Some("choose another `--run DIR` to start over".to_owned()),
             Self::Interrupted => Some("run the same command again to go on".to_owned()),

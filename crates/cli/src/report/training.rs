@@ -177,8 +177,10 @@ fn facts(run: &RunFiles, steps: &[StepRow]) -> Vec<(String, String)> {
         .or_else(|| measured("peak_rss_bytes"))
         .or_else(|| largest(timing, "peak_rss_bytes"));
     add("Peak memory", peak.map(number::bytes));
-    let overlong = number("overlong_rows").filter(|rows| *rows > 0.0);
-    add("Rows left out as too long", overlong.map(whole));
+    let some = |field: &str| number(field).filter(|rows| *rows > 0.0).map(whole);
+    add("Rows left out as too long", some("overlong_rows"));
+    add("Rows with the end of their input cut", some("shortened_rows"));
+    add("Rows left out for want of an answer", some("unlabelled_rows"));
     let card = run.adapter_card.as_ref();
     let restricted = card.and_then(|card| card.get("restricted")?.as_bool());
     add(

@@ -13,6 +13,7 @@ use crate::config::{Config, Flags};
 use crate::console::{Console, duration, width};
 use crate::interrupt::Interrupt;
 use crate::report;
+use crate::training_data::WeightedFile;
 use crate::verbs::{curate, eval, generate, train};
 
 /// Small settings, under whatever the user sets.
@@ -47,6 +48,7 @@ pub(crate) fn run(verb: &Quickstart, globals: &Globals, console: &Console) -> an
         console,
     )?;
     let data = [root.join("dataset/train.jsonl"), write_seed_rows(&root, &seeds)?];
+    let data = data.map(WeightedFile::plain);
     let job = train::Job {
         model: &verb.model,
         data: &data,

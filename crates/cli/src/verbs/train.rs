@@ -9,12 +9,9 @@ use bioinstruct_core::jsonl;
 use bioinstruct_core::record::Instruction;
 use bioinstruct_core::run_directory::{Manifest, RunDirectory, Stage};
 use bioinstruct_core::template::InstructionTemplate;
-use bioinstruct_data::rows::read_rows;
-use bioinstruct_data::split::{DevSize, split};
 use bioinstruct_engine::backend::Backend;
 use bioinstruct_engine::local::{LocalModel, LocalOptions};
 use bioinstruct_engine::peft;
-use bioinstruct_engine::train::example::{Examples, examples};
 use bioinstruct_engine::train::record::{DevRecord, Record};
 use bioinstruct_engine::train::{self, Inputs, Outcome};
 use serde::Serialize;
@@ -23,18 +20,19 @@ use serde_json::{Value, json};
 use crate::arguments::{Globals, Train};
 use crate::config::{Config, Flags, in_run};
 use crate::console::{Bar, Console, counted};
-use crate::failure;
 use crate::interrupt::Interrupt;
 use crate::model::{self, AdapterCard, DataFile};
+use crate::training_data::{Encoded, RowCounts, TrainingData, WeightedFile};
 
 /// The rows that were learned from, as the stage keeps them.
 pub(crate) const ROWS: &str = "rows.jsonl";
 
 /// Files of the stage that a manifest names.
-const OUTPUTS: [&str; 6] = [
+const OUTPUTS: [&str; 7] = [
     "metrics.jsonl",
     ROWS,
     "dev.jsonl",
+    "left_out.jsonl",
     "adapter/adapter_model.safetensors",
     "adapter/adapter_config.json",
     "adapter/bioinstruct.json",
@@ -46,7 +44,7 @@ pub(crate) struct Job<'a> {
     /// The base, as it was named.
     pub(crate) model: &'a str,
     /// Row files.
-    pub(crate) data: &'a [PathBuf],
+    pub(crate) data: &'a [WeightedFile],
     /// Rows to watch; none holds out a part of the data.
     pub(crate) dev: Option<&'a Path>,
     /// All settings.
@@ -69,7 +67,9 @@ pub(crate) struct Summary {
     peak_rss_bytes: Option<u64>,
     /// Where it was written.
     pub(crate) adapter: PathBuf,
-    overlong_rows: u64,
+    /// What became of the rows.
+    #[serde(flatten)]
+    rows: RowCounts,
 }
 
 pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow::Result<()> {
@@ -98,7 +98,9 @@ fn flags(verb: &Train) -> Flags {
     flags.set("train.batch_rows", whole(verb.batch_rows));
     flags.set("train.batch_tokens", whole(verb.batch_tokens));
     flags.set("train.cutoff", whole(verb.cutoff));
+    flags.set("train.overlong", verb.overlong.clone());
     flags.set("train.loss", verb.loss.clone());
+    flags.set("train.order", verb.order.clone());
     flags.set("train.rank", whole(verb.rank));
     flags.set("train.alpha", verb.alpha);
     flags.set("train.dropout", verb.dropout);
@@ -118,34 +120,32 @@ pub(crate) fn stage(
     let config = job.config;
     config.train.check()?;
     let stage = run.stage("train")?;
-    let (rows, dev) = read_data(job)?;
+    let data = TrainingData::read(job.data, job.dev, &config.train, config.seed)?;
     let resolved = model::resolve(job.model, job.offline, console)?;
-    let wanted = manifest(job, &rows, &dev, &resolved.path)?;
+    let wanted = manifest(job, &data, &resolved.path)?;
     if let Some(found) = stage.finished(&wanted)? {
         console.say("train: already done");
         return Ok(summary_of(&stage, &found.summary));
     }
-    stage.publish(ROWS, |out| jsonl::write(out, &rows))?;
-    stage.publish("dev.jsonl", |out| jsonl::write(out, &dev))?;
+    stage.publish(ROWS, |out| jsonl::write(out, &data.rows))?;
+    stage.publish("dev.jsonl", |out| jsonl::write(out, &data.dev))?;
     let options = LocalOptions {
         precision: config.precision()?,
         threads: config.threads,
         ..LocalOptions::default()
     };
     let local = LocalModel::load(&resolved.path, options)?.with_name(&model::short_name(job.model));
-    let tokenize = |rows: &[Instruction]| {
-        let context = local.llama().context_length();
-        examples(rows, &config.train, local.chat_template(), local.tokenizer(), context)
-    };
-    let (learned, watched) = (tokenize(&rows)?, tokenize(&dev)?);
-    say_overlong(&learned, &watched, console);
+    let encoded = data.encode(&config.train, &local, config.threads)?;
+    encoded.say(console);
+    stage.publish("left_out.jsonl", |out| jsonl::write(out, encoded.left_out()))?;
 
     let mut told = Told::new(console);
     let outcome = interrupt.gracefully(|stop| {
         let inputs = Inputs {
             model: local.llama(),
-            examples: &learned.examples,
-            dev: &watched.examples,
+            examples: &encoded.learned.examples,
+            strata: &encoded.strata,
+            dev: &encoded.watched.examples,
             config: &config.train,
             seed: config.seed,
             fingerprint: fingerprint(&wanted, &local),
@@ -155,8 +155,8 @@ pub(crate) fn stage(
         train::run(&inputs, &mut |record, steps| told.take(record, steps))
     })?;
     told.finish(&outcome);
-    write_adapter(&stage, job, &local, &outcome, &learned, &rows)?;
-    let summary = summarise(&stage, &outcome, &learned)?;
+    write_adapter(&stage, job, &local, &outcome, &encoded, &data)?;
+    let summary = summarise(&stage, &outcome, &encoded)?;
     let mut manifest = wanted;
     manifest.kernels = local.llama().backend().kernels();
     manifest.summary = summary;
@@ -164,38 +164,7 @@ pub(crate) fn stage(
     Ok(summary_of(&stage, &manifest.summary))
 }
 
-/// The rows to learn from and the rows to watch; a row that is in both is an error of the user's.
-fn read_data(job: &Job<'_>) -> anyhow::Result<(Vec<Instruction>, Vec<Instruction>)> {
-    let mut rows = Vec::new();
-    for path in job.data {
-        rows.extend(some_rows(path)?);
-    }
-    if let Some(path) = job.dev {
-        return Ok((rows, some_rows(path)?));
-    }
-    let parted = split(&rows, DevSize::Fraction(job.config.train.dev_fraction), job.config.seed)?;
-    let chosen = |indices: &[usize]| indices.iter().map(|index| rows[*index].clone()).collect();
-    Ok((chosen(&parted.train), chosen(&parted.dev)))
-}
-
-/// The rows of a file that must not be empty.
-pub(crate) fn some_rows(path: &Path) -> anyhow::Result<Vec<Instruction>> {
-    let rows = read_rows(path)?.complete()?;
-    if rows.is_empty() {
-        return Err(failure::data(
-            format!("there is no row in {}", path.display()),
-            "give JSON lines or a JSON array of objects with `instruction`, `input` and `output`",
-        ));
-    }
-    Ok(rows)
-}
-
-fn manifest(
-    job: &Job<'_>,
-    rows: &[Instruction],
-    dev: &[Instruction],
-    path: &Path,
-) -> anyhow::Result<Manifest> {
+fn manifest(job: &Job<'_>, data: &TrainingData, path: &Path) -> anyhow::Result<Manifest> {
     let hash = |rows: &[Instruction]| ContentHash::of_json(&json!(rows)).to_string();
     let template = InstructionTemplate::load(&job.config.train.template)?;
     let base = if path.is_file() {
@@ -203,12 +172,16 @@ fn manifest(
     } else {
         path.display().to_string()
     };
-    let inputs = BTreeMap::from([
-        ("rows".to_owned(), hash(rows)),
-        ("dev rows".to_owned(), hash(dev)),
+    let mut inputs = BTreeMap::from([
+        ("rows".to_owned(), hash(&data.rows)),
+        ("dev rows".to_owned(), hash(&data.dev)),
         ("model".to_owned(), base),
         ("template".to_owned(), template.digest().to_string()),
     ]);
+    let mixture = data.mixture();
+    if !mixture.is_null() {
+        inputs.insert("mixture".to_owned(), ContentHash::of_json(&mixture).to_string());
+    }
     let mut config = json!(job.config.train);
     config["precision"] = json!(job.config.precision);
     config["model"] = json!(job.model);
@@ -227,29 +200,13 @@ fn fingerprint(manifest: &Manifest, local: &LocalModel) -> BTreeMap<String, Stri
     fingerprint
 }
 
-fn say_overlong(learned: &Examples, watched: &Examples, console: &Console) {
-    let overlong: Vec<&(String, usize)> =
-        learned.overlong.iter().chain(&watched.overlong).collect();
-    if overlong.is_empty() {
-        return;
-    }
-    let some: Vec<String> =
-        overlong.iter().take(5).map(|(id, tokens)| format!("{id} ({tokens} tokens)")).collect();
-    let more = if overlong.len() > some.len() { ", …" } else { "" };
-    console.say(&format!(
-        "warning: {} rows are longer than the cutoff and left out: {}{more}",
-        overlong.len(),
-        some.join(", ")
-    ));
-}
-
 fn write_adapter(
     stage: &Stage,
     job: &Job<'_>,
     local: &LocalModel,
     outcome: &Outcome,
-    learned: &Examples,
-    rows: &[Instruction],
+    encoded: &Encoded,
+    data: &TrainingData,
 ) -> anyhow::Result<()> {
     let train = &job.config.train;
     let directory = stage.path("adapter");
@@ -261,9 +218,9 @@ fn write_adapter(
         cutoff: if train.cutoff == 0 { context } else { train.cutoff.min(context) },
         base: model::hexadecimal(&local.llama().weights_hash()),
         tokenizer: model::hexadecimal(&local.tokenizer().identity()),
-        dataset: learned.digest().to_string(),
-        data: job.data.iter().map(|path| DataFile::of(path)).collect::<Result<_, _>>()?,
-        restricted: rows.iter().any(|row| row.provenance.restricted),
+        dataset: encoded.learned.digest().to_string(),
+        data: job.data.iter().map(|file| DataFile::of(&file.path)).collect::<Result<_, _>>()?,
+        restricted: data.rows.iter().any(|row| row.provenance.restricted),
         precision: job.config.precision.clone(),
         notice: NOT_FOR_PATIENT_CARE.to_owned(),
     };
@@ -275,7 +232,7 @@ fn write_adapter(
 }
 
 /// The summary, from the files: it is the same whether the run was interrupted or not, but for speed and memory.
-fn summarise(stage: &Stage, outcome: &Outcome, learned: &Examples) -> anyhow::Result<Value> {
+fn summarise(stage: &Stage, outcome: &Outcome, encoded: &Encoded) -> anyhow::Result<Value> {
     let records: Vec<Record> = jsonl::read(&stage.path("metrics.jsonl"))?;
     let (mut tokens, mut label_tokens, mut final_loss) = (0, 0, None);
     let mut dev: Vec<&DevRecord> = Vec::new();
@@ -292,15 +249,19 @@ fn summarise(stage: &Stage, outcome: &Outcome, learned: &Examples) -> anyhow::Re
     let rate = (outcome.tokens > 0).then(|| outcome.tokens as f64 / outcome.seconds.max(1e-9));
     let speed = json!({"tokens_per_second": rate, "peak_rss_bytes": model::peak_rss_bytes()});
     stage.publish("speed.json", |out| writeln!(out, "{speed}"))?;
-    Ok(json!({
+    let mut summary = json!({
         "steps": outcome.steps,
         "final_loss": final_loss,
         "first_dev_loss": dev.first().map(|record| record.dev_loss),
         "dev_loss": dev.last().map(|record| record.dev_loss),
         "tokens": tokens,
         "label_tokens": label_tokens,
-        "overlong_rows": learned.overlong.len(),
-    }))
+    });
+    let counts = serde_json::to_value(encoded.counts())?;
+    if let (Some(summary), Value::Object(counts)) = (summary.as_object_mut(), counts) {
+        summary.extend(counts);
+    }
+    Ok(summary)
 }
 
 fn summary_of(stage: &Stage, summary: &Value) -> Summary {
@@ -319,7 +280,7 @@ fn summary_of(stage: &Stage, summary: &Value) -> Summary {
         tokens_per_second: speed["tokens_per_second"].as_f64(),
         peak_rss_bytes: speed["peak_rss_bytes"].as_u64(),
         adapter: stage.path("adapter"),
-        overlong_rows: whole("overlong_rows"),
+        rows: serde_json::from_value(summary.clone()).unwrap_or_default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::jinja::render_fields;
+use super::jinja::{UserField, render_fields};
 use super::{Rendered, Segment, TemplateError};
 use crate::model::{Message, Role};
 
@@ -22,25 +22,30 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// The conversation, followed by whatever begins the assistant's turn.
     pub fn prompt(&self, messages: &[Message]) -> Result<Rendered, TemplateError> {
-        self.render(messages, true)
+        self.render(messages, true, false)
     }
 
-    /// The conversation's prompt with the answer after it; the answer and the control token that ends it are learned.
+    /// The conversation's prompt with the answer after it. The answer and the control token that ends it are learned, and
+    /// so are the assistant's earlier turns: each stands where it would stand when the model is asked for it.
     pub fn example(&self, messages: &[Message], answer: &str) -> Result<Rendered, TemplateError> {
-        let prompt = self.prompt(messages)?;
+        let not_a_prefix = || TemplateError::NotAPrefix { name: "chat".to_owned() };
+        let mut rendered = self.render(messages, true, true)?;
         let mut conversation = messages.to_vec();
         conversation.push(Message { role: Role::Assistant, content: answer.to_owned() });
-        let whole = self.render(&conversation, false)?;
-        let after = whole
-            .text()
-            .strip_prefix(&prompt.text())
-            .map(str::to_owned)
-            .ok_or_else(|| TemplateError::NotAPrefix { name: "chat".to_owned() })?;
+        let whole = self.render(&conversation, false, true)?.text();
+        for (at, message) in messages.iter().enumerate() {
+            if message.role == Role::Assistant {
+                let asked = self.prompt(&messages[..at])?.text();
+                let answered = whole.strip_prefix(&asked).ok_or_else(not_a_prefix)?;
+                if !answered.starts_with(message.content.trim()) {
+                    return Err(not_a_prefix());
+                }
+            }
+        }
+        let after = whole.strip_prefix(&rendered.text()).ok_or_else(not_a_prefix)?;
         let answer = if after.starts_with(answer) { answer } else { answer.trim() };
-        let ending = after
-            .strip_prefix(answer)
-            .ok_or_else(|| TemplateError::NotAPrefix { name: "chat".to_owned() })?;
-        let mut rendered = prompt;
+        let ending = after.strip_prefix(answer).ok_or_else(not_a_prefix)?;
+        rendered.learn_turn_ends();
         rendered.push_text(answer, true);
         rendered.segments.push(self.end_of_turn(ending));
         Ok(rendered)
@@ -60,8 +65,13 @@ impl ChatTemplate {
         &self,
         messages: &[Message],
         generation_prompt: bool,
+        learn: bool,
     ) -> Result<Rendered, TemplateError> {
-        let contents: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+        let contents = messages.iter().map(|message| {
+            let learned = learn && message.role == Role::Assistant;
+            UserField { text: message.content.as_str(), learned }
+        });
+        let contents: Vec<UserField<'_>> = contents.collect();
         render_fields("chat", &self.source, &contents, &self.control_tokens, |contents| {
             let messages: Vec<Value> = messages
                 .iter()
@@ -128,6 +138,29 @@ mod tests {
             rendered.text(),
             "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>"
         );
+    }
+
+    #[test]
+    fn every_assistant_turn_and_its_end_are_learned() {
+        let said = |role, content: &str| Message { role, content: content.to_owned() };
+        let turns = [
+            said(Role::System, "be brief"),
+            said(Role::User, "a"),
+            said(Role::Assistant, "b<|im_end|>"),
+            said(Role::User, "c"),
+        ];
+        let rendered = chatml().example(&turns, "d").unwrap();
+        let learned: Vec<&Segment> =
+            rendered.segments.iter().filter(|segment| segment.learned()).collect();
+        // The name of a control token in an answer stays letters.
+        let (first, second) = (text("b<|im_end|>", true), text("d", true));
+        let end = control("<|im_end|>", true);
+        assert_eq!(learned, vec![&first, &end, &second, &end]);
+        // A template that forgets earlier turns shows the model something else in training than when it is asked.
+        let mut template = chatml();
+        template.source =
+            "{% for m in messages[-2:] %}{{ m.role }}:{{ m.content }}|{% endfor %}".to_owned();
+        assert!(template.example(&turns, "d").is_err());
     }
 
     #[test]

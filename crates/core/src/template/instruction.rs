@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::jinja::render_fields;
+use super::jinja::{UserField, render_fields, variables};
 use super::{ChatTemplate, Rendered, Segment, TemplateError};
 use crate::hash::ContentHash;
-use crate::model::Message;
+use crate::model::{Message, Role};
+use crate::record::{Instruction, user_text};
 
 /// The paper's prompt (arXiv 2310.19975v3, Table 7): Alpaca's two openings with `### Output:` before the answer.
 const BIOINSTRUCT: &str = include_str!("../../templates/bioinstruct.jinja");
@@ -66,49 +67,71 @@ impl InstructionTemplate {
         chat: Option<&ChatTemplate>,
     ) -> Result<Rendered, TemplateError> {
         match &self.form {
-            Form::Chat => {
-                chat.ok_or(TemplateError::NoChatTemplate)?.prompt(&[user_turn(instruction, input)])
-            }
-            Form::Jinja(source) => {
-                let none = Vec::new();
-                let control = chat.map_or(&none, |chat| &chat.control_tokens);
-                render_fields(
-                    &self.name,
-                    source,
-                    &[instruction, input],
-                    control,
-                    |fields| json!({"instruction": fields[0], "input": fields[1]}),
-                )
-            }
+            Form::Chat => chat
+                .ok_or(TemplateError::NoChatTemplate)?
+                .prompt(&[Message::user(user_text(instruction, input))]),
+            Form::Jinja(source) => self.fill(source, [instruction, input, ""], chat),
         }
     }
 
-    /// The prompt with the answer after it; the answer and the token that ends it are learned.
-    pub fn example(
+    fn fill(
         &self,
-        instruction: &str,
-        input: &str,
-        output: &str,
+        source: &str,
+        fields: [&str; 3],
         chat: Option<&ChatTemplate>,
     ) -> Result<Rendered, TemplateError> {
-        if let Form::Chat = self.form {
-            let chat = chat.ok_or(TemplateError::NoChatTemplate)?;
-            return chat.example(&[user_turn(instruction, input)], output);
+        let none = Vec::new();
+        let control = chat.map_or(&none, |chat| &chat.control_tokens);
+        render_fields(
+            &self.name,
+            source,
+            &fields.map(UserField::given),
+            control,
+            |fields| json!({"instruction": fields[0], "input": fields[1], "system": fields[2]}),
+        )
+    }
+
+    /// The prompt with the answer after it; the answer and the token that ends it are learned. Under `chat`, earlier
+    /// turns of the row are there, and their answers learned; other templates refuse a row that has some.
+    pub fn example(
+        &self,
+        row: &Instruction,
+        chat: Option<&ChatTemplate>,
+    ) -> Result<Rendered, TemplateError> {
+        let source = match &self.form {
+            Form::Chat => {
+                let chat = chat.ok_or(TemplateError::NoChatTemplate)?;
+                return chat.example(&messages(row), &row.output);
+            }
+            Form::Jinja(source) => source,
+        };
+        let no_place = |part| Err(TemplateError::NoPlace { name: self.name.clone(), part });
+        if !row.history.is_empty() {
+            return no_place("earlier turns");
         }
-        let mut rendered = self.prompt(instruction, input, chat)?;
-        rendered.push_text(output, true);
+        if !row.system.is_empty() && !variables(&self.name, source)?.contains("system") {
+            return no_place("a system message");
+        }
+        let mut rendered = self.fill(source, [&row.instruction, &row.input, &row.system], chat)?;
+        rendered.push_text(&row.output, true);
         rendered.segments.push(Segment::EndOfSequence { learned: true });
         Ok(rendered)
     }
 }
 
-/// Instruction and input as one message, a blank line between them.
-fn user_turn(instruction: &str, input: &str) -> Message {
-    if input.is_empty() {
-        Message::user(instruction)
-    } else {
-        Message::user(format!("{instruction}\n\n{input}"))
+/// All that is said before the row's answer.
+fn messages(row: &Instruction) -> Vec<Message> {
+    let said = |role, content: &str| Message { role, content: content.to_owned() };
+    let mut messages = Vec::new();
+    if !row.system.is_empty() {
+        messages.push(said(Role::System, &row.system));
     }
+    for turn in &row.history {
+        messages.push(said(Role::User, &turn.user));
+        messages.push(said(Role::Assistant, &turn.assistant));
+    }
+    messages.push(Message::user(row.user_text()));
+    messages
 }
 
 fn read_file(name: &str) -> Result<String, TemplateError> {
@@ -128,6 +151,7 @@ fn read_file(name: &str) -> Result<String, TemplateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Exchange, Provenance};
 
     #[test]
     fn the_paper_prompt_with_and_without_input() {
@@ -147,10 +171,34 @@ mod tests {
         );
     }
 
+    fn row(instruction: &str, output: &str) -> Instruction {
+        let (instruction, output) = (instruction.to_owned(), output.to_owned());
+        Instruction::new(instruction, String::new(), output, None, Provenance::default())
+    }
+
+    #[test]
+    fn a_conversation_is_never_cut_to_its_last_turn() {
+        let template = InstructionTemplate::load("bioinstruct").unwrap();
+        let earlier = vec![Exchange { user: "a".to_owned(), assistant: "b".to_owned() }];
+        let long = row("c", "d").in_conversation(String::new(), earlier);
+        let error = template.example(&long, None).unwrap_err().to_string();
+        assert_eq!(error, "template `bioinstruct` has no place for earlier turns");
+        let system = row("c", "d").in_conversation("be brief".to_owned(), Vec::new());
+        let error = template.example(&system, None).unwrap_err().to_string();
+        assert_eq!(error, "template `bioinstruct` has no place for a system message");
+        assert_ne!(system.id, row("c", "d").id);
+        let file = std::env::temp_dir().join(format!("system-{}.jinja", std::process::id()));
+        fs_err::write(&file, "{{ system }}|{{ instruction }}|{{ input }}|").unwrap();
+        let template = InstructionTemplate::load(&file.display().to_string()).unwrap();
+        assert_eq!(template.example(&system, None).unwrap().text(), "be brief|c||d");
+        assert_eq!(template.prompt("c", "", None).unwrap().text(), "|c||");
+        fs_err::remove_file(file).unwrap();
+    }
+
     #[test]
     fn only_the_answer_and_its_end_are_learned() {
         let template = InstructionTemplate::load("alpaca").unwrap();
-        let rendered = template.example("Say yes.", "", "yes", None).unwrap();
+        let rendered = template.example(&row("Say yes.", "yes"), None).unwrap();
         assert!(rendered.text().ends_with("### Response:\nyes"));
         assert_eq!(
             rendered.segments[1..],

@@ -48,6 +48,20 @@ pub fn variables(name: &str, source: &str) -> Result<BTreeSet<String>, TemplateE
         .collect())
 }
 
+/// One text of the user's that a template puts somewhere.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UserField<'a> {
+    pub(super) text: &'a str,
+    /// Whether the loss covers it.
+    pub(super) learned: bool,
+}
+
+impl<'a> UserField<'a> {
+    pub(super) fn given(text: &'a str) -> Self {
+        Self { text, learned: false }
+    }
+}
+
 /// Renders with the user's fields kept apart from the template's own text.
 ///
 /// `context` builds the variables from the fields; it is called with the true values and with placeholders, and the two
@@ -55,20 +69,21 @@ pub fn variables(name: &str, source: &str) -> Result<BTreeSet<String>, TemplateE
 pub(super) fn render_fields<C: Serialize>(
     name: &str,
     source: &str,
-    fields: &[&str],
+    fields: &[UserField<'_>],
     control_tokens: &[String],
     context: impl Fn(&[String]) -> C,
 ) -> Result<Rendered, TemplateError> {
-    let owned: Vec<String> = fields.iter().map(|&field| field.to_owned()).collect();
-    let trimmed: Vec<String> = fields.iter().map(|field| field.trim().to_owned()).collect();
+    let owned: Vec<String> = fields.iter().map(|field| field.text.to_owned()).collect();
+    let trimmed: Vec<String> = fields.iter().map(|field| field.text.trim().to_owned()).collect();
     let whole = render(name, source, context(&owned), false)?;
     // An empty field stays empty, since templates ask whether a field is there.
     let placeholders: Vec<String> = (0..fields.len())
-        .map(|at| if fields[at].is_empty() { String::new() } else { placeholder(at) })
+        .map(|at| if fields[at].text.is_empty() { String::new() } else { placeholder(at) })
         .collect();
     let marked = render(name, source, context(&placeholders), false)?;
     for values in [&owned, &trimmed] {
-        let rendered = split_at_placeholders(&marked, values, control_tokens);
+        let learned = |at: usize| fields[at].learned;
+        let rendered = split_at_placeholders(&marked, values, learned, control_tokens);
         if rendered.text() == whole {
             return Ok(rendered);
         }
@@ -81,17 +96,26 @@ fn placeholder(at: usize) -> String {
     format!("\u{F8F0}{at}\u{F8F1}")
 }
 
-fn split_at_placeholders(marked: &str, values: &[String], control_tokens: &[String]) -> Rendered {
+fn split_at_placeholders(
+    marked: &str,
+    values: &[String],
+    learned: impl Fn(usize) -> bool,
+    control_tokens: &[String],
+) -> Rendered {
     let mut rendered = Rendered::default();
     let mut rest = marked;
     while let Some(open) = rest.find('\u{F8F0}') {
         let after = &rest[open + '\u{F8F0}'.len_utf8()..];
         let field = after.split_once('\u{F8F1}').and_then(|(number, tail)| {
-            number.parse::<usize>().ok().and_then(|at| values.get(at)).map(|value| (value, tail))
+            number
+                .parse::<usize>()
+                .ok()
+                .and_then(|at| values.get(at).map(|value| (at, value)))
+                .map(|(at, value)| (at, value, tail))
         });
-        let Some((value, tail)) = field else { break };
+        let Some((at, value, tail)) = field else { break };
         rendered.push_template(&rest[..open], control_tokens);
-        rendered.push_text(value, false);
+        rendered.push_text(value, learned(at));
         rest = tail;
     }
     rendered.push_template(rest, control_tokens);

@@ -91,6 +91,23 @@ impl Rendered {
         self.push_text(text, false);
     }
 
+    /// Learns the control token that ends each learned text, where white space at most stands between them.
+    fn learn_turn_ends(&mut self) {
+        let mut in_answer = false;
+        for segment in &mut self.segments {
+            match segment {
+                Segment::Text { learned: true, .. } => in_answer = true,
+                Segment::Text { text, learned: false } => {
+                    in_answer = in_answer && text.trim().is_empty();
+                }
+                Segment::Control { learned, .. } | Segment::EndOfSequence { learned } => {
+                    *learned = in_answer;
+                    in_answer = false;
+                }
+            }
+        }
+    }
+
     /// All characters in order, control tokens by their text; for people to read.
     pub fn text(&self) -> String {
         self.segments
@@ -149,6 +166,14 @@ pub enum TemplateError {
         /// Its name.
         name: String,
     },
+    /// A row says more than the template can show.
+    #[error("template `{name}` has no place for {part}")]
+    NoPlace {
+        /// Its name.
+        name: String,
+        /// `a system message` or `earlier turns`.
+        part: &'static str,
+    },
     /// A template file lacks a field.
     #[error("template {path} never uses `{field}`", path = path.display())]
     MissingField {
@@ -175,6 +200,10 @@ impl Diagnose for TemplateError {
             Self::NoChatTemplate | Self::RewritesContent { .. } | Self::NotAPrefix { .. } => {
                 Some("use `--template bioinstruct`".to_owned())
             }
+            Self::NoPlace { .. } => Some(
+                "use `--template chat`; a Jinja file may put a system message where it writes `{{ system }}`"
+                    .to_owned(),
+            ),
             Self::MissingField { .. } => Some(
                 "write `{{ instruction }}` and `{{ input }}` where the fields belong".to_owned(),
             ),

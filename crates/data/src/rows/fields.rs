@@ -1,18 +1,23 @@
 //! From a JSON value to a row, or to the field that is wrong and why.
 
-use bioinstruct_core::record::{Category, Instruction, Provenance};
+use bioinstruct_core::record::{Category, Exchange, Instruction, Provenance};
 use serde_json::{Map, Value};
 
-type BadField = (Option<&'static str>, String);
+use super::chat;
+
+/// Which field is wrong, when the rest could be read, and why.
+pub(super) type BadField = (Option<&'static str>, String);
 
 /// `source` names the file in the provenance of a row that brings none.
 pub(super) fn row(value: Value, source: &str) -> Result<Instruction, BadField> {
     let Value::Object(mut object) = value else {
         return Err((None, format!("is {}, not an object", kind(&value))));
     };
-    let instruction = text(&mut object, "instruction")?.ok_or_else(|| missing("instruction"))?;
-    let input = text(&mut object, "input")?.unwrap_or_default();
-    let output = text(&mut object, "output")?.ok_or_else(|| missing("output"))?;
+    let turn = if is_absent(&object, "instruction") {
+        chat::last_turn(&mut object)?.ok_or_else(|| missing("instruction"))?
+    } else {
+        own_turn(&mut object)?
+    };
     // The published sets know other categories; those are as good as none.
     let category = text(&mut object, "category")?.and_then(|name| {
         Category::ALL.into_iter().find(|category| category.name().eq_ignore_ascii_case(name.trim()))
@@ -22,7 +27,40 @@ pub(super) fn row(value: Value, source: &str) -> Result<Instruction, BadField> {
         Some(value) => serde_json::from_value(value)
             .map_err(|error| (Some("provenance"), format!("is not understood: {error}")))?,
     };
-    Ok(Instruction::new(instruction, input, output, category, provenance))
+    let row = Instruction::new(turn.instruction, turn.input, turn.output, category, provenance);
+    Ok(row.in_conversation(turn.system, turn.history))
+}
+
+/// The texts of a row.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    pub(super) system: String,
+    pub(super) history: Vec<Exchange>,
+    pub(super) instruction: String,
+    pub(super) input: String,
+    pub(super) output: String,
+}
+
+/// A row that is no chat, or the last turn of one with the turns before it in `history`.
+fn own_turn(object: &mut Map<String, Value>) -> Result<Turn, BadField> {
+    let instruction = text(object, "instruction")?.ok_or_else(|| missing("instruction"))?;
+    let input = text(object, "input")?.unwrap_or_default();
+    let output = text(object, "output")?.ok_or_else(|| missing("output"))?;
+    let system = text(object, "system")?.unwrap_or_default();
+    let history = match object.remove("history") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(value) => serde_json::from_value::<Vec<Exchange>>(value)
+            .map_err(|_| (Some("history"), "is no list of pairs of texts".to_owned()))?,
+    };
+    if history.iter().any(|turn| turn.user.contains('\0') || turn.assistant.contains('\0')) {
+        return Err((Some("history"), "holds a NUL character".to_owned()));
+    }
+    Ok(Turn { system, history, instruction, input, output })
+}
+
+/// Whether a field is absent or null.
+fn is_absent(object: &Map<String, Value>, field: &str) -> bool {
+    object.get(field).is_none_or(Value::is_null)
 }
 
 /// What seed tasks and foreign rows say of themselves beside their text.
@@ -46,7 +84,10 @@ fn outer_provenance(object: &mut Map<String, Value>, source: &str) -> Result<Pro
 }
 
 /// A text field; absent and null are the same.
-fn text(object: &mut Map<String, Value>, field: &'static str) -> Result<Option<String>, BadField> {
+pub(super) fn text(
+    object: &mut Map<String, Value>,
+    field: &'static str,
+) -> Result<Option<String>, BadField> {
     match object.remove(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.contains('\0') => {
@@ -57,11 +98,11 @@ fn text(object: &mut Map<String, Value>, field: &'static str) -> Result<Option<S
     }
 }
 
-fn missing(field: &'static str) -> BadField {
+pub(super) fn missing(field: &'static str) -> BadField {
     (Some(field), "is missing".to_owned())
 }
 
-fn wrong_kind(field: &'static str, found: &Value, wanted: &str) -> BadField {
+pub(super) fn wrong_kind(field: &'static str, found: &Value, wanted: &str) -> BadField {
     (Some(field), format!("is {}, not {wanted}", kind(found)))
 }
 

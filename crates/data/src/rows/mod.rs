@@ -1,24 +1,33 @@
-//! Instruction rows from files: [`read_rows`] takes JSON lines and JSON arrays (told apart by content) and never drops a
-//! row silently; what is not a row becomes a [`Quarantined`] with its file, line and reason.
+//! Instruction rows in files: [`read_rows`] takes what people have and never drops a row silently, [`Format`] writes it.
 //!
-//! A row needs `instruction` and `output`; `input`, `id`, `category`, `provenance`, `licence` and `restricted` are
-//! optional, other fields are ignored. Text is taken as it stands. At most one row is in memory in raw form, and none
-//! longer than [`ROW_LIMIT`]. Rows are written with [`bioinstruct_core::jsonl::write`].
+//! Read are JSON lines and JSON arrays, CSV and Parquet, each of them also packed with gzip or Zstandard, told apart by
+//! content. A row needs `instruction` and `output`; `input`, `system`, `history`, `id`, `category`, `provenance`,
+//! `licence` and `restricted` are optional, other fields are ignored. In their place a row may have `messages` or
+//! `conversations`: a chat of one turn or more, a system message before it. Text is taken as it stands. What is no row
+//! becomes a [`Quarantined`] with its file, line (in Parquet: row) and reason. At most one row is in memory in raw form
+//! (in Parquet: one page of each column), and none longer than [`ROW_LIMIT`], whatever a packed file unpacks to.
 
+mod chat;
+mod delimited;
+mod error;
 mod fields;
+mod json;
 mod no_input;
+mod packing;
+mod parquet;
 mod pieces;
+mod write;
 
+pub use error::RowsError;
 pub use no_input::{input_or_empty, says_no_input};
+pub use packing::Packing;
+pub use write::{Format, named_format, write_rows};
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader, Cursor, Read};
+use std::path::Path;
 
-use bioinstruct_core::diagnose::{Diagnose, FailureKind};
 use bioinstruct_core::record::Instruction;
 use serde::{Deserialize, Serialize};
-
-use self::pieces::{Piece, Pieces};
 
 /// Most bytes of one row.
 pub const ROW_LIMIT: usize = 4 << 20;
@@ -30,7 +39,7 @@ pub struct LocatedRow {
     pub row: Instruction,
     /// The file, as it was given.
     pub file: String,
-    /// Where the row begins, counted from one.
+    /// Where the row begins, counted from one; in Parquet the row's number.
     pub line: usize,
 }
 
@@ -39,7 +48,7 @@ pub struct LocatedRow {
 pub struct Quarantined {
     /// The file, as it was given.
     pub file: String,
-    /// Counted from one.
+    /// Counted from one; in Parquet the row's number.
     pub line: usize,
     /// Which field is wrong, when the rest could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +83,15 @@ impl ReadRows {
         self.quarantined.extend(other.quarantined);
     }
 
+    fn keep(&mut self, row: Instruction, file: &str, line: usize) {
+        self.rows.push(LocatedRow { row, file: file.to_owned(), line });
+    }
+
+    fn quarantine(&mut self, file: &str, line: usize, field: Option<&str>, reason: String) {
+        let field = field.map(str::to_owned);
+        self.quarantined.push(Quarantined { file: file.to_owned(), line, field, reason });
+    }
+
     /// The rows alone; the first bad one is an error.
     pub fn complete(self) -> Result<Vec<Instruction>, RowsError> {
         let count = self.quarantined.len();
@@ -84,121 +102,68 @@ impl ReadRows {
     }
 }
 
-/// A file of rows that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RowsError {
-    /// The file system refused; the source names the path.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    /// The file is something else than UTF-8 text.
-    #[error("{path} is {found}, not JSON text in UTF-8", path = path.display())]
-    NotText {
-        /// The file.
-        path: PathBuf,
-        /// What its first bytes say.
-        found: &'static str,
-    },
-    /// A reader that wants every row met one that is none.
-    #[error("{first}{}", also(*count))]
-    BadRow {
-        /// The first of them.
-        first: Quarantined,
-        /// How many there are.
-        count: usize,
-    },
-}
-
-fn also(count: usize) -> String {
-    match count {
-        0 | 1 => String::new(),
-        _ => format!(" (and {} more bad rows)", count - 1),
-    }
-}
-
-impl Diagnose for RowsError {
-    fn kind(&self) -> FailureKind {
-        match self {
-            Self::Io(_) => FailureKind::Io,
-            Self::NotText { .. } | Self::BadRow { .. } => FailureKind::Data,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Io(_) => None,
-            Self::NotText { .. } => Some("unpack or convert it first".to_owned()),
-            Self::BadRow { .. } => Some(
-                "a row is a JSON object with the strings `instruction`, `input` and `output`"
-                    .to_owned(),
-            ),
-        }
-    }
-}
-
 /// Reads all rows of a file.
 pub fn read_rows(path: &Path) -> Result<ReadRows, RowsError> {
     let mut reader = BufReader::with_capacity(1 << 16, fs_err::File::open(path)?);
-    if let Some(found) = not_text(reader.fill_buf()?) {
-        return Err(RowsError::NotText { path: path.to_owned(), found });
+    let packing = Packing::of(reader.fill_buf()?);
+    let name = path.display().to_string();
+    let damaged = |error: std::io::Error| match packing {
+        // The system's own errors carry a number; what is left says that the packed bytes are wrong.
+        Some(packing) if error.raw_os_error().is_none() => {
+            RowsError::Damaged { path: path.to_owned(), packing, reason: error.to_string() }
+        }
+        _ => RowsError::Io(error),
+    };
+    let Some(packing) = packing else {
+        if parquet::is_parquet(reader.fill_buf()?) {
+            return parquet::read(reader.into_inner().into_parts().0, path, &name);
+        }
+        return read_text(reader, path);
+    };
+    let mut unpacked = BufReader::with_capacity(1 << 16, packing.reader(reader));
+    if parquet::is_parquet(unpacked.fill_buf().map_err(damaged)?) {
+        let bytes = parquet::whole(unpacked, path).map_err(damaged)?;
+        return parquet::read(bytes, path, &name);
     }
-    read_rows_from(reader, &path.display().to_string()).map_err(RowsError::Io)
+    match read_text(unpacked, path) {
+        Err(RowsError::Io(error)) => Err(damaged(error)),
+        other => other,
+    }
 }
 
 /// Reads all rows of a text; `file` is its name in locations and in the provenance of rows that bring none.
-pub fn read_rows_from(reader: impl BufRead, file: &str) -> std::io::Result<ReadRows> {
-    let mut found = ReadRows::default();
-    let source = Path::new(file)
-        .file_name()
-        .map_or_else(|| file.to_owned(), |name| name.to_string_lossy().into_owned());
-    let mut pieces = Pieces::new(reader)?;
-    while let Some(piece) = pieces.next_piece()? {
-        let start = piece.line;
-        match row_of(piece, &source) {
-            Ok(row) => found.rows.push(LocatedRow { row, file: file.to_owned(), line: start }),
-            Err((line, field, reason)) => found.quarantined.push(Quarantined {
-                file: file.to_owned(),
-                line,
-                field: field.map(str::to_owned),
-                reason,
-            }),
-        }
+pub fn read_rows_from(reader: impl BufRead, file: &str) -> Result<ReadRows, RowsError> {
+    read_text(reader, Path::new(file))
+}
+
+/// JSON or CSV, by the text's beginning and, where that leaves it open, by the file's name.
+fn read_text(mut reader: impl BufRead, path: &Path) -> Result<ReadRows, RowsError> {
+    let mut head = Vec::new();
+    reader.by_ref().take(1 << 16).read_to_end(&mut head)?;
+    if let Some(found) = not_text(&head) {
+        return Err(RowsError::NotText { path: path.to_owned(), found });
     }
-    Ok(found)
+    let delimiter = delimited::delimiter_of(&head, path);
+    let whole = Cursor::new(head).chain(reader);
+    let name = path.display().to_string();
+    let source = source_name(path);
+    match delimiter {
+        Some(delimiter) => delimited::read(whole, delimiter, path, &name, &source),
+        None => Ok(json::read(whole, &name, &source)?),
+    }
 }
 
-type BadPiece = (usize, Option<&'static str>, String);
-
-fn row_of(piece: Piece, source: &str) -> Result<Instruction, BadPiece> {
-    let start = piece.line;
-    let bytes = piece.content.map_err(|reason| (start, None, reason))?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
-        let before = &bytes[..error.valid_up_to()];
-        let line = start + before.split(|&byte| byte == b'\n').count() - 1;
-        let reason = format!("is not UTF-8 after {} bytes of the row", before.len());
-        (line, None, reason)
-    })?;
-    let value = serde_json::from_str(text).map_err(|error| {
-        let line = start + error.line().saturating_sub(1);
-        (line, None, syntax_reason(&error))
-    })?;
-    fields::row(value, source).map_err(|(field, reason)| (start, field, reason))
-}
-
-/// The parser's message without its own line number, which counts from the row.
-fn syntax_reason(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let position = format!(" at line {} column {}", error.line(), error.column());
-    let message = message.strip_suffix(&position).unwrap_or(&message);
-    format!("is not JSON: {message} (column {})", error.column())
+/// How a file is named in the provenance of its rows.
+fn source_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 /// Files that people give by mistake, by their first bytes.
 fn not_text(start: &[u8]) -> Option<&'static str> {
     match start {
-        [0x1f, 0x8b, ..] => Some("gzip"),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("Zstandard"),
         [b'P', b'K', 3, 4, ..] => Some("a ZIP archive"),
-        [b'P', b'A', b'R', b'1', ..] => Some("Parquet"),
+        [0x1f, 0x8b, ..] => Some("packed with gzip twice"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("packed with Zstandard twice"),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
         _ => None,
     }

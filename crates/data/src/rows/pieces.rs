@@ -185,13 +185,13 @@ impl<R: BufRead> Pieces<R> {
 
 /// Bytes of one piece; what is over [`ROW_LIMIT`] is counted and dropped.
 #[derive(Default)]
-struct Bounded {
+pub(super) struct Bounded {
     bytes: Vec<u8>,
     dropped: usize,
 }
 
 impl Bounded {
-    fn push(&mut self, byte: u8) {
+    pub(super) fn push(&mut self, byte: u8) {
         if self.bytes.len() < ROW_LIMIT {
             self.bytes.push(byte);
         } else {
@@ -199,11 +199,11 @@ impl Bounded {
         }
     }
 
-    fn is_blank(&self) -> bool {
+    pub(super) fn is_blank(&self) -> bool {
         self.dropped == 0 && self.bytes.iter().all(u8::is_ascii_whitespace)
     }
 
-    fn finish(self) -> Result<Vec<u8>, String> {
+    pub(super) fn finish(self) -> Result<Vec<u8>, String> {
         if self.dropped > 0 {
             let length = self.bytes.len() + self.dropped;
             return Err(format!("has {length} bytes; a row may have {ROW_LIMIT}"));

@@ -145,8 +145,8 @@ impl<B: Backend> Llama<B> {
     }
 }
 
-/// Most positions of a sequence: what the model was made for, or fewer.
-fn context_length(config: &ModelConfig, wanted: usize) -> usize {
+/// Most positions of a sequence: what the model was made for, or fewer; `wanted` is zero where nothing is.
+pub fn context_length(config: &ModelConfig, wanted: usize) -> usize {
     let made_for = config.maximum_positions;
     if wanted == 0 { made_for } else { wanted.min(made_for) }
 }

@@ -1,5 +1,7 @@
 //! What the user may set about training: [`TrainConfig`].
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
@@ -18,12 +20,27 @@ pub enum LossOn {
 
 /// What happens to a row that is longer than the cutoff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Overlong {
     /// It is left out, counted and named.
     Drop,
+    /// The end of its input is cut until it fits, never instruction or answer; it is counted and named. Where that is
+    /// not enough, it is left out.
+    TruncateInput,
     /// Training does not start.
     Error,
+}
+
+/// In which order an epoch shows its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// In another random order in each epoch.
+    Shuffled,
+    /// As they stand in the files, file after file: a curriculum of the user's own.
+    AsGiven,
+    /// By their number of tokens, and among equals as they stand in the files.
+    ShortestFirst,
 }
 
 /// The settings of a run; the section `[train]` of a configuration file.
@@ -49,6 +66,13 @@ pub struct TrainConfig {
     pub overlong: Overlong,
     /// What the loss covers.
     pub loss: LossOn,
+    /// Rows without an answer that may be left out; more are an error.
+    pub max_unlabelled: usize,
+    /// In which order an epoch shows its rows.
+    pub order: Order,
+    /// The share of each category (`qa`, `ie`, `generation`, `other`, `unknown`) in an epoch; empty takes the rows as they
+    /// are. Every category that has rows must be named; zero leaves it out.
+    pub category_shares: BTreeMap<String, f64>,
     /// Inner size of the adapters.
     pub rank: usize,
     /// Their update is scaled by alpha / rank.
@@ -87,6 +111,9 @@ impl Default for TrainConfig {
             cutoff: 0,
             overlong: Overlong::Drop,
             loss: LossOn::Answer,
+            max_unlabelled: 0,
+            order: Order::Shuffled,
+            category_shares: BTreeMap::new(),
             rank: 16,
             alpha: 32.0,
             dropout: 0.05,

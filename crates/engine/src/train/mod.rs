@@ -22,7 +22,7 @@ use self::checkpoint::State;
 use self::config::TrainConfig;
 use self::example::Example;
 use self::gradient::GradientTree;
-use self::plan::{Draw, Plan, units};
+use self::plan::{Draw, Plan, Stratum, units};
 use self::record::{DevRecord, Record, Records, StepRecord};
 use crate::backend::{AdamW, Backend};
 use crate::error::EngineError;
@@ -37,6 +37,8 @@ pub struct Inputs<'a, B: Backend> {
     pub model: &'a Llama<B>,
     /// Rows to learn from.
     pub examples: &'a [Example],
+    /// How often which of them are drawn.
+    pub strata: &'a [Stratum],
     /// Rows whose loss is watched; may be empty.
     pub dev: &'a [Example],
     /// The settings.
@@ -78,7 +80,7 @@ pub fn run<B: Backend>(
     let (backend, lora) = (model.backend(), config.lora()?);
     let layout = Layout::new(model.config(), &lora);
     let lengths: Vec<usize> = inputs.examples.iter().map(|example| example.ids.len()).collect();
-    let plan = Plan::new(&lengths, config, seed)?;
+    let plan = Plan::new(&lengths, inputs.strata, config, seed)?;
     let checkpoints = inputs.directory.join("checkpoints");
     let resumed = checkpoint::load(&checkpoints, &inputs.fingerprint)?;
     let fresh = resumed.is_none();

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bioinstruct_core::random::Stream;
 
-use super::config::TrainConfig;
+use super::config::{Order, TrainConfig};
 use crate::error::EngineError;
 
 /// One row of one step.
@@ -17,6 +17,24 @@ pub struct Draw {
     pub row: usize,
 }
 
+/// Rows that share a part of each epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stratum {
+    /// Which examples, ascending.
+    pub rows: Vec<usize>,
+    /// Draws of each epoch that are of these rows. Where there are as many as rows, an epoch has each row once; else the
+    /// draws go through the rows again and again, on from where the last epoch ended, so that after each epoch no row
+    /// was drawn two times more than another.
+    pub draws: usize,
+}
+
+impl Stratum {
+    /// All rows once in each epoch.
+    pub fn all(count: usize) -> Self {
+        Self { rows: (0..count).collect(), draws: count }
+    }
+}
+
 /// The rows of every step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -24,19 +42,26 @@ pub struct Plan {
     draws: Vec<Draw>,
     /// The draws of each step.
     steps: Vec<Range<usize>>,
-    /// Examples in an epoch.
+    /// Draws of an epoch.
     rows: usize,
 }
 
 impl Plan {
     /// `lengths` are the examples' tokens.
-    pub fn new(lengths: &[usize], config: &TrainConfig, seed: u64) -> Result<Self, EngineError> {
-        if lengths.is_empty() {
+    pub fn new(
+        lengths: &[usize],
+        strata: &[Stratum],
+        config: &TrainConfig,
+        seed: u64,
+    ) -> Result<Self, EngineError> {
+        let rows = strata.iter().map(|stratum| stratum.draws).sum();
+        if rows == 0 || strata.iter().any(|stratum| stratum.rows.is_empty()) {
             let reason = "there is no row to train on".to_owned();
             return Err(EngineError::Setting { setting: "train.data", reason });
         }
-        let mut plan = Self { draws: Vec::new(), steps: Vec::new(), rows: lengths.len() };
-        let total = (config.epochs * lengths.len() as f64).ceil() as usize;
+        let mut plan = Self { draws: Vec::new(), steps: Vec::new(), rows };
+        let epochs = Epochs { lengths, strata, order: config.order, seed };
+        let total = (config.epochs * rows as f64).ceil() as usize;
         loop {
             let start = plan.steps.last().map_or(0, |last| last.end);
             let enough = if config.max_steps > 0 {
@@ -48,7 +73,7 @@ impl Plan {
                 return Ok(plan);
             }
             let most = if config.max_steps > 0 { usize::MAX } else { total };
-            let end = plan.step_end(start, most, lengths, config, seed);
+            let end = plan.step_end(start, most, &epochs, config);
             plan.steps.push(start..end);
         }
     }
@@ -58,14 +83,13 @@ impl Plan {
         &mut self,
         start: usize,
         most: usize,
-        lengths: &[usize],
+        epochs: &Epochs<'_>,
         config: &TrainConfig,
-        seed: u64,
     ) -> usize {
         let (mut end, mut tokens) = (start, 0);
         while end < most {
-            self.draw_up_to(end, seed);
-            tokens += lengths[self.draws[end].row];
+            self.draw_up_to(end, epochs);
+            tokens += epochs.lengths[self.draws[end].row];
             let full = if config.batch_tokens > 0 {
                 end > start && tokens > config.batch_tokens
             } else {
@@ -79,12 +103,10 @@ impl Plan {
         end
     }
 
-    /// Shuffles further epochs until draw `index` is there.
-    fn draw_up_to(&mut self, index: usize, seed: u64) {
+    /// Adds further epochs until draw `index` is there.
+    fn draw_up_to(&mut self, index: usize, epochs: &Epochs<'_>) {
         while self.draws.len() <= index {
-            let epoch = self.draws.len() / self.rows;
-            let mut order: Vec<usize> = (0..self.rows).collect();
-            Stream::new(seed, "shuffle").at(epoch as u64).shuffle(&mut order);
+            let order = epochs.rows(self.draws.len() / self.rows);
             let first = self.draws.len() as u64;
             self.draws.extend(
                 order
@@ -116,6 +138,54 @@ impl Plan {
     }
 }
 
+/// What decides the order of rows.
+struct Epochs<'a> {
+    lengths: &'a [usize],
+    strata: &'a [Stratum],
+    order: Order,
+    seed: u64,
+}
+
+impl Epochs<'_> {
+    /// The rows of one epoch in the order in which they are drawn.
+    fn rows(&self, epoch: usize) -> Vec<usize> {
+        let strata = self.strata.iter().enumerate();
+        let mut drawn: Vec<(usize, usize)> =
+            strata.flat_map(|(at, stratum)| self.of_stratum(at as u64, stratum, epoch)).collect();
+        match self.order {
+            Order::Shuffled => {
+                Stream::new(self.seed, "shuffle").at(epoch as u64).shuffle(&mut drawn);
+            }
+            Order::AsGiven => drawn.sort_unstable(),
+            Order::ShortestFirst => drawn.sort_by_key(|(_, row)| (self.lengths[*row], *row)),
+        }
+        drawn.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// The draws of one stratum in one epoch, each with the pass over the stratum's rows that it belongs to.
+    fn of_stratum(&self, number: u64, stratum: &Stratum, epoch: usize) -> Vec<(usize, usize)> {
+        if stratum.draws == 0 {
+            return Vec::new();
+        }
+        let count = stratum.rows.len();
+        let draws = epoch * stratum.draws..(epoch + 1) * stratum.draws;
+        let once = stratum.draws == count || self.order == Order::AsGiven;
+        let stream = Stream::new(self.seed, "mixture").fork(number);
+        let mut found = Vec::with_capacity(stratum.draws);
+        for pass in draws.start / count..=(draws.end - 1) / count {
+            let mut rows = stratum.rows.clone();
+            if !once {
+                stream.at(pass as u64).shuffle(&mut rows);
+            }
+            let begin = pass * count;
+            let from = draws.start.max(begin) - begin;
+            let to = draws.end.min(begin + count) - begin;
+            found.extend(rows[from..to].iter().map(|row| (pass - draws.start / count, *row)));
+        }
+        found
+    }
+}
+
 /// Cuts items into stretches that hold at most `most` tokens each, or a single longer item.
 pub fn units<T>(items: &[T], tokens: impl Fn(&T) -> usize, most: usize) -> Vec<&[T]> {
     let mut found = Vec::new();
@@ -138,17 +208,21 @@ pub fn units<T>(items: &[T], tokens: impl Fn(&T) -> usize, most: usize) -> Vec<&
 mod tests {
     use super::*;
 
-    fn config(text: &str) -> TrainConfig {
-        toml_like(text)
+    fn mixed(lengths: &[usize], strata: &[Stratum], config: &str) -> Plan {
+        Plan::new(lengths, strata, &serde_json::from_str(config).unwrap(), 1).unwrap()
     }
 
-    fn toml_like(text: &str) -> TrainConfig {
-        serde_json::from_str(text).unwrap()
+    fn new(lengths: &[usize], config: &str) -> Plan {
+        mixed(lengths, &[Stratum::all(lengths.len())], config)
+    }
+
+    fn rows(plan: &Plan) -> Vec<usize> {
+        plan.draws.iter().map(|draw| draw.row).collect()
     }
 
     #[test]
     fn every_epoch_draws_every_row_once() {
-        let plan = Plan::new(&[5; 10], &config(r#"{"epochs": 2.5, "batch_rows": 4}"#), 1).unwrap();
+        let plan = new(&[5; 10], r#"{"epochs": 2.5, "batch_rows": 4}"#);
         assert_eq!(plan.steps(), 7);
         assert_eq!((0..7).map(|step| plan.draws(step).len()).sum::<usize>(), 25);
         for epoch in 0..2 {
@@ -166,8 +240,7 @@ mod tests {
     #[test]
     fn token_budgets_are_kept_and_steps_counted() {
         let lengths = [30, 10, 50, 20, 90];
-        let plan =
-            Plan::new(&lengths, &config(r#"{"max_steps": 6, "batch_tokens": 60}"#), 1).unwrap();
+        let plan = new(&lengths, r#"{"max_steps": 6, "batch_tokens": 60}"#);
         assert_eq!(plan.steps(), 6);
         for step in 0..6 {
             let tokens: usize = plan.draws(step).iter().map(|draw| lengths[draw.row]).sum();
@@ -179,5 +252,52 @@ mod tests {
     fn units_cover_the_rows_in_order() {
         assert_eq!(units(&[3, 4, 9, 1, 1], |n| *n, 7), vec![&[3, 4][..], &[9], &[1, 1]]);
         assert!(units(&[] as &[usize], |n| *n, 7).is_empty());
+    }
+
+    /// Ten rows of one file, of which an epoch draws four, and three of another, of which it draws nine.
+    fn uneven() -> [Stratum; 2] {
+        [
+            Stratum { rows: (0..10).collect(), draws: 4 },
+            Stratum { rows: (10..13).collect(), draws: 9 },
+        ]
+    }
+
+    #[test]
+    fn shares_hold_in_every_epoch_and_no_row_is_drawn_two_times_more_than_another() {
+        for order in ["shuffled", "as-given", "shortest-first"] {
+            let config = format!(r#"{{"epochs": 7, "batch_rows": 4, "order": "{order}"}}"#);
+            let plan = mixed(&[5; 13], &uneven(), &config);
+            let drawn = rows(&plan);
+            let mut counts = [0; 13];
+            for epoch in drawn.chunks(13) {
+                if epoch.len() == 13 {
+                    assert_eq!(epoch.iter().filter(|row| **row < 10).count(), 4, "{order}");
+                }
+                epoch.iter().for_each(|row| counts[*row] += 1);
+                for part in [&counts[..10], &counts[10..]] {
+                    let (least, most) = (part.iter().min(), part.iter().max());
+                    assert!(most.unwrap() - least.unwrap() <= 1, "{order}: {counts:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn orders_are_what_they_are_called() {
+        let plan = mixed(&[5; 13], &uneven(), r#"{"epochs": 2, "order": "as-given"}"#);
+        assert_eq!(rows(&plan)[..13], [0, 1, 2, 3, 10, 11, 12, 10, 11, 12, 10, 11, 12]);
+        assert_eq!(rows(&plan)[13..17], [4, 5, 6, 7]);
+        let lengths = [30, 10, 50, 20, 90, 10];
+        let plan = new(&lengths, r#"{"epochs": 2, "order": "shortest-first"}"#);
+        assert_eq!(rows(&plan), [1, 5, 3, 0, 2, 4, 1, 5, 3, 0, 2, 4]);
+    }
+
+    /// The order of rows has no state: a plan made anew, as after a kill, draws the same, and its seed alone decides.
+    #[test]
+    fn the_order_is_a_function_of_the_seed() {
+        let config: TrainConfig = serde_json::from_str(r#"{"epochs": 5}"#).unwrap();
+        let plan = |seed| Plan::new(&[5; 13], &uneven(), &config, seed).unwrap();
+        assert_eq!(plan(7), plan(7));
+        assert_ne!(rows(&plan(7)), rows(&plan(8)));
     }
 }
