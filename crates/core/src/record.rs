@@ -173,7 +173,8 @@ impl Instruction {
             let turns = history.iter().flat_map(|turn| [&turn.user, &turn.assistant]);
             let row = [&self.instruction, &self.input, &self.output, &system];
             let texts = row.into_iter().chain(turns);
-            self.id = ContentHash::of_parts(texts.map(String::as_bytes)).short().to_owned();
+            let hash = ContentHash::of_parts(texts.map(String::as_bytes));
+            hash.short().clone_into(&mut self.id);
         }
         (self.system, self.history) = (system, history);
         self
@@ -184,9 +185,11 @@ impl Instruction {
         user_text(&self.instruction, &self.input)
     }
 
-    /// Whether there is a system message or an earlier turn, which only a chat template can show.
-    pub fn is_conversation(&self) -> bool {
-        !self.system.is_empty() || !self.history.is_empty()
+    /// All texts of the row, earlier turns included.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let turns = self.history.iter().flat_map(|turn| [&turn.user, &turn.assistant]);
+        let own = [&self.system, &self.instruction, &self.input, &self.output];
+        own.into_iter().chain(turns).map(String::as_str)
     }
 
     /// The id of a row with these texts: 16 hexadecimal digits.

@@ -12,6 +12,7 @@ use bioinstruct_data::rows::{
     write_rows,
 };
 use proptest::prelude::*;
+use serde_json::Value;
 
 fn read_bytes(name: &str, bytes: &[u8]) -> Result<ReadRows, RowsError> {
     let folder = tempfile::tempdir().unwrap();
@@ -301,4 +302,40 @@ fn parquet_that_is_broken_is_refused() {
     let mut broken = whole.clone();
     broken[4..whole.len() / 2].fill(0);
     refused(&broken);
+}
+
+/// Files as pandas and Hugging Face's datasets write them; `tests/goldens/rows/make_parquet.py` made them.
+#[test]
+fn parquet_of_pyarrow_is_read() {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/rows");
+    let expected: Value =
+        serde_json::from_slice(&fs_err::read(goldens.join("expected.json")).unwrap()).unwrap();
+
+    let chats = read_rows(&goldens.join("chats_snappy.parquet")).unwrap();
+    let reason = "message 1, the last, is the user's: there is no answer to learn";
+    assert_eq!(reasons(&chats), [(3, "messages", reason)]);
+    assert_eq!(chats.rows[0].row.category, Some(Category::Qa));
+    for (found, chat) in chats.rows.iter().zip(expected["chats"].as_array().unwrap()) {
+        let chat = chat.as_array().unwrap().iter();
+        let mut said: Vec<&str> = chat.map(|turn| turn[1].as_str().unwrap()).collect();
+        let mut texts: Vec<&str> = found.row.texts().filter(|text| !text.is_empty()).collect();
+        said.sort_unstable();
+        texts.sort_unstable();
+        assert_eq!(texts, said);
+    }
+    let (last, before) = (&chats.rows[1].row, &chats.rows[1].row.history[0]);
+    assert_eq!((&*last.system, &*before.user, &*last.output), ("Be brief.", "Größe?", "75 kg"));
+
+    let rows = read_rows(&goldens.join("rows_gzip.parquet")).unwrap();
+    assert_eq!(reasons(&rows), [(8, "output", "is missing")]);
+    for found in &rows.rows {
+        let row = &expected["rows"][found.line - 1];
+        let text = |field: &str| row[field].as_str().unwrap_or_default();
+        let (instruction, input, output) = (text("instruction"), text("input"), text("output"));
+        assert_eq!(found.row.id, Instruction::content_id(instruction, input, output));
+    }
+    assert_eq!(rows.rows.len(), 39);
+
+    let error = read_rows(&goldens.join("rows_zstd.parquet")).unwrap_err().to_string();
+    assert!(error.contains("packed with ZSTD"), "{error}");
 }

@@ -129,7 +129,7 @@ proptest! {
         output in markers(),
     ) {
         let model = Model::new();
-        let output = format!("b{}c", output);
+        let output = format!("b{output}c");
         let instruction = format!("a{instruction}c");
         let input = if input.is_empty() { input } else { format!("a{input}c") };
         for template in TEMPLATES {
@@ -229,11 +229,11 @@ fn an_input_is_cut_as_late_as_possible() {
         };
         assert!(tokens > cutoff && example.ids.len() <= cutoff);
         assert_eq!(example.id, long.id);
-        let kept = input.char_indices().map(|(at, _)| at).filter(|end| {
+        let mut kept = input.char_indices().map(|(at, _)| at).filter(|end| {
             let cut = row("Summarise.", &input[..*end], "ok");
             *end > 0 && encoder.example(&cut).unwrap().ids.len() <= cutoff
         });
-        let best = row("Summarise.", &input[..kept.last().unwrap()], "ok");
+        let best = row("Summarise.", &input[..kept.next_back().unwrap()], "ok");
         assert_eq!(example.ids, encoder.example(&best).unwrap().ids);
     }
 }
@@ -314,7 +314,9 @@ fn rows_of_one_batch_do_not_see_one_another() {
     let mut tape = llama.new_tape();
     let mut losses = |examples: &[&Example]| {
         let mut batch = Batch::default();
-        examples.iter().for_each(|example| batch.push(&example.ids, &example.learned));
+        for example in examples {
+            batch.push(&example.ids, &example.learned);
+        }
         llama.losses(&mut tape, None, &batch)
     };
     let together = losses(&examples.iter().collect::<Vec<_>>());
@@ -322,6 +324,8 @@ fn rows_of_one_batch_do_not_see_one_another() {
     assert_eq!(together, alone);
     let turned = losses(&examples.iter().rev().collect::<Vec<_>>());
     let mut sorted = [together, turned];
-    sorted.iter_mut().for_each(|losses| losses.sort_by(f32::total_cmp));
+    for losses in &mut sorted {
+        losses.sort_by(f32::total_cmp);
+    }
     assert_eq!(sorted[0], sorted[1]);
 }

@@ -153,7 +153,7 @@ fn training_texts(adapters: &[PathBuf], console: &Console) -> anyhow::Result<Vec
             continue;
         }
         for row in read_rows(&path)?.complete()? {
-            texts.extend([row.instruction, row.input, row.output]);
+            texts.extend(row.texts().map(str::to_owned));
         }
     }
     Ok(texts)

@@ -1,4 +1,4 @@
-//! Chats as rows: `messages` with `role` and `content`, and ShareGPT's `conversations` with `from` and `value`.
+//! Chats as rows: `messages` with `role` and `content`, and `ShareGPT`'s `conversations` with `from` and `value`.
 //!
 //! The last turn is the row's own, the turns before it are its `history`. A chat that cannot be learned whole (another
 //! order of speakers, tools, parts without weight) is refused by name, never shortened.

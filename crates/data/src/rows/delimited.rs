@@ -182,9 +182,8 @@ impl<R: BufRead> Records<R> {
             }
             record.push(byte);
             place = match (place, byte) {
-                (Place::FieldStart, b'"') | (Place::AfterQuote, b'"') => Place::Quoted,
                 (Place::Quoted, b'"') => Place::AfterQuote,
-                (Place::Quoted, _) => Place::Quoted,
+                (Place::FieldStart | Place::AfterQuote, b'"') | (Place::Quoted, _) => Place::Quoted,
                 (_, byte) if byte == self.delimiter => Place::FieldStart,
                 _ => Place::Bare,
             };

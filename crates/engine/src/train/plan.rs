@@ -273,7 +273,9 @@ mod tests {
                 if epoch.len() == 13 {
                     assert_eq!(epoch.iter().filter(|row| **row < 10).count(), 4, "{order}");
                 }
-                epoch.iter().for_each(|row| counts[*row] += 1);
+                for row in epoch {
+                    counts[*row] += 1;
+                }
                 for part in [&counts[..10], &counts[10..]] {
                     let (least, most) = (part.iter().min(), part.iter().max());
                     assert!(most.unwrap() - least.unwrap() <= 1, "{order}: {counts:?}");
