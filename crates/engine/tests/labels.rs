@@ -40,7 +40,7 @@ impl Model {
     fn encoder(&self, settings: &serde_json::Value) -> Encoder<'_> {
         let config: TrainConfig = serde_json::from_value(settings.clone()).unwrap();
         let ends = self.tokenizer.eos_ids();
-        Encoder::new(&config, Some(&self.chat), &self.tokenizer, ends, 256).unwrap()
+        Encoder::new(&config, Some(&self.chat), &self.tokenizer, ends, 4096).unwrap()
     }
 
     /// The learned tokens in runs, each as text.
@@ -194,26 +194,27 @@ fn an_answer_is_never_cut_and_no_row_is_lost_unsaid() {
     let long_input = row("Summarise.", &"The patient is well. ".repeat(40), "Well.");
     let long_answer = row("Say much.", "x", &"very ".repeat(200));
     let rows = [fits.clone(), long_input.clone(), long_answer.clone()];
-    let settings = |overlong: &str| json!({"cutoff": 120, "overlong": overlong});
+    let cutoff = model.encoder(&json!({})).example(&fits).unwrap().ids.len() + 20;
+    let settings = |overlong: &str| json!({"cutoff": cutoff, "overlong": overlong});
 
     let dropped = model.encoder(&settings("drop")).examples(&rows, 1).unwrap();
     assert_eq!((dropped.examples.len(), &dropped.rows[..]), (1, &[0][..]));
     let named: Vec<&str> = dropped.overlong.iter().map(|(id, _)| id.as_str()).collect();
     assert_eq!(named, [&long_input.id, &long_answer.id]);
-    assert!(dropped.overlong.iter().all(|(_, tokens)| *tokens > 120));
+    assert!(dropped.overlong.iter().all(|(_, tokens)| *tokens > cutoff));
 
     let cut = model.encoder(&settings("truncate-input")).examples(&rows, 1).unwrap();
     assert_eq!(cut.rows, [0, 1]);
     assert_eq!(cut.shortened[0].0, long_input.id);
     assert_eq!(cut.overlong[0].0, long_answer.id);
     let shortened = &cut.examples[1];
-    assert!((110..=120).contains(&shortened.ids.len()), "{} tokens", shortened.ids.len());
+    assert!((cutoff - 5..=cutoff).contains(&shortened.ids.len()), "{} tokens", shortened.ids.len());
     assert_eq!(model.learned(shortened), ["Well.<|im_end|>"]);
     let text = model.tokenizer.decode(&shortened.ids, true);
     assert!(text.contains("Summarise.") && text.contains("### Output:\nWell."), "{text}");
 
     let error = model.encoder(&settings("error")).examples(&rows, 1).unwrap_err().to_string();
-    assert!(error.contains(&long_input.id) && error.contains("the cutoff is 120"), "{error}");
+    assert!(error.contains(&long_input.id) && error.contains("the cutoff is"), "{error}");
 }
 
 /// As much of the input as fits, to the character.
@@ -222,7 +223,8 @@ fn an_input_is_cut_as_late_as_possible() {
     let model = Model::new();
     let input = "Blutdruck 120/80, Größe 1,80 m — ".repeat(20);
     let long = row("Summarise.", &input, "ok");
-    for cutoff in [110, 150, 200] {
+    let least = model.encoder(&json!({})).example(&row("Summarise.", "B", "ok")).unwrap().ids.len();
+    for cutoff in [least, least + 37, least + 80] {
         let encoder = model.encoder(&json!({"cutoff": cutoff, "overlong": "truncate-input"}));
         let Fitted::Shortened { example, tokens } = encoder.fit(&long).unwrap() else {
             panic!("it is too long")
@@ -267,7 +269,7 @@ fn rows_are_encoded_fast_and_alike_on_any_number_of_threads() {
             row(&format!("Name the drug of patient {n}."), &input, "Aspirin")
         })
         .collect();
-    let encoder = model.encoder(&json!({"cutoff": 200}));
+    let encoder = model.encoder(&json!({"cutoff": 240}));
     let begin = std::time::Instant::now();
     let one = encoder.examples(&rows, 1).unwrap();
     let rate = rows.len() as f64 / begin.elapsed().as_secs_f64();
