@@ -466,6 +466,25 @@ pub(crate) struct Tasks {
 pub(crate) enum TasksAction {
     /// Make instruction rows of the training splits of tasks
     Export(TasksExport),
+    /// Hash the items of a task, so that `curate --against` finds them where their texts may not be shown
+    Hash(TasksHash),
+}
+
+/// Flags of `tasks hash`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  bioinstruct tasks hash my_task.toml=private/test.jsonl --salt ward-7 --out my_task.hashes\nHashes hide texts from a reader, not from one who guesses whole runs of words: the data's agreement still holds."
+)]
+pub(crate) struct TasksHash {
+    /// A built-in task or a task file, with the owners' data behind `=`
+    #[arg(value_name = "TASK[=PATH]")]
+    pub(crate) task: String,
+    /// Mixed into every hash; new for each file, and the same one makes the same file
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) salt: String,
+    /// Write the hashes to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
 }
 
 /// Flags of `tasks export`.

@@ -1,6 +1,7 @@
-//! `tasks`: what can be evaluated, and [`export`]: what can be learned from it.
+//! `tasks`: what can be evaluated, [`export`]: what can be learned from it, and [`hash`]: what must not be.
 
 mod export;
+mod hash;
 
 use bioinstruct_data::task::{Task, TaskGroup, built_in_names};
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use crate::failure;
 pub(crate) fn run(verb: &Tasks, globals: &Globals, console: &Console) -> anyhow::Result<()> {
     match (&verb.action, &verb.name) {
         (Some(TasksAction::Export(action)), _) => export::run(action, globals, console),
+        (Some(TasksAction::Hash(action)), _) => hash::run(action, console),
         (None, Some(name)) if verb.definition => define(name, console),
         (None, Some(name)) => show(name, console),
         (None, None) => list(console),
