@@ -70,6 +70,8 @@ pub(crate) enum Verb {
     Curate(Curate),
     /// Tune an adapter on a dataset; continues where it stopped
     Train(Train),
+    /// Say how much memory and time a `train` would take
+    Plan(Plan),
     /// Score the base beside its adapters on tasks
     Eval(Eval),
     /// Put run directories into one HTML page
@@ -219,8 +221,8 @@ pub(crate) struct Train {
     /// Rows whose loss is watched [default: a seeded part of the data, written to train/dev.jsonl]
     #[arg(long, value_name = "FILE")]
     pub(crate) dev: Option<PathBuf>,
-    /// Settings to start from [default: modern]
-    #[arg(long, value_name = "NAME", value_parser = ["modern"])]
+    /// Settings to start from: modern, alpaca-lora-2023 or paper [default: modern]
+    #[arg(long, value_name = "NAME", value_parser = crate::preset::NAMES)]
     pub(crate) preset: Option<String>,
     /// How a row becomes text: bioinstruct, alpaca, chat or a Jinja file [default: bioinstruct]
     #[arg(long, value_name = "NAME")]
@@ -264,6 +266,16 @@ pub(crate) struct Train {
     /// How the frozen weights are kept: widened, rounded, or as the file stores them [default: bf16]
     #[arg(long, value_parser = ["f32", "bf16", "stored"])]
     pub(crate) precision: Option<String>,
+}
+
+/// Flags of `plan`: those of `train`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  bioinstruct plan --model smollm2 --data rows.jsonl --batch-rows 16\nReads the rows and times a few blocks of the model; loads and writes nothing else. `train` refuses what does not fit."
+)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) train: Train,
 }
 
 /// Flags of `eval`.

@@ -22,7 +22,9 @@ pub(crate) struct Config {
     pub(crate) seed: u64,
     /// Threads of the engine; zero takes every processor.
     pub(crate) threads: usize,
-    /// How frozen weights are kept: `f32` or `bf16`.
+    /// Most memory of this process in MiB, where it is less than what the machine has free; zero is off.
+    pub(crate) memory_limit: usize,
+    /// How frozen weights are kept: `f32`, `bf16` or `stored`.
     pub(crate) precision: String,
     /// The section of `generate`.
     pub(crate) generate: GenerateConfig,
@@ -41,6 +43,7 @@ impl Default for Config {
         Self {
             seed: 42,
             threads: 0,
+            memory_limit: 0,
             precision: "bf16".to_owned(),
             generate: GenerateConfig::default(),
             curate: CurateConfig::default(),

@@ -28,6 +28,11 @@ pub(crate) fn configuration(message: String) -> anyhow::Error {
     CommandError { kind: FailureKind::Configuration, message, hint: None }.into()
 }
 
+/// A run that this machine cannot hold.
+pub(crate) fn too_large(message: String, hint: String) -> anyhow::Error {
+    CommandError { kind: FailureKind::Configuration, message, hint: Some(hint) }.into()
+}
+
 /// A command line that cannot be understood.
 pub(crate) fn usage(message: String, hint: &str) -> anyhow::Error {
     CommandError { kind: FailureKind::Usage, message, hint: Some(hint.to_owned()) }.into()

@@ -6,8 +6,10 @@ mod console;
 mod failure;
 mod interrupt;
 mod labelling;
+mod memory;
 mod merging;
 mod model;
+mod preset;
 mod report;
 mod training_data;
 mod verbs;
@@ -41,6 +43,7 @@ fn run(arguments: Arguments, console: &Console) -> anyhow::Result<()> {
         Verb::Chat(verb) => verbs::chat::run(&verb, globals, console),
         Verb::Merge(verb) => verbs::merge::run(&verb, globals, console),
         Verb::Export(verb) => verbs::export::run(&verb, globals, console),
+        Verb::Plan(verb) => verbs::plan::run(&verb.train, globals, console),
         Verb::Preview(verb) => verbs::preview::run(&verb, globals, console),
         Verb::Models(verb) => verbs::models::run(&verb, globals, console),
         Verb::Tasks(verb) => verbs::tasks::run(&verb, globals, console),

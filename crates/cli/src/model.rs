@@ -149,13 +149,6 @@ pub(crate) fn short_name(source: &str) -> String {
     if name.is_empty() { "model".to_owned() } else { name }
 }
 
-/// The number of bytes that were in memory at the most, where the system tells.
-pub(crate) fn peak_rss_bytes() -> Option<u64> {
-    let text = fs_err::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
-}
-
 /// Hexadecimal digits.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');

@@ -7,7 +7,6 @@ use bioinstruct_core::record::Instruction;
 use bioinstruct_data::mixture::{Member, shares};
 use bioinstruct_data::rows::read_rows;
 use bioinstruct_data::split::{DevSize, split};
-use bioinstruct_engine::local::LocalModel;
 use bioinstruct_engine::train::config::TrainConfig;
 use bioinstruct_engine::train::example::{Encoder, Examples};
 use bioinstruct_engine::train::plan::Stratum;
@@ -97,13 +96,10 @@ impl TrainingData {
     /// What the model will see.
     pub(crate) fn encode(
         &self,
+        encoder: &Encoder<'_>,
         config: &TrainConfig,
-        local: &LocalModel,
         threads: usize,
     ) -> anyhow::Result<Encoded> {
-        let context = local.llama().context_length();
-        let (chat, ends) = (local.chat_template(), local.end_ids());
-        let encoder = Encoder::new(config, chat, local.tokenizer(), ends, context)?;
         let learned = encoder.examples(&self.rows, threads)?;
         let watched = encoder.examples(&self.dev, threads)?;
         let strata = self.strata(&learned, config)?;

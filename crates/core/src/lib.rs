@@ -7,6 +7,7 @@
 
 pub mod config;
 pub mod diagnose;
+pub mod files;
 pub mod hash;
 pub mod jsonl;
 pub mod model;

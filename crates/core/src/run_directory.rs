@@ -3,10 +3,9 @@
 //! A file appears under its name only when it is complete: it is written to a temporary sibling, synced and renamed. The
 //! manifest is written last, so a stage is finished if and only if its `manifest.json` is there.
 
-use std::collections::BTreeMap;
-use std::fs::{File, Permissions, TryLockError};
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -14,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::diagnose::{Diagnose, FailureKind};
+use crate::files::Files;
+pub use crate::files::create_private_directory;
 use crate::hash::ContentHash;
 
 /// A run directory that cannot be used.
@@ -35,7 +36,7 @@ pub enum RunError {
         stage: String,
         /// The run directory.
         path: PathBuf,
-        /// The first difference found.
+        /// What differs, one part for each thing.
         difference: String,
     },
     /// The manifest cannot be understood.
@@ -114,40 +115,47 @@ impl Manifest {
         }
     }
 
-    /// The first thing in which the other run was asked for something else.
+    /// Everything in which the other run was asked for something else, one part for each; nothing when it was not.
     pub fn difference(&self, other: &Self) -> Option<String> {
+        let mut found = Vec::new();
         if self.seed != other.seed {
-            return Some(format!("seed {} there, {} now", self.seed, other.seed));
+            found.push(format!("seed {} there, {} now", self.seed, other.seed));
         }
-        let names: std::collections::BTreeSet<&String> =
-            self.inputs.keys().chain(other.inputs.keys()).collect();
+        let names: BTreeSet<&String> = self.inputs.keys().chain(other.inputs.keys()).collect();
         for name in names {
             if self.inputs.get(name) != other.inputs.get(name) {
-                return Some(format!("input `{name}` is not the same"));
+                found.push(format!("input `{name}` is not the same"));
             }
         }
-        config_difference("", &self.config, &other.config)
+        let (there, now) = (leaves(&self.config), leaves(&other.config));
+        let keys: BTreeSet<&String> = there.keys().chain(now.keys()).collect();
+        for key in keys {
+            if there.get(key) != now.get(key) {
+                let value = |leaves: &BTreeMap<String, Value>| {
+                    leaves.get(key).map_or_else(|| "not set".to_owned(), Value::to_string)
+                };
+                found.push(format!("`{key}` is {} there, {} now", value(&there), value(&now)));
+            }
+        }
+        (!found.is_empty()).then(|| found.join("; "))
     }
 }
 
-fn config_difference(path: &str, left: &Value, right: &Value) -> Option<String> {
-    match (left, right) {
-        (Value::Object(first), Value::Object(second)) => {
-            let keys: std::collections::BTreeSet<&String> =
-                first.keys().chain(second.keys()).collect();
-            keys.into_iter().find_map(|key| {
-                let name = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                let null = Value::Null;
-                config_difference(
-                    &name,
-                    first.get(key).unwrap_or(&null),
-                    second.get(key).unwrap_or(&null),
-                )
-            })
+/// The values of a nested configuration that are no tables, by their keys with dots between.
+pub fn leaves(config: &Value) -> BTreeMap<String, Value> {
+    fn add(path: &str, value: &Value, leaves: &mut BTreeMap<String, Value>) {
+        let Value::Object(table) = value else {
+            leaves.insert(path.to_owned(), value.clone());
+            return;
+        };
+        for (key, value) in table {
+            let name = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            add(&name, value, leaves);
         }
-        _ if left == right => None,
-        _ => Some(format!("`{path}` is {left} there, {right} now")),
     }
+    let mut found = BTreeMap::new();
+    add("", config, &mut found);
+    found
 }
 
 /// A directory that one process works in at a time.
@@ -262,47 +270,12 @@ impl Stage {
     }
 }
 
-/// Creates a directory and its parents, mode 0700 for those that are new.
-pub fn create_private_directory(path: &Path) -> std::io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
-        std::io::Error::new(
-            error.kind(),
-            format!("cannot create directory `{}`: {error}", path.display()),
-        )
-    })
-}
-
-/// Writes a file of mode 0600 through a temporary sibling, synced before it is renamed; the directory is synced after.
+/// [`Files::publish`] on the file system itself.
 pub fn publish(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let written = write_synced(&temporary, write).and_then(|()| fs_err::rename(&temporary, path));
-    if let Err(error) = written {
-        let _ = fs_err::remove_file(&temporary);
-        return Err(error);
-    }
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => fs_err::File::open(parent)?.sync_all(),
-        _ => Ok(()),
-    }
-}
-
-fn write_synced(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-) -> std::io::Result<()> {
-    let file = fs_err::File::create(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    let mut buffered = BufWriter::new(file);
-    write(&mut buffered)?;
-    buffered.flush()?;
-    buffered.get_ref().sync_all()
+    Files::default().publish(path, write)
 }
 
 #[cfg(test)]
@@ -355,9 +328,11 @@ mod tests {
         stage.publish("rows", |out| out.write_all(b"x")).unwrap();
         stage.finish(wanted.clone(), &["rows"]).unwrap();
         assert_eq!(stage.finished(&wanted).unwrap().unwrap().outputs.len(), 1);
-        let other = Manifest::new("s", 1, json!({"a": {"b": 2}}), BTreeMap::new());
-        let error = stage.finished(&other).unwrap_err();
-        assert!(error.to_string().contains("`a.b` is 1 there, 2 now"), "{error}");
+        let other = Manifest::new("s", 2, json!({"a": {"b": 2, "c": "x"}}), BTreeMap::new());
+        let error = stage.finished(&other).unwrap_err().to_string();
+        for part in ["seed 1 there, 2 now", "`a.b` is 1 there, 2 now", "`a.c` is not set there"] {
+            assert!(error.contains(part), "{error}");
+        }
         fs_err::remove_dir_all(&root).unwrap();
     }
 }

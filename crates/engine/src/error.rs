@@ -75,6 +75,34 @@ pub enum EngineError {
         /// Ids of the rows in it.
         rows: String,
     },
+    /// A watchdog that the user set has seen enough.
+    #[error(
+        "the {what} was above `{setting}` = {most} in {times} steps in a row: {value} at step {step} (rows {rows})"
+    )]
+    Astray {
+        /// `loss` or `gradient norm`.
+        what: &'static str,
+        /// The key that holds the limit.
+        setting: &'static str,
+        /// At the last step.
+        value: f64,
+        /// The limit.
+        most: f64,
+        /// Steps in a row.
+        times: usize,
+        /// The last of them.
+        step: usize,
+        /// Ids of the rows in it.
+        rows: String,
+    },
+    /// The checkpoint is that of a run with other inputs or settings.
+    #[error("checkpoint {path} belongs to another run: {changes}")]
+    OtherRun {
+        /// Its directory.
+        path: String,
+        /// What has changed, one part for each thing.
+        changes: String,
+    },
     /// A checkpoint cannot be continued.
     #[error("checkpoint {path}: {reason}")]
     Checkpoint {
@@ -89,8 +117,8 @@ pub enum EngineError {
         /// Why not.
         reason: String,
     },
-    /// The user asked to stop.
-    #[error("interrupted")]
+    /// The user asked to stop; what was finished is in a checkpoint.
+    #[error("stopped before the end, with a checkpoint of what was finished")]
     Interrupted,
 }
 
@@ -100,15 +128,17 @@ impl Diagnose for EngineError {
             Self::Format(error) => error.kind(),
             Self::Template(error) => error.kind(),
             Self::Io(_) => FailureKind::Io,
-            Self::KernelPath { .. } | Self::Setting { .. } => FailureKind::Configuration,
-            Self::Threads { .. } => FailureKind::Temporary,
+            Self::KernelPath { .. } | Self::Setting { .. } | Self::OtherRun { .. } => {
+                FailureKind::Configuration
+            }
+            Self::Threads { .. } | Self::Interrupted => FailureKind::Temporary,
             Self::Adapter { .. }
             | Self::Row { .. }
             | Self::Unlabelled { .. }
             | Self::NotFinite { .. }
             | Self::Merge { .. }
+            | Self::Astray { .. }
             | Self::Checkpoint { .. } => FailureKind::Data,
-            Self::Interrupted => FailureKind::Interrupted,
         }
     }
 
@@ -124,6 +154,13 @@ impl Diagnose for EngineError {
                     .to_owned(),
             ),
             Self::NotFinite { .. } => Some("lower the learning rate with `--lr`".to_owned()),
+            Self::Astray { .. } => {
+                Some("lower the learning rate with `--lr`, or look at those rows".to_owned())
+            }
+            Self::OtherRun { .. } => Some(
+                "repeat the earlier settings, or choose another `--run DIR` to start over"
+                    .to_owned(),
+            ),
             Self::Checkpoint { .. } => Some("choose another `--run DIR` to start over".to_owned()),
             Self::Interrupted => Some("run the same command again to go on".to_owned()),
             _ => None,

@@ -9,6 +9,7 @@ pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod merge;
 pub(crate) mod models;
+pub(crate) mod plan;
 pub(crate) mod preview;
 pub(crate) mod quickstart;
 pub(crate) mod report;

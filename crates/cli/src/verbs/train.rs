@@ -1,28 +1,39 @@
 //! `train`: a base and rows in, an adapter out.
 
+mod fit;
+mod prepare;
+mod progress;
+mod summary;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bioinstruct_core::NOT_FOR_PATIENT_CARE;
 use bioinstruct_core::hash::ContentHash;
 use bioinstruct_core::jsonl;
 use bioinstruct_core::record::Instruction;
-use bioinstruct_core::run_directory::{Manifest, RunDirectory, Stage};
+use bioinstruct_core::run_directory::{Manifest, RunDirectory, Stage, leaves};
 use bioinstruct_core::template::InstructionTemplate;
-use bioinstruct_engine::backend::Backend;
+use bioinstruct_engine::backend::{Backend, Cpu};
+use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::local::{LocalModel, LocalOptions};
 use bioinstruct_engine::peft;
-use bioinstruct_engine::train::record::{DevRecord, Record};
-use bioinstruct_engine::train::{self, Inputs, Outcome};
-use serde::Serialize;
-use serde_json::{Value, json};
+use bioinstruct_engine::train::{self, CHECKPOINTS, Inputs, Outcome, checkpoint};
+use serde_json::json;
 
 use crate::arguments::{Globals, Train};
 use crate::config::{Config, Flags, in_run};
-use crate::console::{Bar, Console, counted};
+use crate::console::Console;
 use crate::interrupt::Interrupt;
 use crate::model::{self, AdapterCard, DataFile};
-use crate::training_data::{Encoded, RowCounts, TrainingData, WeightedFile};
+use crate::preset;
+use crate::training_data::{Encoded, TrainingData, WeightedFile};
+
+pub(crate) use self::fit::{Fit, megabytes};
+pub(crate) use self::prepare::Prepared;
+use self::progress::Told;
+pub(crate) use self::summary::Summary;
 
 /// The rows that were learned from, as the stage keeps them.
 pub(crate) const ROWS: &str = "rows.jsonl";
@@ -53,34 +64,17 @@ pub(crate) struct Job<'a> {
     pub(crate) offline: bool,
 }
 
-/// What `train --json` prints.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Summary {
-    steps: u64,
-    final_loss: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first_dev_loss: Option<f64>,
-    dev_loss: Option<f64>,
-    tokens: u64,
-    label_tokens: u64,
-    tokens_per_second: Option<f64>,
-    peak_rss_bytes: Option<u64>,
-    /// Where it was written.
-    pub(crate) adapter: PathBuf,
-    /// What became of the rows.
-    #[serde(flatten)]
-    rows: RowCounts,
+impl<'a> Job<'a> {
+    /// As typed.
+    pub(crate) fn new(verb: &'a Train, globals: &Globals, config: &'a Config) -> Self {
+        let dev = verb.dev.as_deref();
+        Self { model: &verb.model, data: &verb.data, dev, config, offline: globals.offline }
+    }
 }
 
 pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow::Result<()> {
-    let config = Config::resolve("", globals, flags(verb))?;
-    let job = Job {
-        model: &verb.model,
-        data: &verb.data,
-        dev: verb.dev.as_deref(),
-        config: &config,
-        offline: globals.offline,
-    };
+    let config = configuration(verb, globals)?;
+    let job = Job::new(verb, globals, &config);
     let interrupt = Interrupt::install()?;
     in_run(globals, "train", |run| {
         let summary = stage(run, &job, &interrupt, console)?;
@@ -88,6 +82,11 @@ pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow:
         console.say(NOT_FOR_PATIENT_CARE);
         console.summary(&summary)
     })
+}
+
+/// The settings that flags, files and preset give.
+pub(crate) fn configuration(verb: &Train, globals: &Globals) -> anyhow::Result<Config> {
+    Config::resolve(preset::text(verb.preset.as_deref()), globals, flags(verb))
 }
 
 fn flags(verb: &Train) -> Flags {
@@ -125,20 +124,24 @@ pub(crate) fn stage(
     let wanted = manifest(job, &data, &resolved.path)?;
     if let Some(found) = stage.finished(&wanted)? {
         console.say("train: already done");
-        return Ok(summary_of(&stage, &found.summary));
+        return Ok(Summary::read(&stage, &found.summary));
     }
+    let file = ModelFile::open(&resolved.path)?;
+    let prepared = Prepared::encode(job, file, &data, console)?;
+    Fit::new(&prepared.file, config, prepared.rows())?.check(
+        &prepared.file,
+        config,
+        prepared.rows(),
+    )?;
+    let Prepared { file, tokenizer, encoded } = prepared;
+    let options = LocalOptions { precision: config.precision()?, ..LocalOptions::default() };
+    let local = LocalModel::from_parts(Cpu::new(config.threads)?, &file, tokenizer, options)?;
+    drop(file);
+    let fingerprint = fingerprint(&wanted, &local);
+    checkpoint::refuse_other(&stage.path(CHECKPOINTS), &fingerprint)?;
     stage.publish(ROWS, |out| jsonl::write(out, &data.rows))?;
     stage.publish("dev.jsonl", |out| jsonl::write(out, &data.dev))?;
-    let options = LocalOptions {
-        precision: config.precision()?,
-        threads: config.threads,
-        ..LocalOptions::default()
-    };
-    let local = LocalModel::load(&resolved.path, options)?.with_name(&model::short_name(job.model));
-    let encoded = data.encode(&config.train, &local, config.threads)?;
-    encoded.say(console);
     stage.publish("left_out.jsonl", |out| jsonl::write(out, encoded.left_out()))?;
-
     let mut told = Told::new(console);
     let outcome = interrupt.gracefully(|stop| {
         let inputs = Inputs {
@@ -148,20 +151,21 @@ pub(crate) fn stage(
             dev: &encoded.watched.examples,
             config: &config.train,
             seed: config.seed,
-            fingerprint: fingerprint(&wanted, &local),
+            fingerprint,
             directory: stage.directory(),
-            stop,
+            stop: Arc::clone(stop),
         };
-        train::run(&inputs, &mut |record, steps| told.take(record, steps))
+        train::run(&inputs, &mut |progress| told.take(progress))
     })?;
     told.finish(&outcome);
+    say_kept(&outcome, console);
     write_adapter(&stage, job, &local, &outcome, &encoded, &data)?;
-    let summary = summarise(&stage, &outcome, &encoded)?;
+    let summary = summary::write(&stage, &outcome, &encoded)?;
     let mut manifest = wanted;
     manifest.kernels = local.llama().backend().kernels();
     manifest.summary = summary;
     let manifest = stage.finish(manifest, &OUTPUTS)?;
-    Ok(summary_of(&stage, &manifest.summary))
+    Ok(Summary::read(&stage, &manifest.summary))
 }
 
 fn manifest(job: &Job<'_>, data: &TrainingData, path: &Path) -> anyhow::Result<Manifest> {
@@ -192,12 +196,42 @@ fn manifest(job: &Job<'_>, data: &TrainingData, path: &Path) -> anyhow::Result<M
 fn fingerprint(manifest: &Manifest, local: &LocalModel) -> BTreeMap<String, String> {
     let mut fingerprint = manifest.inputs.clone();
     let mut add = |name: &str, value: String| fingerprint.insert(name.to_owned(), value);
-    add("configuration", ContentHash::of_json(&manifest.config).to_string());
+    for (key, value) in leaves(&manifest.config) {
+        match key.as_str() {
+            "precision" => add("precision", value.to_string()),
+            "model" => add("--model", value.to_string()),
+            key => add(&format!("train.{key}"), value.to_string()),
+        };
+    }
     add("seed", manifest.seed.to_string());
+    add("version", manifest.version.clone());
     add("weights", model::hexadecimal(&local.llama().weights_hash()));
     add("tokenizer", model::hexadecimal(&local.tokenizer().identity()));
     add("kernels", local.llama().backend().kernels());
     fingerprint
+}
+
+/// Which step's adapter is the result, where that is not plain.
+fn say_kept(outcome: &Outcome, console: &Console) {
+    let Some(best) = outcome.watch.best else { return };
+    if outcome.ended_early {
+        console.say(&format!(
+            "train: ended after step {}: no evaluation was better than that of step {}",
+            outcome.steps, best.step
+        ));
+    }
+    if outcome.kept_step != outcome.steps {
+        console.say(&format!(
+            "train: the adapter of step {} is kept, whose dev loss is the lowest ({:.3}); `--set train.keep=last` keeps the last",
+            outcome.kept_step, best.dev_loss
+        ));
+    }
+    if let Some(untuned) = outcome.watch.untuned.filter(|untuned| *untuned <= best.dev_loss) {
+        console.say(&format!(
+            "warning: tuning did not lower the dev loss: {untuned:.3} before, {:.3} at its best",
+            best.dev_loss
+        ));
+    }
 }
 
 fn write_adapter(
@@ -229,101 +263,4 @@ fn write_adapter(
         out.write_all(b"\n")
     })?;
     Ok(())
-}
-
-/// The summary, from the files: it is the same whether the run was interrupted or not, but for speed and memory.
-fn summarise(stage: &Stage, outcome: &Outcome, encoded: &Encoded) -> anyhow::Result<Value> {
-    let records: Vec<Record> = jsonl::read(&stage.path("metrics.jsonl"))?;
-    let (mut tokens, mut label_tokens, mut final_loss) = (0, 0, None);
-    let mut dev: Vec<&DevRecord> = Vec::new();
-    for record in &records {
-        match record {
-            Record::Step(step) => {
-                tokens += step.tokens;
-                label_tokens += step.label_tokens;
-                final_loss = Some(step.loss);
-            }
-            Record::Dev(record) => dev.push(record),
-        }
-    }
-    let rate = (outcome.tokens > 0).then(|| outcome.tokens as f64 / outcome.seconds.max(1e-9));
-    let speed = json!({"tokens_per_second": rate, "peak_rss_bytes": model::peak_rss_bytes()});
-    stage.publish("speed.json", |out| writeln!(out, "{speed}"))?;
-    let mut summary = json!({
-        "steps": outcome.steps,
-        "final_loss": final_loss,
-        "first_dev_loss": dev.first().map(|record| record.dev_loss),
-        "dev_loss": dev.last().map(|record| record.dev_loss),
-        "tokens": tokens,
-        "label_tokens": label_tokens,
-    });
-    let counts = serde_json::to_value(encoded.counts())?;
-    if let (Some(summary), Value::Object(counts)) = (summary.as_object_mut(), counts) {
-        summary.extend(counts);
-    }
-    Ok(summary)
-}
-
-fn summary_of(stage: &Stage, summary: &Value) -> Summary {
-    let speed: Value = fs_err::read_to_string(stage.path("speed.json"))
-        .ok()
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default();
-    let whole = |key: &str| summary[key].as_u64().unwrap_or_default();
-    Summary {
-        steps: whole("steps"),
-        final_loss: summary["final_loss"].as_f64().unwrap_or(f64::NAN),
-        first_dev_loss: summary["first_dev_loss"].as_f64(),
-        dev_loss: summary["dev_loss"].as_f64(),
-        tokens: whole("tokens"),
-        label_tokens: whole("label_tokens"),
-        tokens_per_second: speed["tokens_per_second"].as_f64(),
-        peak_rss_bytes: speed["peak_rss_bytes"].as_u64(),
-        adapter: stage.path("adapter"),
-        rows: serde_json::from_value(summary.clone()).unwrap_or_default(),
-    }
-}
-
-/// Puts the records on the terminal.
-struct Told<'a> {
-    console: &'a Console,
-    bar: Option<Bar>,
-    loss: f64,
-    dev: Vec<f64>,
-}
-
-impl<'a> Told<'a> {
-    fn new(console: &'a Console) -> Self {
-        Self { console, bar: None, loss: f64::NAN, dev: Vec::new() }
-    }
-
-    fn take(&mut self, record: &Record, steps: usize) {
-        let bar = self.bar.get_or_insert_with(|| self.console.bar("train", steps as u64, "steps"));
-        match record {
-            Record::Step(step) => {
-                // A smooth value is easier to read than each step's own.
-                self.loss =
-                    if self.loss.is_nan() { step.loss } else { 0.9 * self.loss + 0.1 * step.loss };
-                let dev = self.dev.last().map_or(String::new(), |loss| format!("  dev {loss:.3}"));
-                bar.update(step.step as u64, format!("loss {:.3}{dev}", self.loss));
-            }
-            Record::Dev(record) => {
-                self.dev.push(record.dev_loss);
-                bar.update(record.step as u64, format!("dev loss {:.3}", record.dev_loss));
-            }
-        }
-    }
-
-    fn finish(self, outcome: &Outcome) {
-        let dev = match (self.dev.first(), self.dev.last()) {
-            (Some(first), Some(last)) => format!(", dev loss {first:.3} -> {last:.3}"),
-            _ => String::new(),
-        };
-        let rate = outcome.tokens as f64 / outcome.seconds.max(1e-9);
-        let line = format!("{}{dev}, {rate:.0} tokens/s", counted(outcome.steps as u64, "step"));
-        match self.bar {
-            Some(bar) => bar.finish(&line),
-            None => self.console.say(&format!("train: {line}")),
-        }
-    }
 }

@@ -10,7 +10,12 @@ use serde::de::DeserializeOwned;
 
 use crate::repository;
 
-const FILES: [&str; 2] = ["configs/paper.toml", "configs/quickstart.toml"];
+const FILES: [&str; 4] = [
+    "configs/paper.toml",
+    "configs/quickstart.toml",
+    "configs/presets/modern.toml",
+    "configs/presets/alpaca-lora-2023.toml",
+];
 
 fn section<T: DeserializeOwned + Default>(file: &str, name: &str) -> T {
     let text = fs_err::read_to_string(repository().join(file)).expect(file);

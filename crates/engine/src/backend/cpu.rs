@@ -23,7 +23,7 @@ use crate::ops::{
 pub type CpuMatrix = Matrix;
 
 /// Rows of the head that are computed at once: their logits are all that is ever stored.
-const HEAD_ROWS: usize = 256;
+pub(super) const HEAD_ROWS: usize = 256;
 
 /// Main memory and a pool of threads.
 #[derive(Debug)]
@@ -56,6 +56,13 @@ impl Cpu {
             return Err(EngineError::KernelPath { name: path.name().to_owned() });
         }
         Ok(Self { path, threads: Threads::new(threads)?, scratch: Mutex::new(Work::default()) })
+    }
+
+    /// Bytes of the operands that calls lay out: of projections, and of the head.
+    pub fn scratch_bytes(&self) -> (usize, usize) {
+        let work = self.work();
+        let head = [&work.gathered, &work.logits, &work.d_gathered].map(|values| values.len() * 4);
+        (work.project.bytes(), head.iter().sum::<usize>() + work.gathered_lanes.bytes())
     }
 
     /// How many threads compute.
@@ -110,6 +117,10 @@ impl Backend for Cpu {
         if buffer.len() < length {
             buffer.resize(length, 0.0);
         }
+    }
+
+    fn buffer_bytes(&self, buffer: &Vec<f32>) -> usize {
+        buffer.len() * size_of::<f32>()
     }
 
     fn upload(&self, values: &[f32]) -> Vec<f32> {
@@ -380,7 +391,7 @@ impl Backend for Cpu {
         let mut logits = vec![0.0; rows.len() * head.out];
         let mut work = self.work();
         let Work { project, gathered, .. } = &mut *work;
-        gather(hidden, head.input, rows.iter().copied(), gathered);
+        let gathered = gather(hidden, head.input, rows.iter().copied(), gathered);
         let (matrix, adapters, kept) = (head, Vec::new(), None);
         let mut layers = [project::Forward { matrix, adapters, y: &mut logits, kept }];
         project::forward(self.context(), project, phase, (rows.len(), gathered), &mut layers);
@@ -403,7 +414,8 @@ impl Backend for Cpu {
         let Work { gathered, gathered_lanes: lanes, logits, d_gathered, .. } = &mut *work;
         let mut losses = vec![0.0; labels.len()];
         for (labels, losses) in labels.chunks(HEAD_ROWS).zip(losses.chunks_mut(HEAD_ROWS)) {
-            gather(hidden, head.input, labels.iter().map(|(row, _)| *row), gathered);
+            let rows = labels.iter().map(|(row, _)| *row);
+            let gathered = gather(hidden, head.input, rows, gathered);
             self.reserve(logits, labels.len() * head.out);
             let count = labels.len();
             self.through_head(head, Direction::Transposed, gathered, lanes, logits);
@@ -474,9 +486,20 @@ fn split(buffer: &mut [f32], ranges: impl Iterator<Item = Range<usize>>) -> Vec<
     parts
 }
 
-fn gather(source: &[f32], width: usize, rows: impl Iterator<Item = usize>, out: &mut Vec<f32>) {
-    out.clear();
-    for row in rows {
-        out.extend_from_slice(&source[row * width..(row + 1) * width]);
+/// These rows one after the other, at the beginning of `out`.
+fn gather<'a>(
+    source: &[f32],
+    width: usize,
+    rows: impl ExactSizeIterator<Item = usize>,
+    out: &'a mut Vec<f32>,
+) -> &'a [f32] {
+    let length = rows.len() * width;
+    if out.len() < length {
+        out.resize(length, 0.0);
     }
+    let out = &mut out[..length];
+    for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
+        out.copy_from_slice(&source[row * width..(row + 1) * width]);
+    }
+    out
 }

@@ -5,6 +5,7 @@
 //! attention as a whole, the head with the loss. [`Cpu`] is the readable implementation; a GPU would be another.
 
 mod cpu;
+pub mod cpu_memory;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -129,6 +130,8 @@ pub trait Backend: Send + Sync + Sized + Debug {
     fn zeros(&self, length: usize) -> Self::Buffer;
     /// Makes room for `length` values; a longer buffer stays as it is.
     fn reserve(&self, buffer: &mut Self::Buffer, length: usize);
+    /// Bytes a buffer takes.
+    fn buffer_bytes(&self, buffer: &Self::Buffer) -> usize;
     /// Copies to the device.
     fn upload(&self, values: &[f32]) -> Self::Buffer;
     /// Copies from the device.

@@ -45,6 +45,7 @@ pub(crate) use self::hf_config::parse as parse_hf_config;
 pub use self::safetensors::{Safetensors, SafetensorsSet};
 pub(crate) use self::tensor::RowOrder;
 pub use self::tensor::TensorView;
+pub(crate) use self::write::write_tensors;
 pub use self::write::{Announced, Fill, NamedTensor, write_safetensors, write_safetensors_of};
 
 /// Endings of pickle files.

@@ -76,6 +76,24 @@ fn announce(tensor: &NamedTensor<'_>) -> Announced {
     }
 }
 
+/// Writes the bytes of such a file to `out`, for those who publish it themselves.
+pub(crate) fn write_tensors(
+    out: &mut dyn Write,
+    tensors: &[NamedTensor<'_>],
+    metadata: &BTreeMap<String, String>,
+) -> std::io::Result<()> {
+    let mut ordered: Vec<&NamedTensor<'_>> = tensors.iter().collect();
+    ordered.sort_by(|left, right| left.name.cmp(&right.name));
+    let announced: Vec<Announced> = ordered.iter().copied().map(announce).collect();
+    let header = header(&announced.iter().collect::<Vec<_>>(), metadata).map_err(|problem| {
+        std::io::Error::other(FormatError::new(Path::new("tensors"), problem))
+    })?;
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    let mut values = ordered.iter().flat_map(|tensor| tensor.values);
+    values.try_for_each(|value| out.write_all(&value.to_le_bytes()))
+}
+
 /// Writes a file whose tensors' elements `fill` writes, one tensor after the other in alphabetical order; else as
 /// [`write_safetensors`].
 ///

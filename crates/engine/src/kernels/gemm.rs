@@ -108,6 +108,11 @@ impl LeftBuffer {
         (self.stride, &mut self.lanes[..length])
     }
 
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.lanes.len() * size_of::<u32>()
+    }
+
     /// The rows that were put last.
     pub fn left(&self) -> Left<'_> {
         Left { lanes: &self.lanes, stride: self.stride }
@@ -127,7 +132,7 @@ impl LeftBuffer {
 
 /// Lanes of a row with what keeps rows apart in the cache: an odd number of cache lines, so that the rows of a tile never
 /// compete for one set, as they do at the powers of two that models are made of.
-fn padded(lanes: usize) -> usize {
+pub fn padded(lanes: usize) -> usize {
     (lanes.div_ceil(16) | 1) * 16
 }
 

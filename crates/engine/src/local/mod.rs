@@ -26,7 +26,7 @@ pub use error::LocalError;
 pub use timing::Timing;
 
 use crate::backend::{Backend, Cpu};
-use crate::format::ModelFile;
+use crate::format::{ModelConfig, ModelFile};
 use crate::kernels::lanes::Precision;
 use crate::lora::Adapter;
 use crate::model::inference::Workspace;
@@ -86,20 +86,32 @@ impl<B: Backend> LocalModel<B> {
     /// # Errors
     /// As [`LocalModel::load`].
     pub fn load_on(backend: B, path: &Path, options: LocalOptions) -> Result<Self, LocalError> {
+        let file = ModelFile::open(path)?;
+        let tokenizer = Tokenizer::for_model(&file)?;
+        Self::from_parts(backend, &file, tokenizer, options)
+    }
+
+    /// Puts an opened model onto a device, with a tokenizer that was read from it.
+    ///
+    /// # Errors
+    /// As [`LocalModel::load`].
+    pub fn from_parts(
+        backend: B,
+        file: &ModelFile,
+        tokenizer: Tokenizer,
+        options: LocalOptions,
+    ) -> Result<Self, LocalError> {
         if options.slots == 0 {
             return Err(LocalError::NoSlots);
         }
-        let file = ModelFile::open(path)?;
-        let tokenizer = Tokenizer::for_model(&file)?;
+        let path = file.path();
         let (tokens, rows) = (tokenizer.vocabulary_size(), file.config().vocabulary_size);
         if tokens > rows {
             return Err(LocalError::Vocabulary { path: path.to_owned(), tokens, rows });
         }
         let LocalOptions { precision, positions, slots, .. } = options;
-        let llama = Llama::load(&file, backend, LoadOptions { precision, positions })?;
-        let mut ends = [tokenizer.eos_ids(), &llama.config().eos_tokens].concat();
-        ends.sort_unstable();
-        ends.dedup();
+        let llama = Llama::load(file, backend, LoadOptions { precision, positions })?;
+        let ends = end_ids(&tokenizer, llama.config());
         Ok(Self {
             work: Workspace::new(llama.backend()),
             chat_template: chat_template(&tokenizer),
@@ -231,6 +243,14 @@ fn name_of(path: &Path) -> String {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = path.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy());
     name.strip_suffix(".gguf").unwrap_or(&name).to_owned()
+}
+
+/// The tokens that end a reply, ascending: the tokenizer's and the model's.
+pub fn end_ids(tokenizer: &Tokenizer, config: &ModelConfig) -> Vec<u32> {
+    let mut ends = [tokenizer.eos_ids(), &config.eos_tokens].concat();
+    ends.sort_unstable();
+    ends.dedup();
+    ends
 }
 
 /// The chat template that comes with a tokenizer, with the texts of its control tokens; none when it brings none.

@@ -52,7 +52,28 @@ pub struct Llama<B: Backend> {
 impl<B: Backend> Llama<B> {
     /// Reads every tensor of the file onto the device.
     pub fn load(file: &ModelFile, backend: B, options: LoadOptions) -> Result<Self, EngineError> {
-        let config = file.config().clone();
+        Self::read(file, file.config().clone(), backend, options, file.weights_hash()?)
+    }
+
+    /// Only the first blocks between embedding and head, without a hash: enough to measure how long a block takes.
+    pub fn load_first(
+        file: &ModelFile,
+        backend: B,
+        options: LoadOptions,
+        blocks: usize,
+    ) -> Result<Self, EngineError> {
+        let mut config = file.config().clone();
+        config.layers = config.layers.min(blocks);
+        Self::read(file, config, backend, options, [0; 32])
+    }
+
+    fn read(
+        file: &ModelFile,
+        config: ModelConfig,
+        backend: B,
+        options: LoadOptions,
+        weights_hash: [u8; 32],
+    ) -> Result<Self, EngineError> {
         let matrix = |name: &str| {
             Ok::<_, EngineError>(backend.matrix(&file.tensor(name)?, options.precision))
         };
@@ -94,7 +115,6 @@ impl<B: Backend> Llama<B> {
         }
         let final_norm = vector("model.norm.weight")?;
         let rotary = RotaryTable::new(&config, context_length(&config, options.positions));
-        let weights_hash = file.weights_hash()?;
         Ok(Self {
             backend,
             config,
@@ -145,7 +165,7 @@ impl<B: Backend> Llama<B> {
     }
 }
 
-/// Most positions of a sequence: what the model was made for, or fewer; `wanted` is zero where nothing is.
+/// Most positions of a sequence: what the model was made for, or `wanted` where that is fewer and not zero.
 pub fn context_length(config: &ModelConfig, wanted: usize) -> usize {
     let made_for = config.maximum_positions;
     if wanted == 0 { made_for } else { wanted.min(made_for) }

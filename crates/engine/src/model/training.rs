@@ -4,6 +4,8 @@
 //! lowest adapted block. Norms and SwiGLU are computed again in the backward instead of being stored.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bioinstruct_core::random::Stream;
 
@@ -92,6 +94,36 @@ pub struct Tape<B: Backend> {
     pub(super) d_gate: B::Buffer,
     pub(super) d_up: B::Buffer,
     pub(super) capacity: usize,
+    stop: Arc<AtomicBool>,
+}
+
+impl<B: Backend> Tape<B> {
+    /// Once this flag is set, passes end at the next block and what they give is meaningless: who sets it throws the work
+    /// away. A pass of a large model takes minutes, a block seconds.
+    pub fn stop_at(&mut self, flag: Arc<AtomicBool>) {
+        self.stop = flag;
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self, backend: &B) -> usize {
+        let Self { last, last_inverse, hidden, delta, wide, d_stream, d_hidden, .. } = self;
+        let Self { d_query, d_key, d_value, d_attended, d_wide, d_gate, d_up, .. } = self;
+        let blocks = self.blocks.iter().flat_map(|block| {
+            let BlockTape { input, input_inverse, query, key, value, attended, .. } = block;
+            let BlockTape { log_sum_exp, middle, middle_inverse, gate, up, low, .. } = block;
+            let kept = [input, input_inverse, query, key, value, attended, log_sum_exp];
+            kept.into_iter().chain([middle, middle_inverse, gate, up]).chain(low)
+        });
+        let once = [last, last_inverse, hidden, delta, wide, d_stream, d_hidden];
+        let once =
+            once.into_iter().chain([d_query, d_key, d_value, d_attended]).chain(&self.turned);
+        let all = once.chain([d_wide, d_gate, d_up]).chain(blocks);
+        all.map(|buffer| backend.buffer_bytes(buffer)).sum()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
 }
 
 impl<B: Backend> Llama<B> {
@@ -130,6 +162,7 @@ impl<B: Backend> Llama<B> {
             d_gate: empty(),
             d_up: empty(),
             capacity: 0,
+            stop: Arc::default(),
         }
     }
 
@@ -155,6 +188,9 @@ impl<B: Backend> Llama<B> {
         gradient: &mut B::Buffer,
     ) -> Vec<f32> {
         self.forward(tape, Some(adapter), batch, step.dropout);
+        if tape.is_stopped() {
+            return vec![0.0; batch.labels.len()];
+        }
         let Tape { hidden, d_hidden, .. } = tape;
         let (rows, labels) = (batch.tokens(), &batch.labels);
         let d_hidden = Some(d_hidden);
@@ -173,8 +209,11 @@ impl<B: Backend> Llama<B> {
         let (rows, hidden_size, epsilon) =
             (batch.tokens(), self.config.hidden_size, self.config.rms_norm_epsilon);
         self.reserve_tape(tape, rows, adapter);
-        let Tape { blocks, last, last_inverse, hidden, delta, wide, turned, .. } = tape;
+        let Tape { blocks, last, last_inverse, hidden, delta, wide, turned, stop, .. } = tape;
         for index in 0..blocks.len() {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
             let (before, from) = blocks.split_at_mut(index);
             let kept = &mut from[0];
             match before.last() {
@@ -239,6 +278,9 @@ impl<B: Backend> Llama<B> {
             d_stream,
         );
         for index in (lowest..self.blocks.len()).rev() {
+            if tape.is_stopped() {
+                return;
+            }
             let block = &self.blocks[index];
             let context =
                 BlockContext { model: self, block, index, adapter: Some(adapter), batch, dropout };
@@ -246,7 +288,8 @@ impl<B: Backend> Llama<B> {
         }
     }
 
-    fn reserve_tape(&self, tape: &mut Tape<B>, rows: usize, adapter: Option<&Adapter<B>>) {
+    /// Makes room for batches of so many tokens, so that no step allocates.
+    pub fn reserve_tape(&self, tape: &mut Tape<B>, rows: usize, adapter: Option<&Adapter<B>>) {
         let config = &self.config;
         let rank = adapter.map_or(0, |adapter| adapter.config.rank);
         let low = |block: usize, projection: Projection| {
@@ -281,6 +324,11 @@ impl<B: Backend> Llama<B> {
             ] {
                 self.backend.reserve(buffer, length);
             }
+        }
+        if config.query_key_norm {
+            let [turned_query, turned_key] = &mut tape.turned;
+            self.backend.reserve(turned_query, query);
+            self.backend.reserve(turned_key, narrow);
         }
         for (buffer, length) in [
             (&mut tape.last, hidden),

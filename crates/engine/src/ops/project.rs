@@ -63,6 +63,21 @@ struct AdapterScratch {
     d_b: Vec<f32>,
 }
 
+impl Scratch {
+    /// Bytes that training holds in it.
+    pub fn bytes(&self) -> usize {
+        let adapter = |buffers: &AdapterScratch| {
+            let AdapterScratch { masked, low, d_b, .. } = buffers;
+            let AdapterScratch { dropped_lanes, low_lanes, turned_lanes, .. } = buffers;
+            let lanes =
+                [dropped_lanes, low_lanes, turned_lanes, &buffers.d_y_lanes, &buffers.kept_lanes];
+            let values = masked.len() + low.len() + d_b.len();
+            values * size_of::<f32>() + lanes.map(LeftBuffer::bytes).iter().sum::<usize>()
+        };
+        self.x.bytes() + self.adapters.iter().map(adapter).sum::<usize>()
+    }
+}
+
 /// One layer of a forward call.
 #[derive(Debug)]
 pub struct Forward<'a> {

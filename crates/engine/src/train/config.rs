@@ -43,6 +43,27 @@ pub enum Order {
     ShortestFirst,
 }
 
+/// How the losses of a step's tokens are averaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossNorm {
+    /// The mean over all labelled tokens of the step: every token counts alike.
+    Tokens,
+    /// The mean over micro-batches of the mean over each one's labelled tokens, as transformers did under gradient
+    /// accumulation until October 2024: a token in a micro-batch with few labels counts more.
+    MicrobatchMean,
+}
+
+/// Which step's adapter a run leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// Of the evaluated steps after the first update, the one with the lowest dev loss; without dev rows, the last.
+    Best,
+    /// The last.
+    Last,
+}
+
 /// The settings of a run; the section `[train]` of a configuration file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -73,6 +94,10 @@ pub struct TrainConfig {
     /// The share of each category (`qa`, `ie`, `generation`, `other`, `unknown`) in an epoch; empty takes the rows as they
     /// are. Every category that has rows must be named; zero leaves it out.
     pub category_shares: BTreeMap<String, f64>,
+    /// How the losses of a step's tokens are averaged.
+    pub loss_norm: LossNorm,
+    /// Rows of a micro-batch; it has a meaning with `loss_norm = "microbatch_mean"` only.
+    pub microbatch_rows: usize,
     /// Inner size of the adapters.
     pub rank: usize,
     /// Their update is scaled by alpha / rank.
@@ -87,14 +112,31 @@ pub struct TrainConfig {
     pub schedule: Schedule,
     /// Share of the steps in which the rate rises from zero.
     pub warmup_ratio: f64,
+    /// Instead of `warmup_ratio`: so many steps; zero is off.
+    pub warmup_steps: usize,
     /// Decoupled weight decay.
     pub weight_decay: f64,
     /// The gradient is scaled down to this norm; zero is off.
     pub max_grad_norm: f64,
     /// A checkpoint every so many steps; zero writes only the last.
     pub checkpoint_every: usize,
+    /// How many checkpoints stay; older ones go when a newer one is durable.
+    pub keep_checkpoints: usize,
     /// The dev loss every so many steps, besides before the first and after the last; zero is off.
     pub evaluate_every: usize,
+    /// Which step's adapter is the result: `best` (lowest dev loss of those evaluated) or `last`.
+    pub keep: Keep,
+    /// Training ends after so many evaluations in a row without a new lowest dev loss; zero is off.
+    pub patience: usize,
+    /// The watchdog of the loss: training stops with an error when it is above this in `watchdog_steps` steps in a row; zero
+    /// is off.
+    pub max_loss: f64,
+    /// The watchdog of the gradient: likewise for its norm before it is clipped; zero is off.
+    pub max_unclipped_norm: f64,
+    /// How many steps in a row a watchdog lets pass.
+    pub watchdog_steps: usize,
+    /// Whether `tensorboard/` is written beside the metrics, for the program of that name.
+    pub tensorboard: bool,
     /// Share of the rows held out as dev rows where no dev file is given.
     pub dev_fraction: f64,
 }
@@ -114,6 +156,8 @@ impl Default for TrainConfig {
             max_unlabelled: 0,
             order: Order::Shuffled,
             category_shares: BTreeMap::new(),
+            loss_norm: LossNorm::Tokens,
+            microbatch_rows: 4,
             rank: 16,
             alpha: 32.0,
             dropout: 0.05,
@@ -121,10 +165,18 @@ impl Default for TrainConfig {
             lr: 2e-4,
             schedule: Schedule::Cosine,
             warmup_ratio: 0.03,
+            warmup_steps: 0,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
             checkpoint_every: 50,
+            keep_checkpoints: 2,
             evaluate_every: 0,
+            keep: Keep::Best,
+            patience: 0,
+            max_loss: 0.0,
+            max_unclipped_norm: 0.0,
+            watchdog_steps: 3,
+            tensorboard: true,
             dev_fraction: 0.05,
         }
     }
@@ -142,6 +194,14 @@ impl TrainConfig {
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// How many of `steps` optimizer steps the rate rises in.
+    pub fn warmup(&self, steps: usize) -> usize {
+        match self.warmup_steps {
+            0 => (self.warmup_ratio * steps as f64).ceil() as usize,
+            given => given,
+        }
     }
 
     /// Refuses numbers that make no run.
@@ -170,6 +230,19 @@ impl TrainConfig {
         if self.batch_tokens == 0 {
             positive("train.batch_rows", self.batch_rows as f64)?;
         }
+        positive("train.keep_checkpoints", self.keep_checkpoints as f64)?;
+        positive("train.watchdog_steps", self.watchdog_steps as f64)?;
+        if self.loss_norm == LossNorm::MicrobatchMean {
+            positive("train.microbatch_rows", self.microbatch_rows as f64)?;
+        }
+        if self.patience > 0 && self.evaluate_every == 0 {
+            return Err(EngineError::Setting {
+                setting: "train.patience",
+                reason: "counts evaluations, and `train.evaluate_every` is 0".to_owned(),
+            });
+        }
+        between("train.max_loss", self.max_loss, f64::MAX)?;
+        between("train.max_unclipped_norm", self.max_unclipped_norm, f64::MAX)?;
         between("train.warmup_ratio", self.warmup_ratio, 1.0)?;
         between("train.weight_decay", self.weight_decay, 1.0)?;
         between("train.max_grad_norm", self.max_grad_norm, f64::MAX)?;

@@ -56,6 +56,15 @@ impl<B: Backend> GradientTree<B> {
     }
 }
 
+/// How many buffers a tree makes for steps of at most so many units: one for each partial sum of the step before its last
+/// unit, and one for that unit.
+pub fn buffers_for(units: usize) -> usize {
+    match units {
+        0 => 0,
+        units => (1..units).map(|done| done.count_ones() as usize).max().unwrap_or(0) + 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +87,21 @@ mod tests {
             assert_eq!(sum[0], ((1e8f32 + 1.0) + (-1e8 + 1.0)) + 3.0);
             tree.recycle(sum);
         }
-        assert!(tree.spare.len() <= 4);
+        assert_eq!(tree.spare.len(), buffers_for(5));
+    }
+
+    #[test]
+    fn as_many_buffers_are_made_as_were_planned() {
+        let backend = Cpu::with_path(KernelPath::Portable, 1).unwrap();
+        for units in 1..40 {
+            let mut tree = GradientTree::new(1);
+            for _ in 0..units {
+                let buffer = tree.buffer(&backend);
+                tree.push(&backend, buffer);
+            }
+            let sum = tree.take(&backend);
+            tree.recycle(sum);
+            assert_eq!(tree.spare.len(), buffers_for(units), "{units} units");
+        }
     }
 }

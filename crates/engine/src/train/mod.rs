@@ -6,29 +6,41 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod estimate;
+pub mod evaluate;
 pub mod example;
 pub mod gradient;
+pub mod memory;
 pub mod plan;
 pub mod record;
 pub mod schedule;
+mod step;
+pub mod tensorboard;
+pub mod watch;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
-use bioinstruct_core::random::Stream;
+use bioinstruct_core::files::Files;
 
 use self::checkpoint::State;
-use self::config::TrainConfig;
+use self::config::{Keep, TrainConfig};
+use self::evaluate::evaluate;
 use self::example::Example;
 use self::gradient::GradientTree;
-use self::plan::{Draw, Plan, Stratum, units};
+use self::memory::Demand;
+use self::plan::{Draw, Plan, Stratum};
 use self::record::{DevRecord, Record, Records, StepRecord};
+use self::step::{Computed, Work};
+use self::watch::Watch;
 use crate::backend::{AdamW, Backend};
 use crate::error::EngineError;
 use crate::lora::{Adapter, Layout};
 use crate::model::Llama;
-use crate::model::training::{Batch, Step, Tape};
+use crate::model::training::Tape;
 
 /// What a run works on.
 #[derive(Debug)]
@@ -49,8 +61,8 @@ pub struct Inputs<'a, B: Backend> {
     pub fingerprint: BTreeMap<String, String>,
     /// Where metrics and checkpoints go.
     pub directory: &'a Path,
-    /// Set from outside to stop after the present step, with a checkpoint.
-    pub stop: &'a AtomicBool,
+    /// Set from outside to stop: the step at work is dropped, the last finished one becomes a checkpoint.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// The result of a run.
@@ -58,10 +70,16 @@ pub struct Inputs<'a, B: Backend> {
 pub struct Outcome {
     /// The adapter's layout.
     pub layout: Layout,
-    /// Its values.
+    /// The values of the adapter that is kept.
     pub parameters: Vec<f32>,
+    /// The step they are from.
+    pub kept_step: usize,
     /// Optimizer steps in the whole run.
     pub steps: usize,
+    /// Whether it ended because the user's patience was over.
+    pub ended_early: bool,
+    /// What was seen of dev losses.
+    pub watch: Watch,
     /// The step this process started from.
     pub resumed_at: usize,
     /// Seconds inside this process's steps.
@@ -70,89 +88,225 @@ pub struct Outcome {
     pub tokens: u64,
 }
 
+/// What is told of a run while it works.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// What was just written to the metrics.
+    pub record: &'a Record,
+    /// Steps of the whole run.
+    pub steps: usize,
+    /// Speed of this process's steps so far; zero before the first.
+    pub tokens_per_second: f64,
+}
+
+/// The directory of a run's checkpoints.
+pub const CHECKPOINTS: &str = "checkpoints";
+
 /// Tunes an adapter, going on from the newest checkpoint of the same run where there is one.
+///
+/// # Errors
+/// [`EngineError::Interrupted`] when it was stopped; everything that was finished is then in a checkpoint.
 pub fn run<B: Backend>(
     inputs: &Inputs<'_, B>,
-    progress: &mut dyn FnMut(&Record, usize),
+    progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Outcome, EngineError> {
-    let Inputs { model, config, seed, .. } = *inputs;
-    config.check()?;
-    let (backend, lora) = (model.backend(), config.lora()?);
-    let layout = Layout::new(model.config(), &lora);
-    let lengths: Vec<usize> = inputs.examples.iter().map(|example| example.ids.len()).collect();
-    let plan = Plan::new(&lengths, inputs.strata, config, seed)?;
-    let checkpoints = inputs.directory.join("checkpoints");
-    let resumed = checkpoint::load(&checkpoints, &inputs.fingerprint)?;
-    let fresh = resumed.is_none();
-    let state = resumed.unwrap_or_else(|| first_state(&layout, seed));
-    let mut records = Records::open(inputs.directory, state.metrics_bytes)?;
-    let mut adapter = Adapter::new(backend, model.config(), lora, &state.parameters)?;
-    let (mut mean, mut square) = (backend.upload(&state.mean), backend.upload(&state.square));
-    let (mut tape, mut tree) = (model.new_tape(), GradientTree::new(layout.length()));
-    let warmup = (config.warmup_ratio * plan.steps() as f64).ceil() as usize;
-    let dropout = Stream::new(seed, "dropout");
-    let (mut seconds, mut tokens) = (0.0, 0);
-    if fresh && !inputs.dev.is_empty() {
-        let record = dev_record(inputs, &mut tape, &adapter, 0, 0.0);
-        progress(&records.write(Record::Dev(record), None)?, plan.steps());
-    }
-    for step in state.step..plan.steps() {
-        let begin = std::time::Instant::now();
-        let draws = plan.draws(step);
-        let labels: usize = draws.iter().map(|draw| inputs.examples[draw.row].labels()).sum();
-        let mut loss = 0.0;
-        for unit in plan.units(step, &lengths, config.unit_tokens) {
-            let (batch, streams) = batch_of(inputs.examples, unit, dropout);
-            let dropout = (config.dropout > 0.0).then_some((config.dropout as f32, &streams[..]));
-            let mut gradient = tree.buffer(backend);
-            let how = Step { scale: 1.0 / labels as f32, dropout };
-            let losses = model.losses_and_gradient(&mut tape, &adapter, &batch, how, &mut gradient);
-            loss += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
-            tree.push(backend, gradient);
+    inputs.config.check()?;
+    let mut run = Run::start(inputs)?;
+    loop {
+        match run.advance(progress) {
+            Ok(true) => {}
+            Ok(false) => return Ok(run.finish()),
+            Err(EngineError::Interrupted) => {
+                run.checkpoint()?;
+                return Err(EngineError::Interrupted);
+            }
+            Err(error) => return Err(error),
         }
-        let gradient = tree.take(backend);
-        let norm = backend.norm(&gradient);
-        refuse_not_finite(inputs.examples, draws, step + 1, loss, norm)?;
-        let lr = config.lr * config.schedule.factor(step, warmup, plan.steps());
-        let optimizer = optimizer(config, step + 1, lr, norm);
-        backend.adamw(optimizer, &mut adapter.parameters, &gradient, &mut mean, &mut square);
-        tree.recycle(gradient);
+    }
+}
 
-        let elapsed = begin.elapsed().as_secs_f64();
-        let count: usize = draws.iter().map(|draw| lengths[draw.row]).sum();
-        (seconds, tokens) = (seconds + elapsed, tokens + count as u64);
+/// A run between two steps.
+struct Run<'a, B: Backend> {
+    inputs: &'a Inputs<'a, B>,
+    plan: Plan,
+    layout: Layout,
+    adapter: Adapter<B>,
+    mean: B::Buffer,
+    square: B::Buffer,
+    tape: Tape<B>,
+    tree: GradientTree<B>,
+    records: Records,
+    watch: Watch,
+    /// The adapter of the best evaluation, where that is kept.
+    best: Option<Vec<f32>>,
+    /// Steps done.
+    done: usize,
+    /// The checkpoint on disk: its step, and the last evaluated step that it knows of.
+    saved: Option<(usize, Option<usize>)>,
+    resumed_at: usize,
+    seconds: f64,
+    tokens: u64,
+}
+
+impl<'a, B: Backend> Run<'a, B> {
+    fn start(inputs: &'a Inputs<'a, B>) -> Result<Self, EngineError> {
+        let Inputs { model, config, seed, directory, .. } = *inputs;
+        let (backend, lora) = (model.backend(), config.lora()?);
+        let layout = Layout::new(model.config(), &lora);
+        let lengths: Vec<usize> = inputs.examples.iter().map(|example| example.ids.len()).collect();
+        let plan = Plan::new(&lengths, inputs.strata, config, seed)?;
+        let resumed = checkpoint::load(&directory.join(CHECKPOINTS), &inputs.fingerprint)?;
+        let saved = resumed.as_ref().map(|state| (state.step, state.watch.evaluated));
+        let state = resumed.unwrap_or_else(|| first_state(&layout, seed));
+        let records =
+            Records::open(directory, state.metrics_bytes, state.step, config.tensorboard)?;
+        let adapter = Adapter::new(backend, model.config(), lora, &state.parameters)?;
+        let mut tape = model.new_tape();
+        tape.stop_at(Arc::clone(&inputs.stop));
+        let demand = Demand::of(&plan, inputs.examples, inputs.dev, config);
+        model.reserve_tape(&mut tape, demand.unit_tokens, Some(&adapter));
+        Ok(Self {
+            inputs,
+            plan,
+            adapter,
+            mean: backend.upload(&state.mean),
+            square: backend.upload(&state.square),
+            tape,
+            tree: GradientTree::new(layout.length()),
+            layout,
+            records,
+            watch: state.watch,
+            best: state.best,
+            done: state.step,
+            saved,
+            resumed_at: state.step,
+            seconds: 0.0,
+            tokens: 0,
+        })
+    }
+
+    /// What is due after the steps so far, then one step more; false when there is none.
+    fn advance(&mut self, progress: &mut dyn FnMut(Progress<'_>)) -> Result<bool, EngineError> {
+        let config = self.inputs.config;
+        let last = self.done >= self.plan.steps();
+        let evaluates = last || self.done == 0 || due(self.done, config.evaluate_every);
+        if evaluates && !self.inputs.dev.is_empty() && self.watch.evaluated != Some(self.done) {
+            let record = Record::Dev(self.evaluate()?);
+            progress(self.told(&record));
+        }
+        let ends = last || self.watch.is_patience_over(config);
+        if ends || (self.done > 0 && due(self.done, config.checkpoint_every)) {
+            self.checkpoint()?;
+        }
+        if !ends {
+            let record = Record::Step(self.step()?);
+            progress(self.told(&record));
+        }
+        Ok(!ends)
+    }
+
+    fn told<'r>(&self, record: &'r Record) -> Progress<'r> {
+        let tokens_per_second = self.tokens as f64 / self.seconds.max(1e-9);
+        Progress { record, steps: self.plan.steps(), tokens_per_second }
+    }
+
+    fn evaluate(&mut self) -> Result<DevRecord, EngineError> {
+        let Inputs { model, dev, config, ref stop, .. } = *self.inputs;
+        let adapter = Some(&self.adapter);
+        let found = evaluate(model, &mut self.tape, adapter, dev, config.unit_tokens, stop)?;
+        if !found.loss.is_finite() {
+            let (step, rows) = (self.done, found.not_finite.join(", "));
+            return Err(EngineError::NotFinite { what: "dev loss", step, rows });
+        }
+        let record = DevRecord {
+            step: self.done,
+            epoch: self.plan.epoch_after(self.done),
+            dev_loss: found.loss,
+            dev_label_tokens: found.labels,
+        };
+        self.records.dev(&record)?;
+        if self.watch.evaluation(&record) && config.keep == Keep::Best {
+            self.best = Some(self.adapter.download(model.backend()));
+        }
+        Ok(record)
+    }
+
+    fn step(&mut self) -> Result<StepRecord, EngineError> {
+        let begin = Instant::now();
+        let Inputs { model, examples, config, .. } = *self.inputs;
+        let (backend, steps) = (model.backend(), self.plan.steps());
+        let draws = self.plan.draws(self.done);
+        let work = Work::new(draws, examples, config);
+        let Computed { loss, gradient, not_finite } =
+            work.compute(self.inputs, &self.adapter, &mut self.tape, &mut self.tree)?;
+        let norm = backend.norm(&gradient);
+        let step = self.done + 1;
+        refuse_not_finite(examples, draws, step, (loss, norm), &not_finite)?;
+        let lr = config.lr * config.schedule.factor(self.done, config.warmup(steps), steps);
         let record = StepRecord {
-            step: step + 1,
-            epoch: plan.epoch_after(step),
-            loss: loss / labels as f64,
+            step,
+            epoch: self.plan.epoch_after(step),
+            loss,
             lr,
             grad_norm: norm,
-            tokens: count,
-            label_tokens: labels,
+            tokens: draws.iter().map(|draw| examples[draw.row].ids.len()).sum(),
+            label_tokens: work.labels(),
         };
-        progress(&records.write(Record::Step(record), Some(elapsed))?, plan.steps());
-        let last = step + 1 == plan.steps();
-        if !inputs.dev.is_empty() && (last || due(step + 1, config.evaluate_every)) {
-            let record = dev_record(inputs, &mut tape, &adapter, step + 1, plan.epoch_after(step));
-            progress(&records.write(Record::Dev(record), None)?, plan.steps());
+        self.watch.step(config, &record, &rows_of(examples, draws))?;
+        let (optimizer, parameters) =
+            (optimizer(config, step, lr, norm), &mut self.adapter.parameters);
+        backend.adamw(optimizer, parameters, &gradient, &mut self.mean, &mut self.square);
+        self.tree.recycle(gradient);
+        self.done = step;
+        let elapsed = begin.elapsed().as_secs_f64();
+        self.seconds += elapsed;
+        self.tokens += record.tokens as u64;
+        self.records.step(&record, elapsed)?;
+        Ok(record)
+    }
+
+    /// Makes what was finished durable, unless that was done or nothing was.
+    fn checkpoint(&mut self) -> Result<(), EngineError> {
+        let now = (self.done, self.watch.evaluated);
+        if self.saved == Some(now) || now == (0, None) {
+            return Ok(());
         }
-        let stopping = inputs.stop.load(Ordering::Relaxed);
-        if last || stopping || due(step + 1, config.checkpoint_every) {
-            let state = State {
-                step: step + 1,
-                metrics_bytes: records.sync()?,
-                parameters: adapter.download(backend),
-                mean: backend.download(&mean, 0..layout.length()),
-                square: backend.download(&square, 0..layout.length()),
-            };
-            checkpoint::save(&checkpoints, &inputs.fingerprint, &state)?;
-        }
-        if stopping && !last {
-            return Err(EngineError::Interrupted);
+        let (backend, length) = (self.inputs.model.backend(), self.layout.length());
+        let state = State {
+            step: self.done,
+            metrics_bytes: self.records.sync()?,
+            watch: self.watch.clone(),
+            parameters: self.adapter.download(backend),
+            mean: backend.download(&self.mean, 0..length),
+            square: backend.download(&self.square, 0..length),
+            best: self.best.take(),
+        };
+        let directory = self.inputs.directory.join(CHECKPOINTS);
+        let kept = self.inputs.config.keep_checkpoints;
+        checkpoint::save(&Files::default(), &directory, &self.inputs.fingerprint, &state, kept)?;
+        self.best = state.best;
+        self.saved = Some(now);
+        Ok(())
+    }
+
+    fn finish(self) -> Outcome {
+        let last = (self.adapter.download(self.inputs.model.backend()), self.done);
+        let (parameters, kept_step) = match (self.best, self.watch.best) {
+            (Some(values), Some(best)) => (values, best.step),
+            _ => last,
+        };
+        Outcome {
+            layout: self.layout,
+            parameters,
+            kept_step,
+            steps: self.done,
+            ended_early: self.done < self.plan.steps(),
+            watch: self.watch,
+            resumed_at: self.resumed_at,
+            seconds: self.seconds,
+            tokens: self.tokens,
         }
     }
-    let parameters = adapter.download(backend);
-    Ok(Outcome { layout, parameters, steps: plan.steps(), resumed_at: state.step, seconds, tokens })
 }
 
 fn due(step: usize, every: usize) -> bool {
@@ -161,11 +315,10 @@ fn due(step: usize, every: usize) -> bool {
 
 fn first_state(layout: &Layout, seed: u64) -> State {
     State {
-        step: 0,
-        metrics_bytes: 0,
         parameters: layout.initial(seed),
         mean: vec![0.0; layout.length()],
         square: vec![0.0; layout.length()],
+        ..State::default()
     }
 }
 
@@ -183,60 +336,24 @@ fn optimizer(config: &TrainConfig, step: usize, learning_rate: f64, norm: f64) -
     }
 }
 
-/// The rows of one unit as a batch, each with the dropout stream of its draw.
-fn batch_of(examples: &[Example], unit: &[Draw], dropout: Stream) -> (Batch, Vec<Stream>) {
-    let mut batch = Batch::default();
-    for draw in unit {
-        let example = &examples[draw.row];
-        batch.push(&example.ids, &example.learned);
-    }
-    (batch, unit.iter().map(|draw| dropout.fork(draw.index)).collect())
+fn rows_of(examples: &[Example], draws: &[Draw]) -> String {
+    let rows: Vec<&str> = draws.iter().map(|draw| examples[draw.row].id.as_str()).collect();
+    rows.join(", ")
 }
 
-/// Mean loss in nats over all labelled tokens of `examples`, and their number.
-pub fn mean_loss<B: Backend>(
-    model: &Llama<B>,
-    tape: &mut Tape<B>,
-    adapter: Option<&Adapter<B>>,
-    examples: &[Example],
-    unit_tokens: usize,
-) -> (f64, usize) {
-    let (mut sum, mut labels) = (0.0, 0);
-    for unit in units(examples, |example| example.ids.len(), unit_tokens) {
-        let mut batch = Batch::default();
-        for example in unit {
-            batch.push(&example.ids, &example.learned);
-        }
-        sum += model.losses(tape, adapter, &batch).iter().map(|loss| f64::from(*loss)).sum::<f64>();
-        labels += batch.labels.len();
-    }
-    (sum / labels.max(1) as f64, labels)
-}
-
-fn dev_record<B: Backend>(
-    inputs: &Inputs<'_, B>,
-    tape: &mut Tape<B>,
-    adapter: &Adapter<B>,
-    step: usize,
-    epoch: f64,
-) -> DevRecord {
-    let (dev_loss, dev_label_tokens) =
-        mean_loss(inputs.model, tape, Some(adapter), inputs.dev, inputs.config.unit_tokens);
-    DevRecord { step, epoch, dev_loss, dev_label_tokens }
-}
-
+/// Names the rows whose own loss is no number, or all of the step's where only the gradient is none.
 fn refuse_not_finite(
     examples: &[Example],
     draws: &[Draw],
     step: usize,
-    loss: f64,
-    norm: f64,
+    (loss, norm): (f64, f64),
+    not_finite: &[String],
 ) -> Result<(), EngineError> {
     let what = match (loss.is_finite(), norm.is_finite()) {
         (true, true) => return Ok(()),
         (false, _) => "loss",
         (true, false) => "gradient norm",
     };
-    let rows: Vec<&str> = draws.iter().map(|draw| examples[draw.row].id.as_str()).collect();
-    Err(EngineError::NotFinite { what, step, rows: rows.join(", ") })
+    let rows = if not_finite.is_empty() { rows_of(examples, draws) } else { not_finite.join(", ") };
+    Err(EngineError::NotFinite { what, step, rows })
 }

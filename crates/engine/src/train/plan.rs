@@ -127,14 +127,10 @@ impl Plan {
         &self.draws[self.steps[step].clone()]
     }
 
-    /// Passes over the data after this step is done.
-    pub fn epoch_after(&self, step: usize) -> f64 {
-        self.steps[step].end as f64 / self.rows as f64
-    }
-
-    /// The rows of one step in units of consecutive rows, each of about `unit_tokens` tokens.
-    pub fn units(&self, step: usize, lengths: &[usize], unit_tokens: usize) -> Vec<&[Draw]> {
-        units(self.draws(step), |draw| lengths[draw.row], unit_tokens)
+    /// Passes over the data after so many steps.
+    pub fn epoch_after(&self, steps: usize) -> f64 {
+        let draws = steps.checked_sub(1).map_or(0, |last| self.steps[last].end);
+        draws as f64 / self.rows as f64
     }
 }
 

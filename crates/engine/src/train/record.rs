@@ -1,11 +1,12 @@
-//! What a run tells of each step: [`Records`] writes `metrics.jsonl`, which repeats byte for byte, and `timing.jsonl`, which
-//! holds the clock's part.
+//! What a run tells of each step: [`Records`] writes `metrics.jsonl`, which repeats byte for byte, and `timing.jsonl` and
+//! `tensorboard/`, which hold the clock's part.
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::tensorboard::Events;
 use crate::error::EngineError;
 
 /// One optimizer step.
@@ -50,16 +51,23 @@ pub enum Record {
     Dev(DevRecord),
 }
 
-/// The two growing files of a run.
+/// The growing files of a run.
 #[derive(Debug)]
 pub struct Records {
     metrics: fs_err::File,
     timing: fs_err::File,
+    events: Option<Events>,
 }
 
 impl Records {
-    /// Opens both; of the metrics only the first `bytes` are kept: what was written after the checkpoint is done again.
-    pub fn open(directory: &Path, bytes: u64) -> Result<Self, EngineError> {
+    /// Opens them; of the metrics only the first `bytes` are kept: what was written after the checkpoint of step `done` is
+    /// done again.
+    pub fn open(
+        directory: &Path,
+        bytes: u64,
+        done: usize,
+        tensorboard: bool,
+    ) -> Result<Self, EngineError> {
         let open = |name: &str| {
             fs_err::OpenOptions::new()
                 .create(true)
@@ -72,18 +80,36 @@ impl Records {
         metrics.set_len(bytes)?;
         metrics.seek(SeekFrom::End(0))?;
         timing.seek(SeekFrom::End(0))?;
-        Ok(Self { metrics, timing })
+        let events = tensorboard.then(|| Events::create(&directory.join("tensorboard"), done));
+        Ok(Self { metrics, timing, events: events.transpose()? })
     }
 
-    /// Appends a line, and its seconds where it was a step; gives the record back.
-    pub fn write(&mut self, record: Record, seconds: Option<f64>) -> Result<Record, EngineError> {
-        append(&mut self.metrics, &record)?;
-        if let (Record::Step(step), Some(seconds)) = (&record, seconds) {
-            let rate = step.tokens as f64 / seconds.max(1e-9);
-            let timing = serde_json::json!({"step": step.step, "seconds": seconds, "tokens_per_second": rate});
-            append(&mut self.timing, &timing)?;
+    /// Appends a step that took so many seconds.
+    pub fn step(&mut self, step: &StepRecord, seconds: f64) -> Result<(), EngineError> {
+        append(&mut self.metrics, step)?;
+        let rate = step.tokens as f64 / seconds.max(1e-9);
+        let timing =
+            serde_json::json!({"step": step.step, "seconds": seconds, "tokens_per_second": rate});
+        append(&mut self.timing, &timing)?;
+        if let Some(events) = &mut self.events {
+            let scalars = [
+                ("loss/train", step.loss),
+                ("lr", step.lr),
+                ("grad_norm", step.grad_norm),
+                ("tokens_per_second", rate),
+            ];
+            events.scalars(step.step, &scalars)?;
         }
-        Ok(record)
+        Ok(())
+    }
+
+    /// Appends a dev evaluation.
+    pub fn dev(&mut self, dev: &DevRecord) -> Result<(), EngineError> {
+        append(&mut self.metrics, dev)?;
+        if let Some(events) = &mut self.events {
+            events.scalars(dev.step, &[("loss/dev", dev.dev_loss)])?;
+        }
+        Ok(())
     }
 
     /// Makes the metrics durable; gives their length.

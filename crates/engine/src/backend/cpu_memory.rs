@@ -1,0 +1,82 @@
+//! How much the processor's backend holds beside the buffers that it hands out: [`scratch_bytes`] follows the calls of a
+//! training step through the operands that they lay out.
+
+use super::cpu::HEAD_ROWS;
+use crate::format::ModelConfig;
+use crate::kernels::KernelPath;
+use crate::kernels::gemm::padded;
+use crate::kernels::lanes::{Lane, Precision};
+use crate::lora::{Layout, Projection};
+
+/// Bytes of a value and of a lane.
+const VALUE: usize = 4;
+
+/// What a training step works on.
+#[derive(Debug)]
+pub struct TrainingShape<'a> {
+    /// The network.
+    pub model: &'a ModelConfig,
+    /// The adapter.
+    pub layout: &'a Layout,
+    /// Whether the adapter's inputs are dropped.
+    pub dropout: bool,
+    /// Tokens of the largest unit.
+    pub rows: usize,
+    /// Labels of the unit that has most.
+    pub labels: usize,
+}
+
+/// Projections that are computed in one call, which read the same input.
+const CALLS: [&[Projection]; 4] = [
+    &[Projection::Query, Projection::Key, Projection::Value],
+    &[Projection::Output],
+    &[Projection::Gate, Projection::Up],
+    &[Projection::Down],
+];
+
+/// Bytes of the operands of projections, and of the head's.
+pub fn scratch_bytes(
+    path: KernelPath,
+    precision: Precision,
+    shape: &TrainingShape<'_>,
+) -> (usize, usize) {
+    let lane = Lane::of(path, precision);
+    let row = |values: usize| padded(lane.count(values));
+    let TrainingShape { model, layout, rows, .. } = *shape;
+    let (mut input_lanes, mut slots) = (0, [[0usize; 8]; 3]);
+    let lowest = layout.lowest_block().unwrap_or(model.layers);
+    for block in 0..model.layers {
+        for (number, call) in CALLS.iter().enumerate() {
+            let mut adapted = 0;
+            for (place, projection) in call.iter().enumerate() {
+                let (out, input) = projection.shape(model);
+                input_lanes = input_lanes.max(rows * row(input));
+                let mut grow = |slot: usize, buffer: usize, length: usize| {
+                    slots[slot][buffer] = slots[slot][buffer].max(length);
+                };
+                if block >= lowest {
+                    grow(place, 0, rows * row(out));
+                }
+                let Some(factors) = layout.factors(block, *projection) else { continue };
+                let rank = factors.rank;
+                // The forward counts the adapters of a call, the backward its projections.
+                for slot in [adapted, place] {
+                    grow(slot, 1, if shape.dropout { rows * row(input) } else { 0 });
+                    grow(slot, 3, rows * rank);
+                    grow(slot, 4, rows * row(rank));
+                }
+                let passes_on = block > lowest || number > 0;
+                grow(place, 2, if shape.dropout && passes_on { rows * input } else { 0 });
+                grow(place, 5, rank * row(rows));
+                grow(place, 6, rank * row(rows));
+                grow(place, 7, out * rank);
+                adapted += 1;
+            }
+        }
+    }
+    let projections = input_lanes + slots.iter().flatten().sum::<usize>();
+    let labels = shape.labels.min(HEAD_ROWS);
+    let (hidden, words) = (model.hidden_size, model.vocabulary_size);
+    let head = labels * (2 * hidden + words + row(words).max(row(hidden)));
+    (VALUE * projections, VALUE * head)
+}

@@ -1,0 +1,139 @@
+//! How long a run will take: [`measure`] times a few blocks of the model on rows of the run, on this machine.
+//!
+//! All blocks of a network cost the same, so two short networks tell what one block costs and what embedding, head and loss
+//! cost; the rest is multiplication. It is as good as the machine is steady.
+
+use std::time::Instant;
+
+use bioinstruct_core::random::Stream;
+use serde::Serialize;
+
+use super::config::TrainConfig;
+use super::example::Example;
+use super::memory::Demand;
+use super::plan::{Plan, units};
+use crate::backend::{Backend, Cpu};
+use crate::error::EngineError;
+use crate::format::ModelFile;
+use crate::lora::{Adapter, Layout};
+use crate::model::training::{Batch, Step};
+use crate::model::{Llama, LoadOptions};
+
+/// Weights of a block times tokens that are timed at most: some seconds on a slow machine.
+const MOST_WORK: usize = 30_000_000_000;
+/// Each measurement is the best of so many.
+const REPEATS: usize = 3;
+
+/// Seconds that the work on one token takes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Speed {
+    /// In an optimizer step.
+    pub train: f64,
+    /// In a dev evaluation.
+    pub evaluate: f64,
+}
+
+impl Speed {
+    /// Seconds of a whole run with so many dev evaluations.
+    pub fn seconds(&self, demand: &Demand, evaluations: usize) -> f64 {
+        let evaluated = demand.dev_tokens as f64 * evaluations as f64;
+        demand.tokens as f64 * self.train + evaluated * self.evaluate
+    }
+}
+
+/// Dev evaluations of a run: before the first step, after the last, and between.
+pub fn evaluations(config: &TrainConfig, demand: &Demand) -> usize {
+    if demand.dev_tokens == 0 {
+        return 0;
+    }
+    let every = config.evaluate_every;
+    let between = if every == 0 { 0 } else { demand.steps.saturating_sub(1) / every };
+    between + 2
+}
+
+/// Times one and three blocks on a unit of the first step.
+pub fn measure(
+    file: &ModelFile,
+    config: &TrainConfig,
+    options: LoadOptions,
+    threads: usize,
+    plan: &Plan,
+    rows: &[Example],
+) -> Result<Speed, EngineError> {
+    let model = file.config();
+    let block: usize = crate::lora::Projection::ALL
+        .iter()
+        .map(|projection| {
+            let (out, input) = projection.shape(model);
+            out * input
+        })
+        .sum();
+    let most = (MOST_WORK / block.max(1)).clamp(16, config.unit_tokens.max(16));
+    let draws: Vec<&Example> = plan.draws(0).iter().map(|draw| &rows[draw.row]).collect();
+    let cut = units(&draws, |row| row.ids.len(), most);
+    let unit = cut.first().copied().unwrap_or_default();
+    let mut batch = Batch::default();
+    for row in unit {
+        let tokens = row.ids.len().min(most);
+        batch.push(&row.ids[..tokens], &row.learned[..tokens]);
+    }
+    let tokens = batch.tokens().max(1) as f64;
+    let few = time(file, config, options, threads, &batch, 1)?;
+    if model.layers < 2 {
+        return Ok(Speed { train: few.train / tokens, evaluate: few.evaluate / tokens });
+    }
+    let blocks = model.layers.min(3);
+    let more = time(file, config, options, threads, &batch, blocks)?;
+    let whole = |few: f64, more: f64| {
+        let block = ((more - few) / (blocks - 1) as f64).max(0.0);
+        (few + block * (model.layers - 1) as f64) / tokens
+    };
+    Ok(Speed { train: whole(few.train, more.train), evaluate: whole(few.evaluate, more.evaluate) })
+}
+
+/// Seconds of one batch through so many blocks.
+fn time(
+    file: &ModelFile,
+    config: &TrainConfig,
+    options: LoadOptions,
+    threads: usize,
+    batch: &Batch,
+    blocks: usize,
+) -> Result<Speed, EngineError> {
+    let model = Llama::load_first(file, Cpu::new(threads)?, options, blocks)?;
+    let (backend, lora) = (model.backend(), config.lora()?);
+    let layout = Layout::new(model.config(), &lora);
+    let adapter = Adapter::new(backend, model.config(), lora, &layout.initial(0))?;
+    let mut tape = model.new_tape();
+    let mut gradient = backend.zeros(layout.length());
+    let streams: Vec<Stream> = (0..batch.sequences.len() as u64)
+        .map(|sequence| Stream::new(0, "dropout").fork(sequence))
+        .collect();
+    let dropout = (config.dropout > 0.0).then_some((config.dropout as f32, &*streams));
+    let mut best = Speed { train: f64::INFINITY, evaluate: f64::INFINITY };
+    for _ in 0..REPEATS {
+        let begin = Instant::now();
+        let step = Step { scale: 1.0, dropout };
+        model.losses_and_gradient(&mut tape, &adapter, batch, step, &mut gradient);
+        best.train = best.train.min(begin.elapsed().as_secs_f64());
+        let begin = Instant::now();
+        model.losses(&mut tape, Some(&adapter), batch);
+        best.evaluate = best.evaluate.min(begin.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evaluations_are_counted_as_they_are_made() {
+        let count = |steps: usize, evaluate_every: usize, dev_tokens: u64| {
+            let config = TrainConfig { evaluate_every, ..TrainConfig::default() };
+            evaluations(&config, &Demand { steps, dev_tokens, ..Demand::default() })
+        };
+        assert_eq!((count(60, 10, 5), count(61, 10, 5), count(9, 0, 5)), (7, 8, 2));
+        assert_eq!(count(60, 10, 0), 0);
+    }
+}

@@ -1,0 +1,164 @@
+//! What a run will hold in memory, known before anything is loaded: [`MemoryPlan`]. Every buffer of the engine has a length
+//! that follows from the model's shape, the settings and the rows, so the peak is a sum and no guess.
+
+use serde::Serialize;
+
+use super::config::{Keep, TrainConfig};
+use super::example::Example;
+use super::gradient::buffers_for;
+use super::plan::{Plan, units};
+use super::step::Work;
+use crate::backend::cpu_memory::{TrainingShape, scratch_bytes};
+use crate::error::EngineError;
+use crate::format::{ModelConfig, ModelFile};
+use crate::kernels::KernelPath;
+use crate::kernels::lanes::Precision;
+use crate::lora::{Layout, Projection};
+
+/// Bytes of a value.
+const VALUE: usize = 4;
+
+/// What the rows ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Demand {
+    /// Tokens of the largest unit, of training or of a dev evaluation.
+    pub unit_tokens: usize,
+    /// Labelled tokens of the unit that has most.
+    pub unit_labels: usize,
+    /// Units of the step that has most.
+    pub step_units: usize,
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Tokens of all steps.
+    pub tokens: u64,
+    /// Tokens of one dev evaluation.
+    pub dev_tokens: u64,
+}
+
+impl Demand {
+    /// Walks through the whole run.
+    pub fn of(plan: &Plan, rows: &[Example], dev: &[Example], config: &TrainConfig) -> Self {
+        let mut demand = Self { steps: plan.steps(), ..Self::default() };
+        let mut unit = |tokens: usize, labels: usize| {
+            demand.unit_tokens = demand.unit_tokens.max(tokens);
+            demand.unit_labels = demand.unit_labels.max(labels);
+        };
+        let (mut tokens, mut step_units, mut dev_tokens) = (0, 0, 0);
+        for step in 0..plan.steps() {
+            let work = Work::new(plan.draws(step), rows, config);
+            step_units = step_units.max(work.units());
+            for part in work.sizes(rows) {
+                unit(part.0, part.1);
+                tokens += part.0 as u64;
+            }
+        }
+        for rows in units(dev, |example| example.ids.len(), config.unit_tokens) {
+            let count: usize = rows.iter().map(|example| example.ids.len()).sum();
+            unit(count, rows.iter().map(Example::labels).sum());
+            dev_tokens += count as u64;
+        }
+        Self { step_units, tokens, dev_tokens, ..demand }
+    }
+}
+
+/// One kind of memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// What it is for.
+    pub name: &'static str,
+    /// How much.
+    pub bytes: usize,
+}
+
+/// What a run will hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemoryPlan {
+    /// The parts that are there at once while a step is computed and a checkpoint is written.
+    pub parts: Vec<Part>,
+    /// Bytes of the model's file, which are read through a memory map while it is loaded.
+    pub file_bytes: usize,
+    /// Bytes of the weights as they are kept.
+    pub weight_bytes: usize,
+}
+
+impl MemoryPlan {
+    /// For these settings and rows, with kernels of this kind.
+    pub fn new(
+        file: &ModelFile,
+        config: &TrainConfig,
+        precision: Precision,
+        demand: &Demand,
+        path: KernelPath,
+    ) -> Result<Self, EngineError> {
+        let model = file.config();
+        let lora = config.lora()?;
+        let layout = Layout::new(model, &lora);
+        let (file_bytes, weight_bytes) = weights(file, precision)?;
+        let values = layout.length() * VALUE;
+        let evaluates = config.keep == Keep::Best && demand.dev_tokens > 0;
+        let shape = TrainingShape {
+            model,
+            layout: &layout,
+            dropout: config.dropout > 0.0,
+            rows: demand.unit_tokens,
+            labels: demand.unit_labels,
+        };
+        let (scratch, head) = scratch_bytes(path, precision, &shape);
+        let part = |name, bytes| Part { name, bytes };
+        let parts = vec![
+            part("weights", weight_bytes),
+            part("adapter and optimizer state", 3 * values),
+            part("best adapter so far", if evaluates { values } else { 0 }),
+            part("gradients of units", buffers_for(demand.step_units) * values),
+            part("activations", tape_bytes(model, &layout, demand.unit_tokens)),
+            part("operands of products", scratch),
+            part("logits", head),
+            part("copy for a checkpoint", 3 * values),
+        ];
+        Ok(Self { parts, file_bytes, weight_bytes })
+    }
+
+    /// The most bytes at once: of a step with a checkpoint, or of loading, while file and weights are both there.
+    pub fn peak(&self) -> usize {
+        let working: usize = self.parts.iter().map(|part| part.bytes).sum();
+        working.max(self.file_bytes + self.weight_bytes)
+    }
+
+    /// Whether one kind of memory is in it.
+    pub fn bytes(&self, name: &str) -> usize {
+        self.parts.iter().filter(|part| part.name == name).map(|part| part.bytes).sum()
+    }
+}
+
+/// Bytes of the tensors in the file, and of the weights as they are kept. Of stored matrices the pages of the file are what is
+/// kept; norms and biases are always widened.
+fn weights(file: &ModelFile, precision: Precision) -> Result<(usize, usize), EngineError> {
+    let (mut stored, mut kept) = (0, 0);
+    for (name, shape) in file.config().tensors() {
+        let tensor = file.tensor(&name)?;
+        let (bytes, count) = (tensor.stored_bytes().len(), shape.iter().product::<usize>());
+        stored += bytes;
+        let is_vector = shape.len() == 1;
+        kept += match precision {
+            Precision::Bf16 if !is_vector => count * 2,
+            Precision::Stored if !is_vector => bytes,
+            _ => count * VALUE,
+        };
+    }
+    Ok((stored, kept))
+}
+
+/// What the tape of a unit of `rows` tokens holds; see [`crate::model::training::Tape`].
+fn tape_bytes(model: &ModelConfig, layout: &Layout, rows: usize) -> usize {
+    let (hidden, wide) = (model.hidden_size, model.intermediate_size);
+    let (query, narrow) = (model.query_size(), model.key_value_size());
+    let block = 2 * hidden + 2 * query + 2 * narrow + 2 * wide + model.attention_heads + 2;
+    let low: usize = (0..model.layers)
+        .flat_map(|block| Projection::ALL.map(|projection| (block, projection)))
+        .filter_map(|(block, projection)| layout.factors(block, projection))
+        .map(|factors| factors.rank)
+        .sum();
+    let turned = if model.query_key_norm { query + narrow } else { 0 };
+    let once = 5 * hidden + 1 + 2 * query + 2 * narrow + 4 * wide + turned;
+    VALUE * rows * (model.layers * block + low + once)
+}
