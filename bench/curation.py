@@ -139,8 +139,9 @@ def table(results, slope):
             f"| `{one['set']}` | {one['rows']:,} | {100 * one['kept_share']:.1f} % | {one['pairs']:.2e} | {one['wall_seconds']:.2f} "
             f"| {limit} | {one['cpu_seconds']:.2f} | {one['peak_mebibytes']:.0f} | {beside} |"
         )
-    lines += ["", f"The peer ran the first {ROWS_OF_PEER:,} rows of each set, kept the same of them as ours, and is extrapolated by the pairs "
-              "of the whole set. A pair is a row and a row kept before it."]
+    if any("peer" in one for one in results):
+        lines += ["", f"The peer ran the first {ROWS_OF_PEER:,} rows of each set, kept the same of them as ours, and is extrapolated by the pairs "
+                  "of the whole set. A pair is a row and a row kept before it."]
     if slope is not None:
         lines += ["", f"Growth: CPU time goes with the pairs to the power {slope:.2f} over these sets (the plot beside this file)."]
     return "\n".join(lines) + "\n"

@@ -170,6 +170,9 @@ pub(crate) struct Curate {
     /// What happens to rows that hold items of those tasks [default: drop]
     #[arg(long, value_parser = ["drop", "report"])]
     pub(crate) contaminated: Option<String>,
+    /// Write the dataset in these formats too: alpaca, messages, sharegpt, csv, parquet, jsonl, each also with `.gz` or `.zst`
+    #[arg(long, value_name = "FORMAT,…", value_delimiter = ',')]
+    pub(crate) export: Vec<String>,
     /// Of the dataset in `--run DIR`, write a sheet (CSV) of N rows for people to judge
     #[arg(long, value_name = "N", conflicts_with_all = ["files", "reviewed", "explain"], help_heading = "A dataset that is there")]
     pub(crate) audit: Option<usize>,

@@ -203,6 +203,10 @@ pub struct CurateConfig {
     /// is named with `--model` or `--base-url`, a file of JSON lines with `id` and `category`, or `none`.
     #[serde(skip_serializing_if = "is_none")]
     pub categories: String,
+    /// Formats in which the dataset is written beside its own files: `alpaca`, `messages`, `sharegpt`, `csv`, `parquet` or `jsonl`,
+    /// with `.gz` or `.zst` behind it to be packed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub export: Vec<String>,
     /// Share of the kept rows that becomes the dev set.
     pub dev_fraction: f64,
     /// Most bad rows that a run may leave out.
@@ -225,6 +229,7 @@ impl Default for CurateConfig {
             seeds: BUILT_IN_SEEDS.to_owned(),
             against: Vec::new(),
             contaminated: Contaminated::Drop,
+            export: Vec::new(),
             categories: choice::NONE.to_owned(),
             dev_fraction: 0.1,
             max_quarantine: 0,

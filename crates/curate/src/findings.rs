@@ -79,19 +79,21 @@ pub fn inconsistent_duplicates(rows: &[LocatedRow]) -> Vec<Finding> {
     groups.into_par_iter().filter_map(|group| finding(rows, &group)).collect()
 }
 
-/// The words of instruction and input, hashed; nothing for an instruction without any.
+/// The words of instruction and input, and of what was said before them, hashed; nothing for an instruction without any.
 fn question_key(row: &Instruction) -> Option<u128> {
-    let instruction = tokenize(&row.instruction, Stemmer::Off);
-    let input = tokenize(input_or_empty(&row.input), Stemmer::Off);
-    // A token is never a line break: it says where the input begins.
-    let words = instruction
-        .iter()
-        .map(String::as_str)
-        .chain(["\n"])
-        .chain(input.iter().map(String::as_str));
-    let hash = ContentHash::of_parts(words.map(str::as_bytes));
+    let mut words = tokenize(&row.instruction, Stemmer::Off);
+    if words.is_empty() {
+        return None;
+    }
+    let before = row.history.iter().flat_map(|turn| [&turn.user, &turn.assistant]);
+    let others = [input_or_empty(&row.input), row.system.as_str()].into_iter();
+    for text in others.chain(before.map(String::as_str)) {
+        words.push("\n".to_owned()); // a token is never a line break: it says where a text begins
+        words.extend(tokenize(text, Stemmer::Off));
+    }
+    let hash = ContentHash::of_parts(words.iter().map(String::as_bytes));
     let leading = u128::from_str_radix(&hash.as_str()[..32], 16);
-    (!instruction.is_empty()).then(|| leading.expect("a hash is written in hexadecimal digits"))
+    Some(leading.expect("a hash is written in hexadecimal digits"))
 }
 
 fn finding(rows: &[LocatedRow], group: &[usize]) -> Option<Finding> {

@@ -4,7 +4,7 @@
 //! one row at a time (while a model is still writing) and [`pipeline`] to whole files, with the same verdicts. [`findings`]
 //! are for people to look at, [`decontaminate`] looks for test items. [`category`] says what kind of instruction a kept row is,
 //! [`agreement`] how far two opinions agree. [`statistics`] (with [`diversity`] and [`verb_noun`]), [`licence`] and [`card`] describe
-//! what came out, [`stage`] publishes it in a run directory. [`review`] draws rows for people to judge and adds up their judgements,
+//! what came out, [`stage`] publishes it in a run directory, [`export`] in other programs' formats. [`review`] draws rows for people to judge and adds up their judgements,
 //! [`history`] tells all that a run knows of one row.
 //!
 //! A kept row is never changed, a dropped row never forgotten: it stands in `rejected.jsonl` with the rule, the reason and
@@ -18,6 +18,7 @@ pub mod config;
 pub mod decontaminate;
 pub mod diversity;
 mod error;
+pub mod export;
 pub mod filter;
 pub mod findings;
 pub mod history;

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use bioinstruct_core::hash::ContentHash;
 use bioinstruct_core::jsonl;
 use bioinstruct_core::record::{Instruction, SeedTask};
-use bioinstruct_core::run_directory::{Manifest, RunDirectory, RunError, Stage};
+use bioinstruct_core::run_directory::{
+    Manifest, RunDirectory, RunError, Stage, create_private_directory,
+};
 use bioinstruct_data::rows::{ReadRows, RowsError, read_rows};
 use bioinstruct_data::split::{DevSize, Split, split};
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,7 @@ use serde_json::json;
 use crate::card::dataset_card;
 use crate::category::{self, HandLabels, Labeller, Labelling, LocalClassifier, choice};
 use crate::decontaminate::against::Against;
+use crate::export::{self, Export};
 use crate::pipeline::{FunnelStep, Outcome, curate_against};
 use crate::statistics::Statistics;
 use crate::{CurateConfig, CurateError};
@@ -33,6 +36,9 @@ const OUTPUTS: [&str; 8] = [
     "stats.json",
     "README.md",
 ];
+
+/// The two sides of a dataset.
+const SIDES: [&str; 2] = ["train", "dev"];
 
 /// Published beside the others when rows were compared with the items of tasks.
 const CONTAMINATION: [&str; 2] = ["contamination.jsonl", "contamination.json"];
@@ -102,6 +108,7 @@ pub fn run_stage_asking(
     asked: Option<&mut dyn Labeller>,
 ) -> Result<StageSummary, CurateError> {
     let stage = run.stage(DIRECTORY)?;
+    let exports = exports(config)?;
     let against = Against::read(&config.against)?;
     let mut own = labeller(config, asked.is_some())?;
     let labeller: Option<&mut dyn Labeller> = match (asked, &mut own) {
@@ -129,13 +136,15 @@ pub fn run_stage_asking(
     summary.labelled = labelling.labelled;
     summary.unlabelled = labelling.unlabelled;
     publish(&stage, &outcome, labelling, &parted, config, seed)?;
+    publish_exports(&stage, &outcome, &parted, &exports)?;
     let mut manifest = wanted;
     manifest.summary = json!(summary);
-    let outputs = OUTPUTS.into_iter();
-    let outputs: Vec<&str> = match outcome.contamination {
-        Some(_) => outputs.chain(CONTAMINATION).collect(),
-        None => outputs.collect(),
-    };
+    let mut outputs: Vec<String> = Vec::from(OUTPUTS.map(str::to_owned));
+    if outcome.contamination.is_some() {
+        outputs.extend(CONTAMINATION.map(str::to_owned));
+    }
+    outputs.extend(exports.iter().flat_map(|export| SIDES.map(|side| export.file(side))));
+    let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
     stage.finish(manifest, &outputs)?;
     let timed = |step: &FunnelStep| (step.filter.clone(), step.seconds);
     summary.seconds = outcome.funnel.iter().map(timed).collect();
@@ -295,6 +304,30 @@ fn publish(
         .iter()
         .map(|step| Timing { filter: step.filter.clone(), seconds: step.seconds });
     stage.publish("timing.jsonl", |out| jsonl::write(out, timings))?;
+    Ok(())
+}
+
+/// The formats that the configuration names.
+fn exports(config: &CurateConfig) -> Result<Vec<Export>, CurateError> {
+    config.export.iter().map(|name| Export::named(name)).collect()
+}
+
+fn publish_exports(
+    stage: &Stage,
+    outcome: &Outcome,
+    parted: &Split,
+    exports: &[Export],
+) -> Result<(), CurateError> {
+    if exports.is_empty() {
+        return Ok(());
+    }
+    create_private_directory(&stage.path(export::DIRECTORY)).map_err(RunError::Io)?;
+    for (side, positions) in SIDES.into_iter().zip([&parted.train, &parted.dev]) {
+        let rows: Vec<Instruction> = positions.iter().map(|&at| outcome.kept[at].clone()).collect();
+        for export in exports {
+            stage.publish(&export.file(side), |out| export.write(out, &rows))?;
+        }
+    }
     Ok(())
 }
 

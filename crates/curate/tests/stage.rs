@@ -11,7 +11,7 @@ use bioinstruct_core::record::Instruction;
 use bioinstruct_core::run_directory::RunDirectory;
 use bioinstruct_curate::statistics::Statistics;
 use bioinstruct_curate::{CurateConfig, CurateError, Rejected, StageSummary, run_stage};
-use bioinstruct_data::rows::Quarantined;
+use bioinstruct_data::rows::{Quarantined, read_rows};
 use serde_json::{Value, json};
 
 const FILES: [&str; 9] = [
@@ -129,6 +129,29 @@ fn bad_rows_are_listed_and_stop_the_run() {
     let lenient = CurateConfig { max_quarantine: 1, ..CurateConfig::default() };
     let summary = curate_in(&root, &file, &lenient).unwrap();
     assert_eq!((summary.read, summary.kept, summary.quarantined), (41, 39, 1));
+}
+
+#[test]
+fn exports_hold_the_same_rows() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = rows_file(scratch.path());
+    let export = ["alpaca", "csv.gz", "messages", "parquet"].map(str::to_owned).to_vec();
+    let config = CurateConfig { export, ..CurateConfig::default() };
+    let root = scratch.path().join("run");
+    curate_in(&root, &file, &config).unwrap();
+    let dataset = root.join("dataset");
+    let train: Vec<Instruction> = jsonl::read(&dataset.join("train.jsonl")).unwrap();
+    for name in ["train.alpaca.json", "train.csv.gz", "train.parquet"] {
+        let read = read_rows(&dataset.join("export").join(name)).unwrap().complete().unwrap();
+        let texts = |row: &Instruction| {
+            [&row.id, &row.instruction, &row.input, &row.output].map(String::clone)
+        };
+        assert!(read.iter().map(texts).eq(train.iter().map(texts)), "{name}");
+    }
+    assert!(dataset.join("export/dev.messages.jsonl").is_file());
+    let wrong = CurateConfig { export: vec!["xml".to_owned()], ..CurateConfig::default() };
+    let error = curate_in(&scratch.path().join("other"), &file, &wrong).unwrap_err();
+    assert_eq!(error.kind(), FailureKind::Configuration);
 }
 
 #[test]

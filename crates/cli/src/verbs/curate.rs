@@ -29,6 +29,7 @@ pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow
     flags.set("curate.scores", verb.scores.as_ref().map(|path| path.display().to_string()));
     flags.set("curate.against", (!verb.against.is_empty()).then(|| verb.against.clone()));
     flags.set("curate.contaminated", verb.contaminated.clone());
+    flags.set("curate.export", (!verb.export.is_empty()).then(|| verb.export.clone()));
     flags.set("curate.categories", verb.categories.clone());
     let config = Config::resolve("", globals, flags)?;
     if afterwards::run(verb, &config, globals, console)? {

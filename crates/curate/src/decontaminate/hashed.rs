@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::item::{parts, words_of};
+use super::item::{asked_text, parts, words_of};
 use super::{TaskItems, Verdict};
 
 const FORMAT: &str = "bioinstruct-hashed-items";
@@ -239,7 +239,7 @@ impl HashedIndex<'_> {
     pub fn hits(&self, row: &Instruction) -> Vec<HashedHit> {
         let header = &self.all.header;
         let mut shared: BTreeMap<usize, (BTreeSet<String>, bool)> = BTreeMap::new();
-        let both = format!("{}\n{}", row.instruction, row.input);
+        let both = asked_text(row);
         for text in [both.as_str(), &row.output] {
             for run in words_of(text).windows(RUN) {
                 let hash = hashed(&header.salt, run);
@@ -248,8 +248,9 @@ impl HashedIndex<'_> {
                 }
             }
         }
-        let texts =
-            [both.as_str()].into_iter().chain(parts(&row.instruction)).chain(parts(&row.input));
+        let before = row.history.iter().flat_map(|turn| parts(&turn.user));
+        let now = parts(&row.instruction).into_iter().chain(parts(&row.input));
+        let texts = now.chain([both.as_str()]).chain(before);
         for text in texts {
             let words = sorted(words_of(text));
             if words.is_empty() {

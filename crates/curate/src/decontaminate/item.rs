@@ -1,5 +1,6 @@
 //! What is looked for, and both sides' texts as words: [`TestItem`].
 
+use bioinstruct_core::record::Instruction;
 use bioinstruct_data::task::TaskItem;
 use bioinstruct_text::rouge::{Stemmer, tokenize};
 
@@ -41,6 +42,21 @@ impl From<&TaskItem> for TestItem {
             question: item.fields.get(&question).cloned().unwrap_or_default(),
         }
     }
+}
+
+/// What is asked in a row, and what was said before it.
+pub(super) fn asked_text(row: &Instruction) -> String {
+    let mut text = String::new();
+    for turn in &row.history {
+        text.push_str(&turn.user);
+        text.push('\n');
+        text.push_str(&turn.assistant);
+        text.push('\n');
+    }
+    text.push_str(&row.instruction);
+    text.push('\n');
+    text.push_str(&row.input);
+    text
 }
 
 /// The words that are compared: tokens of `rouge_score` but the letters that number options.

@@ -6,7 +6,7 @@ use bioinstruct_core::record::Instruction;
 use bioinstruct_text::novelty::{NoveltyFilter, NoveltyRule, ThresholdOutOfRange, Winner};
 use bioinstruct_text::vocabulary::Vocabulary;
 
-use super::item::{parts, words_of};
+use super::item::{asked_text, parts, words_of};
 use super::runs::Runs;
 use super::{Hit, TaskItems, TaskReport, TestItem, Verdict};
 use crate::filter::Similarity;
@@ -143,7 +143,7 @@ impl Decontaminator {
         let known = |text: &str| -> Vec<u32> {
             words_of(text).iter().map(|word| self.vocabulary.lookup(word)).collect()
         };
-        let asked = known(&format!("{}\n{}", row.instruction, row.input));
+        let asked = known(&asked_text(row));
         let answered = known(&row.output);
         let mut signs: BTreeMap<usize, Signs> = BTreeMap::new();
         for words in [&asked, &answered] {
@@ -183,9 +183,9 @@ impl Decontaminator {
     fn find_like_questions(&self, row: &Instruction, signs: &mut BTreeMap<usize, Signs>) {
         let both = format!("{} {}", row.instruction, row.input);
         let mut texts: BTreeSet<String> = BTreeSet::new();
-        for part in
-            parts(&row.instruction).into_iter().chain(parts(&row.input)).chain([both.as_str()])
-        {
+        let before = row.history.iter().flat_map(|turn| parts(&turn.user));
+        let now = parts(&row.instruction).into_iter().chain(parts(&row.input));
+        for part in now.chain([both.as_str()]).chain(before) {
             texts.insert(words_of(part).join(" "));
         }
         for (task, text) in

@@ -22,6 +22,10 @@ pub(super) fn build(_: &Rules, seeds: &[SeedTask]) -> Result<Box<dyn Filter>, Cu
 
 /// The id is hashed anew: a caller may have built the row by hand.
 fn content_id(row: &Instruction) -> String {
+    if !row.system.is_empty() || !row.history.is_empty() {
+        let (system, history) = (row.system.clone(), row.history.clone());
+        return row.clone().in_conversation(system, history).id;
+    }
     Instruction::content_id(&row.instruction, &row.input, &row.output)
 }
 
