@@ -137,7 +137,9 @@ pub(crate) fn stage(
     let options = LocalOptions { precision: config.precision()?, ..LocalOptions::default() };
     let local = LocalModel::from_parts(Cpu::new(config.threads)?, &file, tokenizer, options)?;
     drop(file);
-    let fingerprint = fingerprint(&wanted, &local);
+    let mut fingerprint = fingerprint(&wanted, &local);
+    // A folder's own chat template is no input by name; what it makes of the rows is.
+    fingerprint.insert("tokens".to_owned(), encoded.learned.digest().to_string());
     checkpoint::refuse_other(&stage.path(CHECKPOINTS), &fingerprint)?;
     stage.publish(ROWS, |out| jsonl::write(out, &data.rows))?;
     stage.publish("dev.jsonl", |out| jsonl::write(out, &data.dev))?;
