@@ -152,6 +152,7 @@ mod tests {
     /// the rename leaves nothing beside it.
     #[test]
     fn a_file_is_old_or_new_whatever_fails() {
+        use Operation::{Create, Rename, SyncDirectory, SyncFile, Write};
         let root = std::env::temp_dir().join(format!("bioinstruct-files-{}", std::process::id()));
         create_private_directory(&root).unwrap();
         let path = root.join("a");
@@ -184,7 +185,6 @@ mod tests {
             assert!(found == if renamed { &*new } else { &*old }, "{operation:?}");
             failed.push(operation);
         }
-        use Operation::{Create, Rename, SyncDirectory, SyncFile, Write};
         assert_eq!(failed, [Create, Write, Write, SyncFile, Rename, SyncDirectory]);
         fs_err::remove_dir_all(&root).unwrap();
     }

@@ -5,6 +5,8 @@
 //! It prints the accuracy of a five-fold cross-validation on those rows for several schedules, and writes the weights of the
 //! chosen one. Nothing but the two files goes in.
 
+#![expect(clippy::print_stdout, reason = "a program for the terminal")]
+
 use std::path::Path;
 
 use bioinstruct_core::jsonl;

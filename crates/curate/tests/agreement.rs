@@ -1,7 +1,5 @@
 //! κ and α against scikit-learn and the package `krippendorff`.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop here")]
-
 use std::path::Path;
 
 use bioinstruct_curate::agreement::{cohen_kappa, krippendorff_alpha};

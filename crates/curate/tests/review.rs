@@ -89,7 +89,7 @@ fn sheets_come_back_with_intervals_and_agreement() {
     assert!(error.contains("line 2, `valid_task`: \"perhaps\""), "{error}");
     let text = fs_err::read_to_string(&first).unwrap();
     let unknown = sheet.with_file_name("unknown.csv");
-    fs_err::write(&unknown, text.replacen("\n", "\n0123", 1)).unwrap();
+    fs_err::write(&unknown, text.replacen('\n', "\n0123", 1)).unwrap();
     assert!(take(&run, &[unknown], 5).unwrap_err().to_string().contains("is not in this dataset"));
 }
 

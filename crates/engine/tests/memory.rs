@@ -1,7 +1,5 @@
 //! The planned memory is what the engine allocates, on the tiny random LLaMA.
 
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
 use std::path::Path;
 use std::sync::Arc;
 

@@ -193,7 +193,7 @@ fn micro_rows(file: &PredictionFile, metric: Metric) -> Vec<Score> {
     let [precision, _, f1] = parts;
     match metric {
         Metric::SpanF1 => {
-            let counts = counts(file, |counts| counts.into());
+            let counts = counts(file, Into::into);
             let named = SPAN_METRICS.into_iter().zip(parts);
             named
                 .map(|(name, part)| micro_row(file, metric, format!("{name}_micro"), &counts, part))

@@ -141,6 +141,7 @@ mod tests {
             profile: Profile::LmEval,
             shots: 5,
             metric: "accuracy".to_owned(),
+            subset: None,
             value: 0.5,
             n: 40,
             ci_low: 0.4,

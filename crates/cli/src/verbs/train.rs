@@ -6,7 +6,7 @@ mod progress;
 mod summary;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bioinstruct_core::NOT_FOR_PATIENT_CARE;

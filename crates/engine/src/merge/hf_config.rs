@@ -214,9 +214,9 @@ mod tests {
                 let attention_bias = family == Family::Qwen2;
                 let config = ModelConfig {
                     family,
+                    attention_bias,
                     query_key_norm,
                     sliding_window,
-                    attention_bias,
                     ..config()
                 };
                 assert!(made(&config).is_ok(), "{config:?}");

@@ -151,7 +151,7 @@ fn free_name(path: &Path) -> PathBuf {
         let ending = if count == 1 { "bad".to_owned() } else { format!("bad-{count}") };
         path.with_extension(ending)
     };
-    (1..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(1))
+    (1..10_000).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(1))
 }
 
 /// The published checkpoints, oldest first.

@@ -47,7 +47,7 @@ pub fn evaluations(config: &TrainConfig, demand: &Demand) -> usize {
         return 0;
     }
     let every = config.evaluate_every;
-    let between = if every == 0 { 0 } else { demand.steps.saturating_sub(1) / every };
+    let between = demand.steps.saturating_sub(1).checked_div(every).unwrap_or(0);
     between + 2
 }
 

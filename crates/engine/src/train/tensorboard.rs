@@ -1,10 +1,10 @@
-//! Event files that TensorBoard reads: [`Events`] writes scalars as TFRecords of hand-encoded protocol buffers.
+//! Event files that `TensorBoard` reads: [`Events`] writes scalars as `TFRecord`s of hand-encoded protocol buffers.
 //!
 //! An event holds a wall time, so these files stand with the timing, not with the results: no manifest names them, and a run
-//! that was resumed has one file for each start. A resumed file begins with a session start, at which TensorBoard forgets
+//! that was resumed has one file for each start. A resumed file begins with a session start, at which `TensorBoard` forgets
 //! later steps of earlier files: those are done again.
 //!
-//! The framing is TensorFlow's `record_writer`, the messages are its `event.proto` and `summary.proto`.
+//! The framing is `TensorFlow`'s `record_writer`, the messages are its `event.proto` and `summary.proto`.
 
 use std::io::Write;
 use std::path::Path;
@@ -56,7 +56,7 @@ fn wall_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// A TFRecord: length, its checksum, the data, their checksum; all numbers little-endian.
+/// A `TFRecord`: length, its checksum, the data, their checksum; all numbers little-endian.
 fn record(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
     let mut record = Vec::with_capacity(data.len() + 16);
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(crc32c(&[0; 32]), 0x8A91_36AA);
     }
 
-    /// The bytes that TensorBoard's own writer gives: tests/goldens/train/make_events.py.
+    /// The bytes that `TensorBoard`'s own writer gives: `tests/goldens/train/make_events.py`.
     #[test]
     fn records_are_tensorboards() {
         let golden = include_bytes!("../../../../tests/goldens/train/events.tfevents");

@@ -8,10 +8,11 @@ use bioinstruct_data::task::ItemSources;
 use bioinstruct_eval::Scores;
 
 fn scored(task: &str, file: (&str, &str), model: &mut Scripted, stage: &Stage) -> Scores {
-    let folder = tempfile::tempdir().unwrap();
-    fs_err::write(folder.path().join(file.0), file.1).unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
+    fs_err::write(folder.path().join(file.0), file.1).expect("written");
     let sources = ItemSources { data: Some(folder.path()), ..ItemSources::default() };
-    run(stage, model, &[candidate("base", None, "bioinstruct")], &[input(task, &sources)]).unwrap()
+    run(stage, model, &[candidate("base", None, "bioinstruct")], &[input(task, &sources)])
+        .expect("scores")
 }
 
 fn value(scores: &Scores, metric: &str) -> (f64, usize) {
@@ -23,10 +24,10 @@ fn value(scores: &Scores, metric: &str) -> (f64, usize) {
 
 fn written(folder: &Path) -> String {
     let mut text = String::new();
-    for entry in fs_err::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs_err::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
         if path.is_file() {
-            text += &String::from_utf8_lossy(&fs_err::read(path).unwrap());
+            text += &String::from_utf8_lossy(&fs_err::read(path).expect("a file"));
         } else {
             text += &written(&path);
         }

@@ -116,7 +116,8 @@ fn fate_told(fate: &Fate) -> String {
 fn row_told(row: &Instruction) -> String {
     let texts = [("instruction", &row.instruction), ("input", &row.input), ("output", &row.output)];
     let present = texts.into_iter().filter(|(_, text)| !text.is_empty());
-    present.map(|(name, text)| format!("  {name:<11} {}\n", short(text))).collect()
+    let lines = present.map(|(name, text)| format!("  {name:<11} {}\n", short(text)));
+    lines.collect::<Vec<_>>().concat()
 }
 
 /// One line of at most 300 characters.

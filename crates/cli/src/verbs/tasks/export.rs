@@ -26,17 +26,14 @@ pub(super) fn run(verb: &TasksExport, globals: &Globals, console: &Console) -> a
     let options = ExportOptions { count: verb.count, max_words: verb.max_words, seed: config.seed };
     let exported = export(&sources, mixture.as_ref(), &options)?;
     tell(&exported, console);
-    match &verb.out {
-        Some(path) => {
-            run_directory::publish(path, |out| jsonl::write(out, &exported.rows))
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            console.say(&format!("{} rows: {}", exported.rows.len(), path.display()));
-        }
-        None => {
-            let mut text = Vec::new();
-            jsonl::write(&mut text, &exported.rows)?;
-            console.print(&String::from_utf8(text)?)?;
-        }
+    if let Some(path) = &verb.out {
+        run_directory::publish(path, |out| jsonl::write(out, &exported.rows))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        console.say(&format!("{} rows: {}", exported.rows.len(), path.display()));
+    } else {
+        let mut text = Vec::new();
+        jsonl::write(&mut text, &exported.rows)?;
+        console.print(&String::from_utf8(text)?)?;
     }
     console.summary(&summary(verb, &options, &sources, &exported))
 }
