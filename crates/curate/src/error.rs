@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bioinstruct_core::diagnose::{Diagnose, FailureKind};
 use bioinstruct_core::jsonl::JsonlError;
+use bioinstruct_core::model::ModelError;
 use bioinstruct_core::run_directory::RunError;
 use bioinstruct_core::template::TemplateError;
 use bioinstruct_data::rows::{Quarantined, RowsError};
@@ -33,6 +34,9 @@ pub enum CurateError {
     /// A file of hashed items cannot be used.
     #[error(transparent)]
     HashedItems(#[from] HashedItemsError),
+    /// Rows could not be embedded.
+    #[error(transparent)]
+    Embedding(#[from] ModelError),
     /// There is no finished dataset in the run directory.
     #[error("there is no dataset in {run}", run = run.display())]
     NoDataset {
@@ -118,6 +122,7 @@ impl Diagnose for CurateError {
             Self::Card(error) => error.kind(),
             Self::Items(error) => error.kind(),
             Self::HashedItems(error) => error.kind(),
+            Self::Embedding(error) => error.kind(),
             Self::Labelling { kind, .. } => *kind,
             Self::Setting { .. } | Self::UnknownFilter { .. } => FailureKind::Configuration,
             Self::NoRows { .. }
@@ -139,6 +144,7 @@ impl Diagnose for CurateError {
             }
             Self::Items(error) => error.hint(),
             Self::HashedItems(error) => error.hint(),
+            Self::Embedding(error) => error.hint(),
             Self::Setting { .. } | Self::Damaged { .. } => None,
             Self::NoDataset { .. } => {
                 Some("`bioinstruct curate FILE --run DIR` makes one; name that DIR".to_owned())

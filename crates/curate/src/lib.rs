@@ -3,7 +3,7 @@
 //! In the order of use: [`config`] says which rules hold, [`filter`] has one file per rule, [`admission`] applies them to
 //! one row at a time (while a model is still writing) and [`pipeline`] to whole files, with the same verdicts. [`findings`]
 //! are for people to look at, [`decontaminate`] looks for test items. [`category`] says what kind of instruction a kept row is,
-//! [`agreement`] how far two opinions agree. [`statistics`] (with [`diversity`] and [`verb_noun`]), [`licence`] and [`card`] describe
+//! [`agreement`] how far two opinions agree. [`statistics`] (with [`diversity`], [`verb_noun`] and, by a sentence encoder, [`meaning`]), [`licence`] and [`card`] describe
 //! what came out, [`stage`] publishes it in a run directory, [`export`] in other programs' formats. [`review`] draws rows for people to judge and adds up their judgements,
 //! [`history`] tells all that a run knows of one row.
 //!
@@ -23,6 +23,7 @@ pub mod filter;
 pub mod findings;
 pub mod history;
 pub mod licence;
+pub mod meaning;
 pub mod pipeline;
 pub mod review;
 pub mod scores;
@@ -36,4 +37,4 @@ pub use config::{CurateConfig, Dialect, Keep, NoveltyKey};
 pub use error::CurateError;
 pub use filter::{Evidence, Similarity};
 pub use pipeline::{Contamination, Outcome, Rejected, curate, curate_against};
-pub use stage::{StageSummary, run_stage, run_stage_asking};
+pub use stage::{Models, StageSummary, run_stage, run_stage_asking};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use bioinstruct_core::hash::ContentHash;
 use bioinstruct_core::jsonl;
+use bioinstruct_core::model::Embedder;
 use bioinstruct_core::record::{Instruction, SeedTask};
 use bioinstruct_core::run_directory::{
     Manifest, RunDirectory, RunError, Stage, create_private_directory,
@@ -19,12 +20,16 @@ use crate::card::dataset_card;
 use crate::category::{self, HandLabels, Labeller, Labelling, LocalClassifier, choice};
 use crate::decontaminate::against::Against;
 use crate::export::{self, Export};
+use crate::meaning::{self, Meaning};
 use crate::pipeline::{FunnelStep, Outcome, curate_against};
 use crate::statistics::Statistics;
 use crate::{CurateConfig, CurateError};
 
 /// The directory of the stage in a run.
 pub const DIRECTORY: &str = "dataset";
+
+/// Rows that are alike in meaning.
+const ALIKE: &str = "alike.jsonl";
 
 const OUTPUTS: [&str; 8] = [
     "train.jsonl",
@@ -64,6 +69,9 @@ pub struct StageSummary {
     /// Kept rows without a kind.
     #[serde(default)]
     pub unlabelled: usize,
+    /// Rows that are alike in meaning to an earlier one, when an encoder was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alike: Option<usize>,
     /// What a person should look at, by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub findings: BTreeMap<String, usize>,
@@ -95,18 +103,28 @@ pub fn run_stage(
     config: &CurateConfig,
     seed: u64,
 ) -> Result<StageSummary, CurateError> {
-    run_stage_asking(run, files, seeds, config, seed, None)
+    run_stage_asking(run, files, seeds, config, seed, Models::default())
 }
 
-/// [`run_stage`] with somebody else's labeller: the model that `curate.categories = "llm"` asks for kinds is the caller's.
+/// Models that the caller lends the stage.
+#[derive(Default)]
+pub struct Models<'a> {
+    /// Gives kinds to rows, for `curate.categories = "llm"`.
+    pub labeller: Option<&'a mut dyn Labeller>,
+    /// Embeds rows, for `curate.embedder`.
+    pub embedder: Option<&'a dyn Embedder>,
+}
+
+/// [`run_stage`] with models of the caller's.
 pub fn run_stage_asking(
     run: &RunDirectory,
     files: &[PathBuf],
     seeds: &[SeedTask],
     config: &CurateConfig,
     seed: u64,
-    asked: Option<&mut dyn Labeller>,
+    models: Models<'_>,
 ) -> Result<StageSummary, CurateError> {
+    let Models { labeller: asked, embedder } = models;
     let stage = run.stage(DIRECTORY)?;
     let exports = exports(config)?;
     let against = Against::read(&config.against)?;
@@ -120,6 +138,16 @@ pub fn run_stage_asking(
     if let Some(labeller) = &labeller {
         wanted.inputs.insert("categories".to_owned(), labeller.digest());
     }
+    match (embedder, config.embedder.is_empty()) {
+        (Some(embedder), _) => {
+            wanted.inputs.insert("embedder".to_owned(), embedder.identity().digest);
+        }
+        (None, true) => {}
+        (None, false) => {
+            let reason = "there is no encoder to embed with".to_owned();
+            return Err(CurateError::Setting { key: "embedder", reason });
+        }
+    }
     if let Some(found) = stage.finished(&wanted)? {
         return earlier_summary(&stage, &found);
     }
@@ -130,12 +158,20 @@ pub fn run_stage_asking(
     refuse_bad_input(&stage, &read, files, config)?;
     let mut outcome = curate_against(read, seeds, config, &against)?;
     let labelling = category::fill(&mut outcome.kept, labeller)?;
+    let (meaning, alike) = embedder
+        .map(|embedder| meaning::read(&outcome.kept, embedder, config.alike_threshold as f32))
+        .transpose()?
+        .unzip();
     let parted = split(&outcome.kept, DevSize::Fraction(config.dev_fraction), seed)
         .map_err(|error| CurateError::Setting { key: "dev_fraction", reason: error.to_string() })?;
     let mut summary = summary_of(&outcome, &parted);
     summary.labelled = labelling.labelled;
     summary.unlabelled = labelling.unlabelled;
-    publish(&stage, &outcome, labelling, &parted, config, seed)?;
+    summary.alike = meaning.as_ref().map(|meaning| meaning.alike);
+    publish(&stage, &outcome, (labelling, meaning), &parted, config, seed)?;
+    if let Some(alike) = &alike {
+        stage.publish(ALIKE, |out| jsonl::write(out, alike))?;
+    }
     publish_exports(&stage, &outcome, &parted, &exports)?;
     let mut manifest = wanted;
     manifest.summary = json!(summary);
@@ -143,6 +179,7 @@ pub fn run_stage_asking(
     if outcome.contamination.is_some() {
         outputs.extend(CONTAMINATION.map(str::to_owned));
     }
+    outputs.extend(alike.map(|_| ALIKE.to_owned()));
     outputs.extend(exports.iter().flat_map(|export| SIDES.map(|side| export.file(side))));
     let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
     stage.finish(manifest, &outputs)?;
@@ -190,6 +227,7 @@ fn manifest(
     // Seeds and scores themselves are inputs; the paths by which they were found say nothing.
     resolved.seeds.clear();
     resolved.against.clear();
+    resolved.embedder.clear();
     if !resolved.scores.is_empty() {
         let hash = ContentHash::of_file(resolved.scores.as_ref()).map_err(RowsError::Io)?;
         inputs.insert("scores".to_owned(), hash.to_string());
@@ -256,6 +294,7 @@ fn summary_of(outcome: &Outcome, parted: &Split) -> StageSummary {
         quarantined: outcome.quarantined.len(),
         labelled: 0,
         unlabelled: 0,
+        alike: None,
         findings: outcome.findings.iter().fold(BTreeMap::new(), |mut counts, finding| {
             *counts.entry(finding.kind.name().to_owned()).or_default() += 1;
             counts
@@ -274,12 +313,15 @@ fn summary_of(outcome: &Outcome, parted: &Split) -> StageSummary {
 fn publish(
     stage: &Stage,
     outcome: &Outcome,
-    labelling: Labelling,
+    (labelling, meaning): (Labelling, Option<Meaning>),
     parted: &Split,
     config: &CurateConfig,
     seed: u64,
 ) -> Result<(), CurateError> {
-    let statistics = Statistics::of(outcome, labelling, parted.train.len(), parted.dev.len());
+    let statistics = Statistics {
+        meaning,
+        ..Statistics::of(outcome, labelling, parted.train.len(), parted.dev.len())
+    };
     let card = dataset_card(&statistics, &config.rules()?, seed)?;
     let side = |positions: &[usize]| -> Vec<&Instruction> {
         positions.iter().map(|&at| &outcome.kept[at]).collect()

@@ -11,6 +11,7 @@ use crate::category::Labelling;
 use crate::decontaminate::against::ContaminationReport;
 use crate::diversity::Diversity;
 use crate::licence::Licensing;
+use crate::meaning::Meaning;
 use crate::pipeline::{FunnelStep, Outcome};
 
 /// Lower bounds of the histograms' bins, in words; the last bin has no end.
@@ -111,6 +112,9 @@ pub struct Statistics {
     /// How different the rows are from one another.
     #[serde(default)]
     pub diversity: Diversity,
+    /// What a sentence encoder says of them, when one was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meaning: Option<Meaning>,
 }
 
 impl Statistics {
@@ -145,6 +149,7 @@ impl Statistics {
             licensing: Licensing::of(kept, |row| source_family(&row.provenance.source)),
             contamination: outcome.contamination.as_ref().map(|found| found.report.clone()),
             diversity: Diversity::of(kept),
+            meaning: None,
         }
     }
 }

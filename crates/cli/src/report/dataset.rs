@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::collect::RunFiles;
 use super::diversity::{self, DiversityView};
+use super::meaning::{self, MeaningView};
 use super::number;
 use super::plot::bar::bar;
 use super::plot::histogram::{Column, histogram};
@@ -49,6 +50,8 @@ pub(super) struct DatasetView {
     pub labelling: String,
     /// How different the rows are.
     pub diversity: DiversityView,
+    /// What a sentence encoder says of them.
+    pub meaning: MeaningView,
     /// Instruction, input, output.
     pub lengths: Vec<LengthView>,
     /// Where the rows come from: name and counts.
@@ -77,6 +80,7 @@ pub(super) fn view(run: &RunFiles) -> DatasetView {
     view.categories = categories(statistics);
     view.labelling = statistics.get("labelling").map(labelling).unwrap_or_default();
     view.diversity = statistics.get("diversity").map(diversity::view).unwrap_or_default();
+    view.meaning = statistics.get("meaning").map(meaning::view).unwrap_or_default();
     for (field, label) in [
         ("instruction_words", "Instructions"),
         ("input_words", "Inputs"),

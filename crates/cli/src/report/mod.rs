@@ -1,7 +1,7 @@
 //! The report: run directories in, one HTML file out. The main functions are [`build`] and [`write()`].
 //!
 //! [`collect`] reads the files ([`records`] are their rows), one module per section turns them into what the template shows ([`overview`], [`funnel`],
-//! [`dataset`] with [`diversity`], [`training`], [`scores`] with [`score_view`], [`browse`], [`methods`]), [`plot`] draws. The page holds its
+//! [`dataset`] with [`diversity`] and [`meaning`], [`training`], [`scores`] with [`score_view`], [`browse`], [`methods`]), [`plot`] draws. The page holds its
 //! style, script, drawings and data; it asks nothing of any network, and its own policy forbids it to. Equal files give
 //! equal bytes: no clock, no hash order. [`terminal`] prints the scores alone.
 
@@ -10,6 +10,7 @@ mod collect;
 mod dataset;
 mod diversity;
 mod funnel;
+mod meaning;
 mod methods;
 mod metric;
 mod number;

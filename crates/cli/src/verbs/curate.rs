@@ -4,12 +4,13 @@ mod afterwards;
 
 use std::path::PathBuf;
 
-use bioinstruct_core::model::ChatModel;
+use bioinstruct_core::model::{ChatModel, Embedder};
 use bioinstruct_core::record::SeedTask;
 use bioinstruct_core::run_directory::RunDirectory;
 use bioinstruct_curate::category::choice;
 use bioinstruct_curate::stage::DIRECTORY;
-use bioinstruct_curate::{CurateConfig, StageSummary, run_stage, run_stage_asking};
+use bioinstruct_curate::{Models, StageSummary, run_stage_asking};
+use bioinstruct_engine::sentence::SentenceEncoder;
 use bioinstruct_llm::{OpenAiClient, OpenAiConfig, Secret};
 
 use crate::arguments::{Curate, Globals};
@@ -17,6 +18,7 @@ use crate::config::{Config, Flags, in_run};
 use crate::console::Console;
 use crate::failure;
 use crate::labelling::ModelLabeller;
+use crate::model::{resolve, short_name};
 use crate::verbs::generate::local_model;
 
 pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow::Result<()> {
@@ -31,6 +33,7 @@ pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow
     flags.set("curate.contaminated", verb.contaminated.clone());
     flags.set("curate.export", (!verb.export.is_empty()).then(|| verb.export.clone()));
     flags.set("curate.categories", verb.categories.clone());
+    flags.set("curate.embedder", verb.embedder.clone());
     let config = Config::resolve("", globals, flags)?;
     if afterwards::run(verb, &config, globals, console)? {
         return Ok(());
@@ -38,17 +41,33 @@ pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow
     let seeds = afterwards::seeds(&config.curate.seeds)?;
     use_threads(config.threads)?;
     let mut model = model(verb, &config, globals, console)?;
+    let encoder = encoder(&config, globals.offline, console)?;
+    let embedder = encoder.as_ref().map(|encoder| encoder as &dyn Embedder);
     in_run(globals, "curate", |run| {
         let summary = match &mut model {
             Some(model) => {
-                let local = verb.model.is_some();
-                stage_asking(run, &verb.files, &seeds, &config, (model.as_mut(), local), console)?
+                let asked = (model.as_mut(), verb.model.is_some());
+                stage_asking(run, &verb.files, &seeds, &config, asked, embedder, console)?
             }
-            None => stage(run, &verb.files, &seeds, &config.curate, config.seed, console)?,
+            None => stage(run, &verb.files, &seeds, &config, embedder, console)?,
         };
         console.say(&format!("dataset: {}", run.root().join(DIRECTORY).display()));
         console.summary(&summary)
     })
+}
+
+/// The sentence encoder that the configuration names.
+pub(crate) fn encoder(
+    config: &Config,
+    offline: bool,
+    console: &Console,
+) -> anyhow::Result<Option<SentenceEncoder>> {
+    let source = &config.curate.embedder;
+    if source.is_empty() {
+        return Ok(None);
+    }
+    let resolved = resolve(source, offline, console)?;
+    Ok(Some(SentenceEncoder::load(&resolved.path, &short_name(source), config.threads)?))
 }
 
 /// Rows are compared on so many threads; zero takes every processor.
@@ -99,15 +118,16 @@ fn stage_asking(
     files: &[PathBuf],
     seeds: &[SeedTask],
     config: &Config,
-    (model, local): (&mut dyn ChatModel, bool),
+    (model, local): (&mut (dyn ChatModel + '_), bool),
+    embedder: Option<&dyn Embedder>,
     console: &Console,
 ) -> anyhow::Result<StageSummary> {
     let bar = console.bar("categories", 0, "rows");
     let mut progress = |done: usize, wanted: usize| bar.update(done as u64, format!("of {wanted}"));
     let ledger = run.root().join(DIRECTORY).join("ledger.sqlite");
     let mut labeller = ModelLabeller { model, ledger, local, progress: &mut progress };
-    let asked = Some(&mut labeller as &mut dyn bioinstruct_curate::category::Labeller);
-    let summary = run_stage_asking(run, files, seeds, &config.curate, config.seed, asked)?;
+    let models = Models { labeller: Some(&mut labeller), embedder };
+    let summary = run_stage_asking(run, files, seeds, &config.curate, config.seed, models)?;
     bar.finish(&format!("{} rows were given their kind", summary.labelled));
     tell(&summary, console);
     Ok(summary)
@@ -118,11 +138,12 @@ pub(crate) fn stage(
     run: &RunDirectory,
     files: &[PathBuf],
     seeds: &[SeedTask],
-    config: &CurateConfig,
-    seed: u64,
+    config: &Config,
+    embedder: Option<&dyn Embedder>,
     console: &Console,
 ) -> anyhow::Result<StageSummary> {
-    let summary = run_stage(run, files, seeds, config, seed)?;
+    let models = Models { labeller: None, embedder };
+    let summary = run_stage_asking(run, files, seeds, &config.curate, config.seed, models)?;
     tell(&summary, console);
     Ok(summary)
 }
@@ -143,6 +164,9 @@ fn tell(summary: &StageSummary, console: &Console) {
     if summary.labelled > 0 {
         let (labelled, unlabelled) = (summary.labelled, summary.unlabelled);
         console.say(&format!("  given a category: {labelled}; without one: {unlabelled}"));
+    }
+    if let Some(count) = summary.alike {
+        console.say(&format!("  to look at, alike in meaning: {count} (alike.jsonl)"));
     }
     for (kind, count) in &summary.findings {
         console.say(&format!("  to look at, {}: {count} (findings.jsonl)", kind.replace('-', " ")));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bioinstruct_core::NOT_FOR_PATIENT_CARE;
 use bioinstruct_core::jsonl;
+use bioinstruct_core::model::Embedder;
 use bioinstruct_core::record::{Instruction, SeedTask};
 use bioinstruct_core::run_directory::{RunDirectory, publish};
 use serde_json::json;
@@ -43,8 +44,10 @@ pub(crate) fn run(verb: &Quickstart, globals: &Globals, console: &Console) -> an
         &run,
         &[root.join("generate/instructions.jsonl")],
         &seeds,
-        &config.curate,
-        config.seed,
+        &config,
+        curate::encoder(&config, globals.offline, console)?
+            .as_ref()
+            .map(|encoder| encoder as &dyn Embedder),
         console,
     )?;
     let data = [root.join("dataset/train.jsonl"), write_seed_rows(&root, &seeds)?];

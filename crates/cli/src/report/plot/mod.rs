@@ -8,6 +8,7 @@ pub(super) mod bar;
 pub(super) mod histogram;
 pub(super) mod interval;
 pub(super) mod line;
+pub(super) mod scatter;
 pub(super) mod sunburst;
 
 /// A linear scale with round ticks.
