@@ -264,9 +264,28 @@ pub(crate) struct Train {
     /// Dropout of their inputs [default: 0.05]
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) dropout: Option<f64>,
-    /// Adapted projections: q, k, v, o, gate, up, down or all-linear [default: all-linear]
+    /// Adapted projections: q, k, v, o, gate, up, down, all-linear, or a regular expression for a whole path such as
+    /// model.layers.3.mlp.up_proj [default: all-linear]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub(crate) targets: Vec<String>,
+    /// Projections that are left out, in the same words
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub(crate) exclude: Vec<String>,
+    /// Adapt only the last K blocks
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    pub(crate) last_layers: Option<usize>,
+    /// Rank-stabilised scaling: alpha / √rank
+    #[arg(long)]
+    pub(crate) rslora: bool,
+    /// DoRA: train the length of each row of an adapted matrix beside its direction
+    #[arg(long)]
+    pub(crate) dora: bool,
+    /// LoRA+: B learns this many times as fast as A
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) lora_plus_ratio: Option<f64>,
+    /// NEFTune: noise on the embeddings in training
+    #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
+    pub(crate) neftune_alpha: Option<f64>,
     /// Greatest learning rate [default: 2e-4]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(crate) lr: Option<f64>,

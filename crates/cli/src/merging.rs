@@ -7,7 +7,7 @@ use bioinstruct_core::hash::ContentHash;
 use bioinstruct_engine::backend::Cpu;
 use bioinstruct_engine::format::{DataType, ModelFile};
 use bioinstruct_engine::merge::difference::{Difference, probe_ids, probe_logits};
-use bioinstruct_engine::peft::{self, LoadedAdapter};
+use bioinstruct_engine::peft::{self, StoredAdapter};
 use bioinstruct_engine::tokenizer::Tokenizer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ impl MergedCard {
 pub(crate) struct Ingredients<'a> {
     pub(crate) file: ModelFile,
     pub(crate) backend: Cpu,
-    pub(crate) adapter: Option<LoadedAdapter<Cpu>>,
+    pub(crate) adapter: Option<StoredAdapter>,
     adapter_directory: Option<&'a Path>,
     source: &'a str,
     tuned: Option<AdapterCard>,
@@ -67,8 +67,7 @@ impl<'a> Ingredients<'a> {
         let resolved = model::resolve(source, globals.offline, console)?;
         let file = ModelFile::open(&resolved.path)?;
         let backend = Cpu::new(config.threads)?;
-        let loaded =
-            adapter.map(|directory| peft::load(&backend, file.config(), directory)).transpose()?;
+        let loaded = adapter.map(|directory| peft::read(file.config(), directory)).transpose()?;
         let ingredients = Self {
             file,
             backend,
@@ -216,7 +215,7 @@ pub(crate) fn model_card(card: &MergedCard, difference: &Value) -> String {
         "---\ntags:\n- bioinstruct\n- lora-merged\n---\n\n# {base} with an adapter merged in\n\n{notice}\n{restricted}\n\
          - base: {base}, weights {hash}\n- adapter: {adapter}\n- stored as: {stored}\n- instruction template of the tuning: \
          {template}; the chat template is the base's\n- logits on probe prompts differ from base and adapter by \
-         {relative} (root mean square, relative)\n\nThe difference of the adapter was added in 32 bits and rounded once.\n",
+         {relative} (root mean square, relative)\n\nThe difference of the adapter was added in 64 bits.\n",
         base = card.base_name,
         notice = card.notice,
         hash = card.base,

@@ -130,6 +130,13 @@ impl Draws {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// Normal with mean 0 and deviation 1 (Box and Muller 1958); takes two draws of [`Draws::unit`].
+    pub fn normal(&mut self) -> f64 {
+        // The first is in (0, 1]: its logarithm is finite.
+        let (radius, angle) = (1.0 - self.unit(), self.unit());
+        (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+    }
+
     /// Uniform in `0..bound` without bias (Lemire 2019); `bound` must not be zero.
     pub fn below(&mut self, bound: usize) -> usize {
         assert!(bound > 0, "a random choice among nothing");
@@ -207,6 +214,17 @@ mod tests {
         assert_ne!(stream.at(3).next_u64(), Stream::new(8, "shuffle").at(3).next_u64());
         assert_ne!(stream.at(3).next_u64(), Stream::new(7, "split").at(3).next_u64());
         assert_ne!(stream.fork(1).at(0).next_u64(), stream.fork(2).at(0).next_u64());
+    }
+
+    #[test]
+    fn normal_draws_have_mean_zero_and_deviation_one() {
+        let mut draws = Stream::new(1, "test").at(0);
+        let values: Vec<f64> = (0..20_000).map(|_| draws.normal()).collect();
+        let mean = values.iter().sum::<f64>() / 20_000.0;
+        let square = values.iter().map(|value| value * value).sum::<f64>() / 20_000.0;
+        let beyond = values.iter().filter(|value| value.abs() > 1.96).count();
+        assert!(mean.abs() < 0.03 && (square - 1.0).abs() < 0.05, "{mean} {square}");
+        assert!((850..1150).contains(&beyond), "{beyond}");
     }
 
     #[test]

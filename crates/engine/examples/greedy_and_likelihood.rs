@@ -80,7 +80,7 @@ fn open(
     let backend = Cpu::new(0)?;
     let llama = Llama::load(&file, backend, LoadOptions { precision, positions: 2048 })?;
     let load = |directory: &PathBuf| {
-        let loaded = peft::load(llama.backend(), llama.config(), directory)?;
+        let loaded = peft::load(&llama, directory)?;
         Ok::<_, EngineError>(loaded.adapter)
     };
     let adapter = adapter.map(load).transpose()?;

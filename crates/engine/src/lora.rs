@@ -1,10 +1,19 @@
-//! Low-rank adapters: [`LoraConfig`] says what is adapted, [`Layout`] where each factor lies, [`Adapter`] holds the values.
+//! Low-rank adapters: [`LoraConfig`] says what is adapted and how, [`Layout`] where each factor lies, [`Adapter`] holds the
+//! values.
 //!
-//! All factors of an adapter are one flat buffer, so that a gradient, an optimizer state or a checkpoint is one buffer too.
+//! Variants are LoRA (Hu et al. 2021), rank-stabilised scaling (Kalajdzievski 2023) and DoRA (Liu et al. 2024), with PEFT's
+//! definitions; [`Targets`] chooses the modules, [`Merge`] turns frozen rows into adapted ones.
 
-use bioinstruct_core::random::Stream;
+mod layout;
+mod merge;
+mod targets;
 
-use crate::backend::{Backend, Factors};
+use serde::{Deserialize, Serialize};
+
+pub use self::layout::Layout;
+pub use self::merge::Merge;
+pub use self::targets::{Layers, Matcher, Targets, matchers};
+use crate::backend::Backend;
 use crate::error::EngineError;
 use crate::format::ModelConfig;
 
@@ -62,33 +71,20 @@ impl Projection {
         }
     }
 
-    /// The projections that a word of `--targets` names: `q`, `q_proj`, …, or `all-linear`.
-    pub fn parse_targets(words: &[String]) -> Result<Vec<Self>, EngineError> {
-        let mut found = Vec::new();
-        for word in words {
-            if word == "all-linear" {
-                found.extend(Self::ALL);
-                continue;
-            }
-            let one = Self::ALL.into_iter().find(|projection| {
-                let name = projection.name();
-                word == name || name.strip_suffix("_proj") == Some(word.as_str())
-            });
-            found.push(one.ok_or_else(|| EngineError::Setting {
-                setting: "train.targets",
-                reason: format!("`{word}` is none of q, k, v, o, gate, up, down, all-linear"),
-            })?);
-        }
-        found.sort_unstable();
-        found.dedup();
-        if found.is_empty() {
-            return Err(EngineError::Setting {
-                setting: "train.targets",
-                reason: "is empty".to_owned(),
-            });
-        }
-        Ok(found)
+    /// The module's whole path, as in Hugging Face checkpoints.
+    pub fn module(self, block: usize) -> String {
+        format!("model.layers.{block}.{}", self.path())
     }
+}
+
+/// How A is drawn; B starts at zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    /// Uniform in ±1/√in: PEFT's default, Kaiming with a = √5.
+    Kaiming,
+    /// Normal with deviation 1/rank: PEFT's `gaussian`.
+    Gaussian,
 }
 
 /// What is adapted and how.
@@ -100,17 +96,59 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// Dropout of the adapters' input in training.
     pub dropout: f64,
-    /// Rank-stabilised scaling (Kalajdzievski 2023).
+    /// Rank-stabilised scaling.
     pub rank_stabilised: bool,
-    /// The adapted projections of every block.
-    pub targets: Vec<Projection>,
+    /// Whether the length of each row of the adapted matrix is a parameter of its own.
+    pub dora: bool,
+    /// How A starts.
+    pub init: Init,
+    /// The adapted modules.
+    pub targets: Targets,
+    /// Other ranks of single modules; the first that means a module counts.
+    pub rank_pattern: Vec<(Matcher, usize)>,
+    /// Other alphas of single modules, likewise.
+    pub alpha_pattern: Vec<(Matcher, f64)>,
 }
 
 impl LoraConfig {
-    /// What multiplies B A x.
-    pub fn scale(&self) -> f32 {
-        let rank = self.rank as f64;
-        (self.alpha / if self.rank_stabilised { rank.sqrt() } else { rank }) as f32
+    /// Plain LoRA on these words of `--targets`, without dropout.
+    pub fn plain(rank: usize, alpha: f64, targets: &[&str]) -> Result<Self, EngineError> {
+        Ok(Self {
+            rank,
+            alpha,
+            dropout: 0.0,
+            rank_stabilised: false,
+            dora: false,
+            init: Init::Kaiming,
+            targets: Targets::of(targets)?,
+            rank_pattern: Vec::new(),
+            alpha_pattern: Vec::new(),
+        })
+    }
+
+    /// The rank of a module.
+    pub fn rank_of(&self, module: &str) -> Result<usize, EngineError> {
+        let rank = first(&self.rank_pattern, module).unwrap_or(self.rank);
+        if (1..=4096).contains(&rank) {
+            return Ok(rank);
+        }
+        let reason = format!("{rank} is not between 1 and 4096");
+        Err(EngineError::Setting { setting: "train.rank_pattern", reason })
+    }
+
+    /// The alpha of a module.
+    pub fn alpha_of(&self, module: &str) -> f64 {
+        first(&self.alpha_pattern, module).unwrap_or(self.alpha)
+    }
+
+    /// What multiplies B A x of a module.
+    pub fn scale_of(&self, module: &str, rank: usize) -> Result<f32, EngineError> {
+        let (alpha, rank) = (self.alpha_of(module), rank as f64);
+        if !(alpha.is_finite() && alpha > 0.0) {
+            let reason = format!("{alpha} is not positive");
+            return Err(EngineError::Setting { setting: "train.alpha_pattern", reason });
+        }
+        Ok((alpha / if self.rank_stabilised { rank.sqrt() } else { rank }) as f32)
     }
 
     /// Refuses numbers that make no adapter.
@@ -129,77 +167,13 @@ impl LoraConfig {
     }
 }
 
-/// Where the factors of each projection of each block lie in a flat buffer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    blocks: Vec<[Option<Factors>; 7]>,
-    length: usize,
+/// The value of the first pattern that means this module.
+fn first<T: Copy>(patterns: &[(Matcher, T)], module: &str) -> Option<T> {
+    patterns.iter().find(|(key, _)| key.matches(module)).map(|(_, value)| *value)
 }
 
-impl Layout {
-    /// Block by block, projection by projection, A before B.
-    pub fn new(model: &ModelConfig, lora: &LoraConfig) -> Self {
-        let mut length = 0;
-        let mut take = |count: usize| {
-            length += count;
-            length - count..length
-        };
-        let blocks = (0..model.layers)
-            .map(|_| {
-                Projection::ALL.map(|projection| {
-                    let (out, input) = projection.shape(model);
-                    lora.targets.contains(&projection).then(|| Factors {
-                        a: take(lora.rank * input),
-                        b: take(out * lora.rank),
-                        rank: lora.rank,
-                    })
-                })
-            })
-            .collect();
-        Self { blocks, length }
-    }
-
-    /// How many parameters there are.
-    pub fn length(&self) -> usize {
-        self.length
-    }
-
-    /// The factors of one projection of one block.
-    pub fn factors(&self, block: usize, projection: Projection) -> Option<&Factors> {
-        self.blocks.get(block)?[projection as usize].as_ref()
-    }
-
-    /// The lowest block with an adapted projection: no gradient is needed below it.
-    pub fn lowest_block(&self) -> Option<usize> {
-        self.blocks.iter().position(|block| block.iter().any(Option::is_some))
-    }
-
-    /// Every adapted projection: block, projection, factors.
-    pub fn all(&self) -> impl Iterator<Item = (usize, Projection, &Factors)> {
-        self.blocks.iter().enumerate().flat_map(|(block, factors)| {
-            Projection::ALL.into_iter().zip(factors).filter_map(move |(projection, factors)| {
-                Some((block, projection, factors.as_ref()?))
-            })
-        })
-    }
-
-    /// Fresh values as PEFT draws them: A uniform in ±1/√in (Kaiming with a = √5), B zero.
-    pub fn initial(&self, seed: u64) -> Vec<f32> {
-        let mut values = vec![0.0; self.length];
-        let stream = Stream::new(seed, "lora-init");
-        for (index, (_, _, factors)) in self.all().enumerate() {
-            let input = factors.a.len() / factors.rank;
-            let bound = 1.0 / (input as f64).sqrt();
-            let mut draws = stream.at(index as u64);
-            for value in &mut values[factors.a.clone()] {
-                *value = ((draws.unit() * 2.0 - 1.0) * bound) as f32;
-            }
-        }
-        values
-    }
-}
-
-/// An adapter on a device, ready to be used with the base it was made for.
+/// An adapter on a device, ready to be used with the base it was made for: see
+/// [`Llama::adapter`](crate::model::Llama::adapter).
 #[derive(Debug)]
 pub struct Adapter<B: Backend> {
     /// What it adapts.
@@ -207,32 +181,12 @@ pub struct Adapter<B: Backend> {
     /// Where its factors lie.
     pub layout: Layout,
     /// Their values.
-    pub parameters: B::Buffer,
+    pub(crate) parameters: B::Buffer,
+    /// With magnitudes: the length of each row of W + s B A under these values.
+    pub(crate) norms: B::Buffer,
 }
 
 impl<B: Backend> Adapter<B> {
-    /// An adapter with these values.
-    pub fn new(
-        backend: &B,
-        model: &ModelConfig,
-        config: LoraConfig,
-        values: &[f32],
-    ) -> Result<Self, EngineError> {
-        config.check()?;
-        let layout = Layout::new(model, &config);
-        if values.len() != layout.length() {
-            return Err(EngineError::Adapter {
-                path: String::new(),
-                reason: format!(
-                    "holds {} values, the base asks for {}",
-                    values.len(),
-                    layout.length()
-                ),
-            });
-        }
-        Ok(Self { config, layout, parameters: backend.upload(values) })
-    }
-
     /// All values, in the layout's order.
     pub fn download(&self, backend: &B) -> Vec<f32> {
         backend.download(&self.parameters, 0..self.layout.length())

@@ -39,7 +39,7 @@ fn goldens(family: &str) -> PathBuf {
 
 fn adapter(model: &Llama<Cpu>, family: &str) -> Adapter<Cpu> {
     let folder = golden(&format!("families/{family}"));
-    peft::load(model.backend(), model.config(), &folder).unwrap().adapter
+    peft::load(model, &folder).unwrap().adapter
 }
 
 fn sequences(family: &str) -> [Vec<u32>; 2] {
@@ -138,7 +138,7 @@ fn adapter_logits_loss_and_gradients_equal_peft() {
                     &mut model.new_tape(),
                     &adapter,
                     &batch,
-                    Step { scale, dropout: None },
+                    Step::plain(scale),
                     &mut gradient,
                 );
                 let loss =
@@ -245,7 +245,7 @@ fn gradients_have_the_same_bits_on_any_number_of_threads() {
             batch.push(&ids, &learned);
         }
         let streams = [7, 8].map(|seed| bioinstruct_core::random::Stream::new(seed, "dropout"));
-        let step = Step { scale: 0.1, dropout: Some((0.1, &streams)) };
+        let step = Step { scale: 0.1, dropout: Some((0.1, &streams)), noise: None };
         let mut gradient = model.backend().zeros(adapter.layout.length());
         let losses =
             model.losses_and_gradient(&mut model.new_tape(), &adapter, &batch, step, &mut gradient);

@@ -78,13 +78,7 @@ fn operands_and_logits_are_as_planned() {
             assert_eq!(planned.bytes("adapter and optimizer state"), 3 * values, "{told}");
 
             let lora = config.lora().unwrap();
-            let adapter = bioinstruct_engine::lora::Adapter::new(
-                model.backend(),
-                model.config(),
-                lora,
-                &outcome.parameters,
-            )
-            .unwrap();
+            let adapter = model.adapter(lora, &outcome.parameters).unwrap();
             let mut tape = model.new_tape();
             model.reserve_tape(&mut tape, demand.unit_tokens, Some(&adapter));
             assert_eq!(planned.bytes("activations"), tape.bytes(model.backend()), "{told}");

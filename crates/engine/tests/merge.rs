@@ -37,16 +37,16 @@ fn cpu() -> Cpu {
 
 fn folder(base: &ModelFile, out: &Path, data_type: DataType, shard_bytes: usize) -> Written {
     let backend = cpu();
-    let loaded = peft::load(&backend, base.config(), &adapter()).unwrap();
+    let stored = peft::read(base.config(), &adapter()).unwrap();
     fs_err::create_dir(out).unwrap();
-    let merged = Merged::new(base, &backend, Some(&loaded.adapter));
+    let merged = Merged::new(base, &backend, Some(&stored));
     write_folder(&merged, out, data_type, shard_bytes).unwrap()
 }
 
 fn gguf(base: &ModelFile, out: &Path, file_type: FileType) -> Vec<(DataType, usize)> {
     let backend = cpu();
-    let loaded = peft::load(&backend, base.config(), &adapter()).unwrap();
-    let merged = Merged::new(base, &backend, Some(&loaded.adapter));
+    let stored = peft::read(base.config(), &adapter()).unwrap();
+    let merged = Merged::new(base, &backend, Some(&stored));
     write_gguf(&merged, out, "tiny", file_type, &[("bioinstruct.notice", "a test".to_owned())])
         .unwrap()
 }
@@ -181,11 +181,10 @@ fn a_gguf_base_becomes_the_folder_it_came_from() {
 #[test]
 fn an_adapter_alone_has_its_rows_where_the_weights_have_theirs() {
     let scratch = tempfile::tempdir().unwrap();
-    let (base, backend) = (base(), cpu());
-    let loaded = peft::load(&backend, base.config(), &adapter()).unwrap().adapter;
-    let values = loaded.download(&backend);
+    let base = base();
+    let stored = peft::read(base.config(), &adapter()).unwrap();
     let out = scratch.path().join("adapter.gguf");
-    let factors = (&loaded.config, &loaded.layout, &values[..]);
+    let factors = (&stored.config, &stored.layout, &stored.values[..]);
     write_gguf_adapter(&out, "tiny", base.config(), factors, &[]).unwrap();
     let written = Gguf::open(&out).unwrap();
     assert_eq!(written.text("general.type").unwrap(), Some("adapter"));
@@ -200,13 +199,13 @@ fn an_adapter_alone_has_its_rows_where_the_weights_have_theirs() {
 fn step(file: &ModelFile, precision: Precision) -> (f32, Vec<f32>) {
     let options = LoadOptions { precision, positions: 0 };
     let model = Llama::load(file, cpu(), options).unwrap();
-    let adapter = peft::load(model.backend(), model.config(), &adapter()).unwrap().adapter;
+    let adapter = peft::load(&model, &adapter()).unwrap().adapter;
     let ids: Vec<u32> = (3..40).collect();
     let mut batch = Batch::default();
     batch.push(&ids, &vec![true; ids.len()]);
     let length = adapter.layout.length();
     let mut gradient = model.backend().zeros(length);
-    let step = Step { scale: 1.0, dropout: None };
+    let step = Step::plain(1.0);
     let losses =
         model.losses_and_gradient(&mut model.new_tape(), &adapter, &batch, step, &mut gradient);
     (losses.iter().sum(), model.backend().download(&gradient, 0..length))

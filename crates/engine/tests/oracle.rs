@@ -8,6 +8,7 @@ mod golden_files;
 
 use bioinstruct_engine::backend::{AdamW, Backend, Cpu, Phase};
 use bioinstruct_engine::kernels::KernelPath;
+use bioinstruct_engine::model::adapting::Moments;
 use bioinstruct_engine::model::inference::{Extension, Workspace};
 use bioinstruct_engine::model::training::{Batch, Step};
 use bioinstruct_engine::peft;
@@ -36,8 +37,7 @@ fn adapter_logits_loss_and_gradients_equal_peft() {
     let file = golden("tiny_lora.safetensors");
     for path in paths() {
         let model = model("tiny-llama", path, 2);
-        let adapter =
-            peft::load(model.backend(), model.config(), &golden("tiny_adapter")).unwrap().adapter;
+        let adapter = peft::load(&model, &golden("tiny_adapter")).unwrap().adapter;
         let mut batch = Batch::default();
         for sequence in 0..3 {
             let (ids, learned) = example(&file, sequence);
@@ -48,7 +48,7 @@ fn adapter_logits_loss_and_gradients_equal_peft() {
         }
         let mut gradient = model.backend().zeros(adapter.layout.length());
         let scale = 1.0 / batch.labels.len() as f32;
-        let step = Step { scale, dropout: None };
+        let step = Step::plain(scale);
         let losses =
             model.losses_and_gradient(&mut model.new_tape(), &adapter, &batch, step, &mut gradient);
         let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() * f64::from(scale);
@@ -69,10 +69,9 @@ fn adamw_steps_equal_torch() {
         serde_json::from_str(&fs_err::read_to_string(golden("tiny_lora.json")).unwrap()).unwrap();
     let model = model("tiny-llama", KernelPath::Portable, 2);
     for (variant, settings) in record["variants"].as_object().unwrap() {
-        let mut adapter =
-            peft::load(model.backend(), model.config(), &golden("tiny_adapter")).unwrap().adapter;
+        let mut adapter = peft::load(&model, &golden("tiny_adapter")).unwrap().adapter;
         let length = adapter.layout.length();
-        let (mut mean, mut square) = (vec![0.0; length], vec![0.0; length]);
+        let mut moments = Moments { mean: vec![0.0; length], square: vec![0.0; length] };
         let mut tape = model.new_tape();
         for step in 0..3 {
             let mut batch = Batch::default();
@@ -87,7 +86,7 @@ fn adamw_steps_equal_torch() {
                 &mut tape,
                 &adapter,
                 &batch,
-                Step { scale, dropout: None },
+                Step::plain(scale),
                 &mut gradient,
             );
             let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() * f64::from(scale);
@@ -112,18 +111,13 @@ fn adamw_steps_equal_torch() {
                 step: step as u64 + 1,
                 gradient_scale: (limit / (norm + 1e-6)).min(1.0) as f32,
             };
-            model.backend().adamw(
-                optimizer,
-                &mut adapter.parameters,
-                &gradient,
-                &mut mean,
-                &mut square,
-            );
+            model.step(&mut adapter, optimizer, 1.0, &gradient, &mut moments);
+            let after = adapter.download(model.backend());
             for (name, range) in peft::tensor_names(&adapter.layout) {
                 let expected = values(&file, &format!("{variant}.step{}.{name}", step + 1));
                 let largest =
                     expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-                let difference = adapter.parameters[range]
+                let difference = after[range]
                     .iter()
                     .zip(&expected)
                     .fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
@@ -191,15 +185,14 @@ fn gradients_have_the_same_bits_on_any_number_of_threads() {
     let file = golden("tiny_lora.safetensors");
     let run = |path: KernelPath, threads: usize| {
         let model = model("tiny-llama", path, threads);
-        let adapter =
-            peft::load(model.backend(), model.config(), &golden("tiny_adapter")).unwrap().adapter;
+        let adapter = peft::load(&model, &golden("tiny_adapter")).unwrap().adapter;
         let mut batch = Batch::default();
         for sequence in 0..3 {
             let (ids, learned) = example(&file, sequence);
             batch.push(&ids, &learned);
         }
         let streams = [7, 8, 9].map(|seed| bioinstruct_core::random::Stream::new(seed, "dropout"));
-        let step = Step { scale: 0.1, dropout: Some((0.1, &streams)) };
+        let step = Step { scale: 0.1, dropout: Some((0.1, &streams)), noise: None };
         let mut gradient = model.backend().zeros(adapter.layout.length());
         let losses =
             model.losses_and_gradient(&mut model.new_tape(), &adapter, &batch, step, &mut gradient);

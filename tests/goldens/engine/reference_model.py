@@ -6,6 +6,7 @@ position t is predicted from the positions before it, so a label at position 0 i
 import json
 
 import torch
+import transformers
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
@@ -15,7 +16,9 @@ IGNORED = -100
 def load(folder, dtype=torch.float32):
     """The model of a Hugging Face folder, in evaluation mode, with the plainest attention there is."""
     torch.set_num_threads(2)
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
+    # Adapters are checked under old releases too, where the argument has its old name.
+    named = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
+    return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", **{named: dtype}).eval()
 
 
 def logits_of(model, ids):

@@ -58,8 +58,7 @@ fn write_model(
     config: &Config,
     console: &Console,
 ) -> anyhow::Result<Value> {
-    let adapter = parts.adapter.as_ref().map(|loaded| &loaded.adapter);
-    let merged = Merged::new(&parts.file, &parts.backend, adapter);
+    let merged = Merged::new(&parts.file, &parts.backend, parts.adapter.as_ref());
     let card = parts.card(file_type.name())?;
     let counts = write_gguf(&merged, path, &parts.name(), file_type, &remarks(&card))?;
     let counts: Vec<String> =
@@ -87,9 +86,7 @@ fn write_adapter(parts: &Ingredients<'_>, path: &Path) -> anyhow::Result<Value> 
         ));
     };
     let card = parts.card("f32")?;
-    let adapter = &loaded.adapter;
-    let values = adapter.download(&parts.backend);
-    let factors = (&adapter.config, &adapter.layout, &values[..]);
+    let factors = (&loaded.config, &loaded.layout, &loaded.values[..]);
     write_gguf_adapter(path, &parts.name(), parts.file.config(), factors, &remarks(&card))?;
     Ok(json!({
         "type": "adapter", "bytes": fs_err::metadata(path)?.len(), "restricted": card.restricted,

@@ -44,8 +44,7 @@ fn write(
     config: &Config,
     console: &Console,
 ) -> anyhow::Result<Value> {
-    let adapter = parts.adapter.as_ref().map(|loaded| &loaded.adapter);
-    let merged = Merged::new(&parts.file, &parts.backend, adapter);
+    let merged = Merged::new(&parts.file, &parts.backend, parts.adapter.as_ref());
     let shard_bytes = config.merge.shard_megabytes.max(1).saturating_mul(1_000_000);
     let written = write_folder(&merged, directory, data_type, shard_bytes)?;
     if let Some(reason) = &written.without_tokenizer {

@@ -104,6 +104,12 @@ fn flags(verb: &Train) -> Flags {
     flags.set("train.alpha", verb.alpha);
     flags.set("train.dropout", verb.dropout);
     flags.set("train.targets", (!verb.targets.is_empty()).then(|| verb.targets.clone()));
+    flags.set("train.exclude", (!verb.exclude.is_empty()).then(|| verb.exclude.clone()));
+    flags.set("train.last_layers", whole(verb.last_layers));
+    flags.set("train.rslora", verb.rslora.then_some(true));
+    flags.set("train.dora", verb.dora.then_some(true));
+    flags.set("train.lora_plus_ratio", verb.lora_plus_ratio);
+    flags.set("train.neftune_alpha", verb.neftune_alpha);
     flags.set("train.lr", verb.lr);
     flags.set("precision", verb.precision.clone());
     flags

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
-    AdamW, Adapted, AttentionKept, Backend, CachedRows, Heads, Phase, Projected, Projecting,
-    RotaryTable, Turn,
+    AdamW, Adapted, AttentionKept, Backend, CachedRows, Factors, Heads, Phase, Projected,
+    Projecting, RotaryTable, SequenceStreams, Turn,
 };
 use crate::error::EngineError;
 use crate::format::TensorView;
@@ -14,9 +14,9 @@ use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
 use crate::kernels::lanes::{Lane, Precision};
 use crate::kernels::source::Direction;
 use crate::kernels::threads::Threads;
-use crate::ops::project::{Dropout, LowRank, Matrix, Scratch};
+use crate::ops::project::{Dropout, LowRank, Magnitude, Matrix, Scratch};
 use crate::ops::{
-    adamw, attention, bias, cross_entropy, head_norm, project, rms_norm, rope, swiglu,
+    adamw, attention, bias, cross_entropy, head_norm, neftune, project, rms_norm, rope, swiglu,
 };
 
 /// A matrix in main memory.
@@ -165,6 +165,16 @@ impl Backend for Cpu {
         }
     }
 
+    fn add_noise(
+        &self,
+        alpha: f32,
+        sequences: SequenceStreams<'_>,
+        width: usize,
+        x: &mut Vec<f32>,
+    ) {
+        neftune::add_noise(&self.threads, alpha, sequences, width, x);
+    }
+
     fn rms_norm(
         &self,
         rows: usize,
@@ -220,7 +230,8 @@ impl Backend for Cpu {
             .iter_mut()
             .map(|projection| {
                 let adapters: Vec<LowRank<'_>> = projection.adapters.iter().map(low_rank).collect();
-                let length = adapters.first().map_or(0, |adapter| adapter.rows * adapter.rank);
+                let kept = |one: &Adapted<'_, Self>| one.factors.kept(one.rows.len());
+                let length = projection.adapters.first().map_or(0, kept);
                 project::Forward {
                     matrix: projection.matrix,
                     adapters,
@@ -243,7 +254,10 @@ impl Backend for Cpu {
     ) {
         let factors =
             projections.iter().filter_map(|projection| Some(projection.adapter?.0.factors));
-        let ranges = factors.flat_map(|factors| [factors.a.clone(), factors.b.clone()]);
+        let ranges = factors.flat_map(|factors| {
+            let magnitude = factors.magnitude.as_ref().map(|place| place.values.clone());
+            [Some(factors.a.clone()), Some(factors.b.clone()), magnitude].into_iter().flatten()
+        });
         let mut parts = split(gradient, ranges).into_iter();
         let mut layers: Vec<project::Backward<'_>> = projections
             .iter()
@@ -252,7 +266,9 @@ impl Backend for Cpu {
                 d_y: projection.d_y,
                 adapter: projection.adapter.and_then(|(adapter, kept)| {
                     let (d_a, d_b) = (parts.next()?, parts.next()?);
-                    Some(project::AdapterBackward { factors: low_rank(adapter), kept, d_a, d_b })
+                    let factors = low_rank(adapter);
+                    let d_magnitude = factors.magnitude.and_then(|_| parts.next());
+                    Some(project::AdapterBackward { factors, kept, d_a, d_b, d_magnitude })
                 }),
             })
             .collect();
@@ -278,6 +294,19 @@ impl Backend for Cpu {
         d_x: &mut Vec<f32>,
     ) {
         head_norm::backward(self.context(), (weight, epsilon), &x[..length], &mut d_x[..length]);
+    }
+
+    fn row_norms(
+        &self,
+        matrix: &Matrix,
+        parameters: &Vec<f32>,
+        factors: &Factors,
+        norms: &mut Vec<f32>,
+    ) {
+        let Some(place) = &factors.magnitude else { return };
+        let (a, b) = (&parameters[factors.a.clone()], &parameters[factors.b.clone()]);
+        let norms = &mut norms[place.norms.clone()];
+        project::row_norms(self.context(), matrix, (a, b, factors.scale), norms);
     }
 
     fn rotate(
@@ -452,12 +481,15 @@ impl Backend for Cpu {
     fn adamw(
         &self,
         settings: AdamW,
+        range: Range<usize>,
         parameters: &mut Vec<f32>,
         gradient: &Vec<f32>,
         mean: &mut Vec<f32>,
         square: &mut Vec<f32>,
     ) {
-        adamw::update(&self.threads, settings, parameters, gradient, mean, square);
+        let [parameters, mean, square] =
+            [parameters, mean, square].map(|values| &mut values[range.clone()]);
+        adamw::update(&self.threads, settings, parameters, &gradient[range], mean, square);
     }
 }
 
@@ -466,7 +498,11 @@ fn low_rank<'a>(adapter: &'a Adapted<'_, Cpu>) -> LowRank<'a> {
         a: &adapter.parameters[adapter.factors.a.clone()],
         b: &adapter.parameters[adapter.factors.b.clone()],
         rank: adapter.factors.rank,
-        scale: adapter.scale,
+        scale: adapter.factors.scale,
+        magnitude: adapter.factors.magnitude.as_ref().map(|place| Magnitude {
+            values: &adapter.parameters[place.values.clone()],
+            norms: &adapter.norms[place.norms.clone()],
+        }),
         first_row: adapter.rows.start,
         rows: adapter.rows.len(),
         dropout: adapter.dropout.map(|(probability, sequences)| Dropout { probability, sequences }),

@@ -43,7 +43,7 @@ pub fn scratch_bytes(
     let lane = Lane::of(path, precision);
     let row = |values: usize| padded(lane.count(values));
     let TrainingShape { model, layout, rows, .. } = *shape;
-    let (mut input_lanes, mut slots) = (0, [[0usize; 8]; 3]);
+    let (mut input_lanes, mut slots) = (0, [[0usize; 13]; 3]);
     let lowest = layout.lowest_block().unwrap_or(model.layers);
     for block in 0..model.layers {
         for (number, call) in CALLS.iter().enumerate() {
@@ -70,6 +70,17 @@ pub fn scratch_bytes(
                 grow(place, 5, rank * row(rows));
                 grow(place, 6, rank * row(rows));
                 grow(place, 7, out * rank);
+                if factors.magnitude.is_some() {
+                    // Where dropout parts x, both parts, their outputs and gradients are kept apart.
+                    let parted = |length: usize| if shape.dropout { length } else { 0 };
+                    grow(adapted, 8, parted(rows * row(input)));
+                    grow(adapted, 9, parted(rows * out));
+                    for slot in [adapted, place] {
+                        grow(slot, 10, out);
+                    }
+                    grow(place, 11, parted(rows * row(out)));
+                    grow(place, 12, parted(rows * row(out)));
+                }
                 adapted += 1;
             }
         }

@@ -32,7 +32,7 @@ pub enum Phase {
 }
 
 /// An adapter's factors of one projection inside a flat buffer of parameters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Factors {
     /// Where A (rank, in) lies.
     pub a: Range<usize>,
@@ -40,6 +40,26 @@ pub struct Factors {
     pub b: Range<usize>,
     /// Inner size.
     pub rank: usize,
+    /// What multiplies B A x: alpha / rank, with rsLoRA alpha / √rank.
+    pub scale: f32,
+    /// DoRA's magnitudes.
+    pub magnitude: Option<MagnitudePlace>,
+}
+
+impl Factors {
+    /// How many values a training step keeps of so many rows: the inner values, with magnitudes also the outer ones.
+    pub fn kept(&self, rows: usize) -> usize {
+        rows * (self.rank + self.magnitude.as_ref().map_or(0, |place| place.values.len()))
+    }
+}
+
+/// Where the magnitudes of one projection lie, one for each row of its matrix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MagnitudePlace {
+    /// In the parameters.
+    pub values: Range<usize>,
+    /// In the buffer of row lengths.
+    pub norms: Range<usize>,
 }
 
 /// Rows and random stream of each sequence of a batch.
@@ -50,10 +70,10 @@ pub type SequenceStreams<'a> = &'a [(Range<usize>, Stream)];
 pub struct Adapted<'a, B: Backend> {
     /// All parameters of the adapter.
     pub parameters: &'a B::Buffer,
+    /// All lengths of rows that DoRA divides by.
+    pub norms: &'a B::Buffer,
     /// This projection's factors.
     pub factors: &'a Factors,
-    /// alpha / rank.
-    pub scale: f32,
     /// The rows of the batch it acts on.
     pub rows: Range<usize>,
     /// In training only: probability, and rows and stream of each sequence.
@@ -69,7 +89,7 @@ pub struct Projecting<'a, B: Backend> {
     pub adapters: &'a [Adapted<'a, B>],
     /// Receives x Wᵀ plus each adapter's part (rows, out).
     pub y: &'a mut B::Buffer,
-    /// Receives the inner values (rows, rank) of the one adapter of a training step.
+    /// Receives what the backward needs of the one adapter of a training step: [`Factors::kept`] values.
     pub kept: Option<&'a mut B::Buffer>,
 }
 
@@ -78,7 +98,7 @@ pub struct Projecting<'a, B: Backend> {
 pub struct Projected<'a, B: Backend> {
     /// The frozen weights (out, in).
     pub matrix: &'a B::Matrix,
-    /// The adapter, which acts on all rows, and the inner values that its forward kept.
+    /// The adapter, which acts on all rows, and what its forward kept.
     pub adapter: Option<(&'a Adapted<'a, B>, &'a B::Buffer)>,
     /// (rows, out).
     pub d_y: &'a B::Buffer,
@@ -157,6 +177,14 @@ pub trait Backend: Send + Sync + Sized + Debug {
 
     /// `out` (tokens, hidden): rows `ids` of the table.
     fn embed(&self, table: &Self::Matrix, ids: &[u32], out: &mut Self::Buffer);
+    /// Adds to each sequence's rows of `x` (tokens, width) uniform noise of up to alpha / √(tokens · width): NEFTune.
+    fn add_noise(
+        &self,
+        alpha: f32,
+        sequences: SequenceStreams<'_>,
+        width: usize,
+        x: &mut Self::Buffer,
+    );
 
     /// `stream` += `delta`, then `out` = norm; keeps 1 / rms.
     fn rms_norm(
@@ -219,6 +247,15 @@ pub trait Backend: Send + Sync + Sized + Debug {
         epsilon: f32,
         d_x: &mut Self::Buffer,
     );
+    /// Stores the lengths of the rows of W + s B A where the factors have a place for them; nothing without magnitudes.
+    fn row_norms(
+        &self,
+        matrix: &Self::Matrix,
+        parameters: &Self::Buffer,
+        factors: &Factors,
+        norms: &mut Self::Buffer,
+    );
+
     /// Turns the heads of `x` (rows, width) by their positions.
     fn rotate(
         &self,
@@ -294,10 +331,11 @@ pub trait Backend: Send + Sync + Sized + Debug {
 
     /// The Euclidean norm, in a fixed order.
     fn norm(&self, values: &Self::Buffer) -> f64;
-    /// One optimizer step.
+    /// One optimizer step of the values in `range`.
     fn adamw(
         &self,
         settings: AdamW,
+        range: Range<usize>,
         parameters: &mut Self::Buffer,
         gradient: &Self::Buffer,
         mean: &mut Self::Buffer,

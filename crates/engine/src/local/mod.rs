@@ -138,7 +138,7 @@ impl<B: Backend> LocalModel<B> {
     /// # Errors
     /// The files are broken or do not fit this base.
     pub fn add_adapter(&mut self, name: &str, directory: &Path) -> Result<(), LocalError> {
-        let adapter = peft::load(self.llama.backend(), self.llama.config(), directory)?;
+        let adapter = peft::load(&self.llama, directory)?;
         self.adapters.insert(name.to_owned(), adapter);
         Ok(())
     }

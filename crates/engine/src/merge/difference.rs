@@ -96,9 +96,7 @@ pub fn probe_logits<B: Backend>(
     let longest = probes.iter().map(Vec::len).max().unwrap_or_default();
     let options = LoadOptions { precision: Precision::Stored, positions: longest.max(1) };
     let llama = Llama::load(file, backend, options)?;
-    let loaded = adapter
-        .map(|directory| peft::load(llama.backend(), llama.config(), directory))
-        .transpose()?;
+    let loaded = adapter.map(|directory| peft::load(&llama, directory)).transpose()?;
     let adapter = loaded.as_ref().map(|loaded| &loaded.adapter);
     let mut work = Workspace::new(llama.backend());
     let mut logits = Vec::new();

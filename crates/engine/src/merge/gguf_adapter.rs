@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::gguf_metadata::{architecture, text};
+use crate::backend::Factors;
 use crate::error::EngineError;
 use crate::format::{
     DataType, GgufEntry, GgufFile, GgufValue, ModelConfig, RowOrder, gguf_name, row_order,
@@ -10,11 +11,11 @@ use crate::format::{
 use crate::lora::{Layout, LoraConfig};
 
 /// Writes the factors as F32: `NAME.lora_a` (rank, in) and `NAME.lora_b` (out, rank) for each adapted weight, the rows of B in
-/// the order of the weight's. llama.cpp scales with `adapter.lora.alpha` over the rank, so a rank-stabilised scale is written
-/// as the alpha that gives it.
+/// the order of the weight's. llama.cpp scales with one `adapter.lora.alpha` over each pair's rank, so a rank-stabilised scale
+/// is written as the alpha that gives it, and a module with another scale has the ratio in its B.
 ///
 /// # Errors
-/// The file cannot be written.
+/// The adapter has magnitudes (DoRA), for which the format has no place, or the file cannot be written.
 pub fn write_gguf_adapter(
     path: &Path,
     name: &str,
@@ -22,12 +23,19 @@ pub fn write_gguf_adapter(
     (config, layout, values): (&LoraConfig, &Layout, &[f32]),
     extra: &[(&str, String)],
 ) -> Result<(), EngineError> {
+    if config.dora {
+        let reason = "an adapter alone has no place for DoRA's magnitudes in GGUF; \
+                      export the merged model instead"
+            .to_owned();
+        return Err(EngineError::Merge { reason });
+    }
     let mut out = GgufFile::default();
     out.set("general.architecture", text(architecture(model.family)));
     out.set("general.type", text("adapter"));
     out.set("adapter.type", text("lora"));
     out.set("general.name", text(name));
-    let alpha = config.scale() * config.rank as f32;
+    let alpha_of = |place: &Factors| place.scale * place.rank as f32;
+    let alpha = layout.all().next().map_or(config.alpha as f32, |(_, _, place)| alpha_of(place));
     out.set("adapter.lora.alpha", GgufValue::F32(alpha));
     for (key, value) in extra {
         out.set(key, text(value));
@@ -44,7 +52,11 @@ pub fn write_gguf_adapter(
             factors.push((name, values));
         };
         add("lora_a", vec![rank, a.len() / rank], a.to_vec());
-        let ordered = reordered(b, rank, row_order(model, &weight));
+        let mut ordered = reordered(b, rank, row_order(model, &weight));
+        if alpha_of(place) != alpha {
+            let ratio = alpha_of(place) / alpha;
+            ordered.iter_mut().for_each(|value| *value *= ratio);
+        }
         add("lora_b", vec![b.len() / rank, rank], ordered);
     }
     out.write(path, &mut |name, file| {

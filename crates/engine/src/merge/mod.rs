@@ -1,8 +1,8 @@
 //! An adapter and its base as one model, and the files it is written to. Main type: [`Merged`].
 //!
-//! W' = W + s·B·A for every adapted projection. The base may be stored in any type that is read: it is widened to f32, the
-//! difference is added in f32, and the sum is rounded once, to the type of the result; a quantised base is never quantised
-//! again behind the user's back. [`folder`] writes a Hugging Face folder, [`gguf`] a GGUF file, [`gguf_adapter`] the adapter
+//! W' = W + s·B·A for every adapted projection, with DoRA brought to its rows' magnitudes. The base may be stored in any type
+//! that is read: it is widened, the difference is added in 64 bits, and the sum is rounded to f32 and from there to the type of
+//! the result; a quantised base is never quantised again behind the user's back. [`folder`] writes a Hugging Face folder, [`gguf`] a GGUF file, [`gguf_adapter`] the adapter
 //! alone, and [`difference`] says how far the result's logits are from those of base and adapter.
 
 pub mod difference;
@@ -20,7 +20,8 @@ use crate::backend::Backend;
 use crate::error::EngineError;
 use crate::format::quantise::quantise;
 use crate::format::{DataType, ModelFile, RowOrder, TensorView};
-use crate::lora::{Adapter, Projection};
+use crate::lora::{Merge, Projection};
+use crate::peft::StoredAdapter;
 
 /// Values of the pieces in which tensors are made.
 const PIECE_VALUES: usize = 1 << 17;
@@ -34,36 +35,7 @@ const PIECE_ROWS: usize = 64;
 pub struct Merged<'a, B: Backend> {
     file: &'a ModelFile,
     backend: &'a B,
-    adapter: Option<&'a Adapter<B>>,
-    /// The adapter's values, on the host.
-    values: Vec<f32>,
-}
-
-/// What an adapter adds to one projection.
-#[derive(Debug, Clone, Copy)]
-struct Delta<'a> {
-    /// (rank, in).
-    a: &'a [f32],
-    /// (out, rank).
-    b: &'a [f32],
-    rank: usize,
-    scale: f32,
-}
-
-impl Delta<'_> {
-    /// Adds row `row` of s·B·A to `values`, in the order of the ranks.
-    fn add_row(&self, row: usize, values: &mut [f32]) {
-        let factors = &self.b[row * self.rank..(row + 1) * self.rank];
-        let mut sum = vec![0.0; values.len()];
-        for (factor, a) in factors.iter().zip(self.a.chunks_exact(values.len())) {
-            for (sum, a) in sum.iter_mut().zip(a) {
-                *sum += factor * a;
-            }
-        }
-        for (value, sum) in values.iter_mut().zip(sum) {
-            *value += self.scale * sum;
-        }
-    }
+    adapter: Option<&'a StoredAdapter>,
 }
 
 /// Rows of a tensor on their way to a file.
@@ -74,10 +46,9 @@ struct Piece {
 }
 
 impl<'a, B: Backend> Merged<'a, B> {
-    /// The base in `file` with `adapter`, which was loaded for it; the threads of `backend` do the work.
-    pub fn new(file: &'a ModelFile, backend: &'a B, adapter: Option<&'a Adapter<B>>) -> Self {
-        let values = adapter.map(|adapter| adapter.download(backend)).unwrap_or_default();
-        Self { file, backend, adapter, values }
+    /// The base in `file` with `adapter`, which was read for it; the threads of `backend` do the work.
+    pub fn new(file: &'a ModelFile, backend: &'a B, adapter: Option<&'a StoredAdapter>) -> Self {
+        Self { file, backend, adapter }
     }
 
     /// The base.
@@ -85,20 +56,14 @@ impl<'a, B: Backend> Merged<'a, B> {
         self.file
     }
 
-    /// What is added to the tensor of this Hugging Face name.
-    fn delta(&self, name: &str) -> Option<Delta<'_>> {
+    /// What changes the tensor of this Hugging Face name.
+    fn merge(&self, name: &str) -> Option<Merge<'a>> {
         let adapter = self.adapter?;
         let (block, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
         let path = rest.strip_suffix(".weight")?;
         let projection =
             Projection::ALL.into_iter().find(|projection| projection.path() == path)?;
-        let factors = adapter.layout.factors(block.parse().ok()?, projection)?;
-        Some(Delta {
-            a: &self.values[factors.a.clone()],
-            b: &self.values[factors.b.clone()],
-            rank: factors.rank,
-            scale: adapter.config.scale(),
-        })
+        Merge::new(&adapter.layout, &adapter.values, block.parse().ok()?, projection)
     }
 
     /// Writes the tensor of this Hugging Face name: its rows in `order`, stored as `data_type`.
@@ -113,7 +78,7 @@ impl<'a, B: Backend> Merged<'a, B> {
         out: &mut dyn Write,
     ) -> Result<(), EngineError> {
         let tensor = self.file.tensor(name)?;
-        let delta = self.delta(name);
+        let merge = self.merge(name);
         if tensor.shape().len() == 1 {
             return Ok(out.write_all(&vector(&tensor, data_type, order)?)?);
         }
@@ -125,7 +90,7 @@ impl<'a, B: Backend> Merged<'a, B> {
             let new = |rows| Piece { rows, bytes: Vec::new(), finite: true };
             let mut pieces: Vec<Piece> = starts.by_ref().take(PIECES).map(range).map(new).collect();
             self.backend.on_host(&mut pieces, |piece| {
-                fill(piece, &tensor, delta.as_ref(), data_type, order);
+                fill(piece, &tensor, merge, data_type, order);
             });
             for piece in pieces {
                 check_finite(name, piece.finite)?;
@@ -140,7 +105,7 @@ impl<'a, B: Backend> Merged<'a, B> {
 fn fill(
     piece: &mut Piece,
     tensor: &TensorView,
-    delta: Option<&Delta<'_>>,
+    merge: Option<Merge<'_>>,
     data_type: DataType,
     order: RowOrder,
 ) {
@@ -149,8 +114,8 @@ fn fill(
     for (stored, values) in piece.rows.clone().zip(values.chunks_exact_mut(columns)) {
         let row = order.row_at(stored);
         tensor.row_to_f32(row, values);
-        if let Some(delta) = delta {
-            delta.add_row(row, values);
+        if let Some(merge) = merge {
+            merge.row(row, values);
         }
     }
     piece.finite = all_finite(&values, data_type);

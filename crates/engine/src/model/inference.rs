@@ -290,8 +290,8 @@ fn adapters_of<'a, B: Backend>(
             }
             _ => adapters.push(Adapted {
                 parameters: &adapter.parameters,
+                norms: &adapter.norms,
                 factors,
-                scale: adapter.config.scale(),
                 rows: rows.clone(),
                 dropout: None,
             }),

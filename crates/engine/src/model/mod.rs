@@ -1,6 +1,7 @@
 //! The LLaMA-family network: [`Llama`] holds the frozen weights on a [`Backend`]; running it is in [`inference`], its
-//! training step in [`training`].
+//! training step in [`training`], and what adapters need of it in [`adapting`].
 
+pub mod adapting;
 mod heads;
 pub mod inference;
 pub mod training;

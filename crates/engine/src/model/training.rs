@@ -52,6 +52,15 @@ pub struct Step<'a> {
     pub scale: f32,
     /// Dropout of the adapters' inputs: probability, and one stream for each sequence.
     pub dropout: Option<(f32, &'a [Stream])>,
+    /// Noise on the embeddings (NEFTune): alpha, and one stream for each sequence.
+    pub noise: Option<(f32, &'a [Stream])>,
+}
+
+impl Step<'_> {
+    /// Neither dropout nor noise.
+    pub fn plain(scale: f32) -> Self {
+        Self { scale, dropout: None, noise: None }
+    }
 }
 
 /// What one block keeps for its backward.
@@ -173,7 +182,7 @@ impl<B: Backend> Llama<B> {
         adapter: Option<&Adapter<B>>,
         batch: &Batch,
     ) -> Vec<f32> {
-        self.forward(tape, adapter, batch, None);
+        self.forward(tape, adapter, batch, Step::plain(1.0));
         let Tape { hidden, .. } = tape;
         self.backend.head_loss(batch.tokens(), hidden, &self.head, &batch.labels, 1.0, None)
     }
@@ -187,7 +196,7 @@ impl<B: Backend> Llama<B> {
         step: Step<'_>,
         gradient: &mut B::Buffer,
     ) -> Vec<f32> {
-        self.forward(tape, Some(adapter), batch, step.dropout);
+        self.forward(tape, Some(adapter), batch, step);
         if tape.is_stopped() {
             return vec![0.0; batch.labels.len()];
         }
@@ -204,7 +213,7 @@ impl<B: Backend> Llama<B> {
         tape: &mut Tape<B>,
         adapter: Option<&Adapter<B>>,
         batch: &Batch,
-        dropout: Option<(f32, &[Stream])>,
+        Step { dropout, noise, .. }: Step<'_>,
     ) {
         let (rows, hidden_size, epsilon) =
             (batch.tokens(), self.config.hidden_size, self.config.rms_norm_epsilon);
@@ -217,7 +226,7 @@ impl<B: Backend> Llama<B> {
             let (before, from) = blocks.split_at_mut(index);
             let kept = &mut from[0];
             match before.last() {
-                None => self.backend.embed(&self.embedding, &batch.ids, &mut kept.input),
+                None => self.embed(batch, noise, &mut kept.input),
                 Some(before) => {
                     self.backend.copy_rows(
                         &before.middle,
@@ -257,6 +266,15 @@ impl<B: Backend> Llama<B> {
         );
     }
 
+    fn embed(&self, batch: &Batch, noise: Option<(f32, &[Stream])>, out: &mut B::Buffer) {
+        self.backend.embed(&self.embedding, &batch.ids, out);
+        if let Some((alpha, streams)) = noise {
+            let rows = batch.sequences.iter().cloned();
+            let sequences: Vec<_> = rows.zip(streams.iter().copied()).collect();
+            self.backend.add_noise(alpha, &sequences, self.config.hidden_size, out);
+        }
+    }
+
     fn backward(
         &self,
         tape: &mut Tape<B>,
@@ -291,11 +309,9 @@ impl<B: Backend> Llama<B> {
     /// Makes room for batches of so many tokens, so that no step allocates.
     pub fn reserve_tape(&self, tape: &mut Tape<B>, rows: usize, adapter: Option<&Adapter<B>>) {
         let config = &self.config;
-        let rank = adapter.map_or(0, |adapter| adapter.config.rank);
         let low = |block: usize, projection: Projection| {
-            let adapted =
-                adapter.is_some_and(|adapter| adapter.layout.factors(block, projection).is_some());
-            if adapted { rows * rank } else { 0 }
+            let factors = adapter.and_then(|adapter| adapter.layout.factors(block, projection));
+            factors.map_or(0, |factors| factors.kept(rows))
         };
         for (index, block) in tape.blocks.iter_mut().enumerate() {
             for (low_buffer, projection) in block.low.iter_mut().zip(Projection::ALL) {

@@ -188,8 +188,8 @@ impl<B: Backend> BlockContext<'_, B> {
         let adapter = self.adapter?;
         Some(Adapted {
             parameters: &adapter.parameters,
+            norms: &adapter.norms,
             factors: adapter.layout.factors(self.index, projection)?,
-            scale: adapter.config.scale(),
             rows: 0..self.batch.tokens(),
             dropout: self.dropout.map(|(probability, _)| (probability, streams)),
         })

@@ -10,6 +10,7 @@ pub mod cross_entropy;
 #[cfg(test)]
 pub(crate) mod finite_difference;
 pub mod head_norm;
+pub mod neftune;
 pub mod project;
 pub mod rms_norm;
 pub mod rope;

@@ -2,14 +2,17 @@
 //!
 //! W is (out, in), A is (rank, in), B is (out, rank), as in PEFT (Hu et al. 2021). Layers that read the same x are computed
 //! together ([`forward`], [`backward`]), and an adapter's part is a second term of its layer's product. Dropout acts on the
-//! adapter's input only; its mask is computed again in the backward, so nothing of it is stored.
+//! adapter's input only; its mask is computed again in the backward, so nothing of it is stored. With magnitudes the sum of
+//! both is stretched row by row: see `dora.rs`.
 
 mod backward;
+mod dora;
 mod dropout;
 mod few;
 mod matrix;
 
 pub use self::backward::{AdapterBackward, Backward, backward};
+pub use self::dora::{Magnitude, row_norms};
 pub use self::dropout::Dropout;
 use self::few::{few_blocks, few_floats};
 pub use self::matrix::Matrix;
@@ -30,14 +33,23 @@ pub struct LowRank<'a> {
     pub b: &'a [f32],
     /// Inner size.
     pub rank: usize,
-    /// alpha / rank.
+    /// s: alpha / rank, with rsLoRA alpha / √rank.
     pub scale: f32,
+    /// With DoRA.
+    pub magnitude: Option<Magnitude<'a>>,
     /// First row.
     pub first_row: usize,
     /// Number of rows.
     pub rows: usize,
-    /// In training only.
+    /// In training only; the adapter then acts on all rows.
     pub dropout: Option<Dropout<'a>>,
+}
+
+impl LowRank<'_> {
+    /// With DoRA and dropout the frozen weights see x' and x − x' apart.
+    fn is_parted(&self) -> bool {
+        self.magnitude.is_some() && self.dropout.is_some()
+    }
 }
 
 /// Buffers that calls share, so that no step allocates.
@@ -54,11 +66,22 @@ pub struct Scratch {
 struct AdapterScratch {
     /// The part of the input gradient that goes through the mask.
     masked: Vec<f32>,
+    /// DoRA's m / n.
+    gains: Vec<f32>,
+    /// DoRA's unstretched outputs, where there is dropout.
+    z: Vec<f32>,
     dropped_lanes: LeftBuffer,
+    /// What dropout takes from x.
+    rest_lanes: LeftBuffer,
     low: Vec<f32>,
     low_lanes: LeftBuffer,
     turned_lanes: LeftBuffer,
+    /// The gradient of W x.
     d_y_lanes: LeftBuffer,
+    /// The gradient of the adapter's part; with DoRA another one.
+    d_z_lanes: LeftBuffer,
+    /// The gradient of W x', with DoRA and dropout.
+    d_dropped_lanes: LeftBuffer,
     kept_lanes: LeftBuffer,
     d_b: Vec<f32>,
 }
@@ -67,11 +90,20 @@ impl Scratch {
     /// Bytes that training holds in it.
     pub fn bytes(&self) -> usize {
         let adapter = |buffers: &AdapterScratch| {
-            let AdapterScratch { masked, low, d_b, .. } = buffers;
-            let AdapterScratch { dropped_lanes, low_lanes, turned_lanes, .. } = buffers;
-            let lanes =
-                [dropped_lanes, low_lanes, turned_lanes, &buffers.d_y_lanes, &buffers.kept_lanes];
-            let values = masked.len() + low.len() + d_b.len();
+            let AdapterScratch { masked, gains, z, low, d_b, .. } = buffers;
+            let AdapterScratch { dropped_lanes, rest_lanes, low_lanes, turned_lanes, .. } = buffers;
+            let AdapterScratch { d_y_lanes, d_z_lanes, d_dropped_lanes, kept_lanes, .. } = buffers;
+            let lanes = [
+                dropped_lanes,
+                rest_lanes,
+                low_lanes,
+                turned_lanes,
+                d_y_lanes,
+                d_z_lanes,
+                d_dropped_lanes,
+                kept_lanes,
+            ];
+            let values = masked.len() + gains.len() + z.len() + low.len() + d_b.len();
             values * size_of::<f32>() + lanes.map(LeftBuffer::bytes).iter().sum::<usize>()
         };
         self.x.bytes() + self.adapters.iter().map(adapter).sum::<usize>()
@@ -87,7 +119,7 @@ pub struct Forward<'a> {
     pub adapters: Vec<LowRank<'a>>,
     /// (rows, out).
     pub y: &'a mut [f32],
-    /// Receives s · drop(x) Aᵀ (rows, rank) of the only adapter, for the backward.
+    /// Receives s · drop(x) Aᵀ (rows, rank) of the only adapter, for the backward; with magnitudes then also z (rows, out).
     pub kept: Option<&'a mut [f32]>,
 }
 
@@ -112,6 +144,23 @@ pub fn forward(
     for (adapter, buffer) in adapters.iter().zip(&mut *buffers) {
         buffer.drop_input((path, threads), lane, adapter, input, x);
     }
+    inner_values((path, threads), lane, (input, x_lanes), &adapters, buffers);
+
+    let few = phase == Phase::Decode
+        && (few_floats((path, threads), lane, x_lanes, rows, layers)
+            || few_blocks((path, threads), (quantised, stored), rows, x, layers));
+    multiply((path, threads), lane, &mut outer_products(rows, few, x_lanes, layers, buffers));
+    stretch_outputs(threads, rows, layers, buffers);
+}
+
+/// `low` (rows, rank) = s · drop(x) Aᵀ of each adapter, as values and as lanes.
+fn inner_values(
+    context: (KernelPath, &Threads),
+    lane: Lane,
+    (input, x_lanes): (usize, &LeftBuffer),
+    adapters: &[LowRank<'_>],
+    buffers: &mut [AdapterScratch],
+) {
     let inner = adapters.iter().zip(&mut *buffers).map(|(adapter, buffer)| {
         let AdapterScratch { dropped_lanes, low, .. } = buffer;
         let left = match adapter.dropout {
@@ -123,34 +172,74 @@ pub fn forward(
         let LowRank { rank, rows, .. } = *adapter;
         Product { c: resized(low, rows * rank), n: rank, rows, terms, output: Output::Store }
     });
-    multiply((path, threads), lane, &mut inner.collect::<Vec<_>>());
-    for (adapter, buffer) in adapters.iter().zip(&mut *buffers) {
+    multiply(context, lane, &mut inner.collect::<Vec<_>>());
+    for (adapter, buffer) in adapters.iter().zip(buffers) {
         let low = &mut buffer.low[..adapter.rows * adapter.rank];
         scale(low, adapter.scale);
-        buffer.low_lanes.put((path, threads), lane, low, adapter.rank);
+        buffer.low_lanes.put(context, lane, low, adapter.rank);
     }
+}
 
-    let few = phase == Phase::Decode
-        && (few_floats((path, threads), lane, x_lanes, rows, layers)
-            || few_blocks((path, threads), (quantised, stored), rows, x, layers));
-    let mut buffers = buffers.iter();
-    let products = layers.iter_mut().map(|layer| {
-        let right = layer.matrix.source(Direction::Transposed);
-        let frozen = Term { left: x_lanes.left(), right, first_row: 0, rows };
-        let mut terms = if few { Vec::new() } else { vec![frozen] };
+/// The products that give `y`, and `z` where dropout parts x; the frozen part is left out where `few` has stored it.
+fn outer_products<'a>(
+    rows: usize,
+    few: bool,
+    x_lanes: &'a LeftBuffer,
+    layers: &'a mut [Forward<'_>],
+    buffers: &'a mut [AdapterScratch],
+) -> Vec<Product<'a>> {
+    let mut buffers = buffers.iter_mut();
+    let mut products = Vec::with_capacity(layers.len());
+    for layer in layers {
+        let (n, right) = (layer.matrix.out, layer.matrix.source(Direction::Transposed));
+        let mut frozen = Term { left: x_lanes.left(), right, first_row: 0, rows };
+        let mut low_terms = Vec::with_capacity(layer.adapters.len());
         for adapter in &layer.adapters {
             let Some(buffer) = buffers.next() else { break };
+            let LowRank { b, rank, first_row, rows: count, .. } = *adapter;
             if let Some(kept) = layer.kept.as_deref_mut() {
-                kept.copy_from_slice(&buffer.low[..kept.len()]);
+                kept[..count * rank].copy_from_slice(&buffer.low[..count * rank]);
             }
-            let right = Source::new(Values::F32(adapter.b), adapter.rank, Direction::Transposed);
-            let LowRank { first_row, rows, .. } = *adapter;
-            terms.push(Term { left: buffer.low_lanes.left(), right, first_row, rows });
+            let right = Source::new(Values::F32(b), rank, Direction::Transposed);
+            let low = Term { left: buffer.low_lanes.left(), right, first_row, rows: count };
+            if adapter.is_parted() {
+                frozen.left = buffer.rest_lanes.left();
+                let terms = vec![Term { left: buffer.dropped_lanes.left(), ..frozen }, low];
+                let c = resized(&mut buffer.z, rows * n);
+                products.push(Product { c, n, rows, terms, output: Output::Store });
+            } else {
+                low_terms.push(low);
+            }
         }
-        let (n, output) = (layer.matrix.out, if few { Output::Add } else { Output::Store });
-        Product { c: layer.y, n, rows, terms, output }
-    });
-    multiply((path, threads), lane, &mut products.collect::<Vec<_>>());
+        let terms = if few { low_terms } else { [vec![frozen], low_terms].concat() };
+        let output = if few { Output::Add } else { Output::Store };
+        products.push(Product { c: layer.y, n, rows, terms, output });
+    }
+    products
+}
+
+/// DoRA's last step, on the rows of each adapter with magnitudes.
+fn stretch_outputs(
+    threads: &Threads,
+    rows: usize,
+    layers: &mut [Forward<'_>],
+    buffers: &mut [AdapterScratch],
+) {
+    let mut buffers = buffers.iter_mut();
+    for layer in layers {
+        for adapter in &layer.adapters {
+            let Some(AdapterScratch { gains, z, .. }) = buffers.next() else { break };
+            let Some(magnitude) = adapter.magnitude else { continue };
+            magnitude.gains(gains);
+            let kept = layer.kept.as_deref_mut();
+            if adapter.is_parted() {
+                let z = &z[..rows * layer.matrix.out];
+                dora::add_stretched(threads, adapter, (gains, z), layer.y, kept);
+            } else {
+                dora::stretch(threads, adapter, gains, layer.y, kept);
+            }
+        }
+    }
 }
 
 impl AdapterScratch {
@@ -165,9 +254,18 @@ impl AdapterScratch {
     ) {
         let Some(dropout) = adapter.dropout else { return };
         let x = &x[adapter.first_row * input..][..adapter.rows * input];
-        self.dropped_lanes.put_with(context, lane, x, input, |row, values| {
+        let mask = |row: usize, values: &mut [f32]| {
             dropout.mask(context.0, adapter.first_row + row, values);
-        });
+        };
+        self.dropped_lanes.put_with(context, lane, x, input, mask);
+        if adapter.is_parted() {
+            self.rest_lanes.put_with(context, lane, x, input, |row, values| {
+                mask(row, values);
+                for (value, x) in values.iter_mut().zip(&x[row * input..]) {
+                    *value = x - *value;
+                }
+            });
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::schedule::Schedule;
 use crate::error::EngineError;
-use crate::lora::{LoraConfig, Projection};
+use crate::format::ModelConfig;
+use crate::lora::{Init, Layers, Layout, LoraConfig, Matcher, Targets, matchers};
 
 /// Which tokens the loss covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,8 +105,30 @@ pub struct TrainConfig {
     pub alpha: f64,
     /// Dropout of their inputs.
     pub dropout: f64,
-    /// Adapted projections: `q`, `k`, `v`, `o`, `gate`, `up`, `down` or `all-linear`.
+    /// Adapted projections: `q`, `k`, `v`, `o`, `gate`, `up`, `down`, `all-linear`, or a regular expression for a whole path
+    /// such as `model.layers.3.self_attn.q_proj`.
     pub targets: Vec<String>,
+    /// Projections that are left out, in the same words.
+    pub exclude: Vec<String>,
+    /// Only the last so many blocks are adapted; zero adapts all.
+    pub last_layers: usize,
+    /// Only these blocks are adapted, counted from zero; none adapts all.
+    pub layers: Vec<usize>,
+    /// Rank-stabilised scaling: alpha / √rank in place of alpha / rank.
+    pub rslora: bool,
+    /// DoRA: the length of each row of an adapted matrix is trained beside its direction.
+    pub dora: bool,
+    /// LoRA+: B learns so many times as fast as A; 1 is off.
+    pub lora_plus_ratio: f64,
+    /// Other ranks of single projections, by a name or a regular expression for the end of their path; where several mean
+    /// one projection, the first in alphabetical order counts.
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// Other alphas of single projections, likewise.
+    pub alpha_pattern: BTreeMap<String, f64>,
+    /// How the adapters start: `kaiming` or `gaussian`.
+    pub init: Init,
+    /// NEFTune: noise on the embeddings in training, of up to this / √(tokens · width); zero is off.
+    pub neftune_alpha: f64,
     /// Greatest learning rate.
     pub lr: f64,
     /// How the rate falls after the warm-up.
@@ -162,6 +185,16 @@ impl Default for TrainConfig {
             alpha: 32.0,
             dropout: 0.05,
             targets: vec!["all-linear".to_owned()],
+            exclude: Vec::new(),
+            last_layers: 0,
+            layers: Vec::new(),
+            rslora: false,
+            dora: false,
+            lora_plus_ratio: 1.0,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            init: Init::Kaiming,
+            neftune_alpha: 0.0,
             lr: 2e-4,
             schedule: Schedule::Cosine,
             warmup_ratio: 0.03,
@@ -185,12 +218,21 @@ impl Default for TrainConfig {
 impl TrainConfig {
     /// The adapter that these settings make.
     pub fn lora(&self) -> Result<LoraConfig, EngineError> {
+        let words = |words: &[String], setting| matchers(setting, words.iter().map(String::as_str));
         let config = LoraConfig {
             rank: self.rank,
             alpha: self.alpha,
             dropout: self.dropout,
-            rank_stabilised: false,
-            targets: Projection::parse_targets(&self.targets)?,
+            rank_stabilised: self.rslora,
+            dora: self.dora,
+            init: self.init,
+            targets: Targets {
+                chosen: words(&self.targets, "train.targets")?,
+                excluded: words(&self.exclude, "train.exclude")?,
+                layers: self.chosen_layers()?,
+            },
+            rank_pattern: pattern("train.rank_pattern", &self.rank_pattern)?,
+            alpha_pattern: pattern("train.alpha_pattern", &self.alpha_pattern)?,
         };
         config.check()?;
         Ok(config)
@@ -201,6 +243,48 @@ impl TrainConfig {
         match self.warmup_steps {
             0 => (self.warmup_ratio * steps as f64).ceil() as usize,
             given => given,
+        }
+    }
+
+    /// The adapter that these settings make of a model, and where its values lie. A word or a number that means nothing in
+    /// this model is an error.
+    pub fn adapter(&self, model: &ModelConfig) -> Result<(LoraConfig, Layout), EngineError> {
+        let lora = self.lora()?;
+        let refuse = |setting, reason| Err(EngineError::Setting { setting, reason });
+        if let Some(idle) = lora.targets.idle(model.layers) {
+            let reason = format!(
+                "`{}` is none of q, k, v, o, gate, up, down, all-linear, and as a regular expression it matches no whole path \
+                 such as `model.layers.0.self_attn.q_proj`",
+                idle.text()
+            );
+            return refuse("train.targets", reason);
+        }
+        let beyond = self.layers.iter().copied().chain(self.last_layers.checked_sub(1));
+        if let Some(layer) = beyond.into_iter().find(|layer| *layer >= model.layers) {
+            let reason = format!("asks for layer {layer} of a model with {}", model.layers);
+            return refuse("train.layers", reason);
+        }
+        let layout = Layout::new(model, &lora)?;
+        let ranks = lora.rank_pattern.iter().map(|(key, _)| ("train.rank_pattern", key));
+        let alphas = lora.alpha_pattern.iter().map(|(key, _)| ("train.alpha_pattern", key));
+        for (setting, key) in ranks.chain(alphas) {
+            let mut modules = layout.all().map(|(block, projection, _)| projection.module(block));
+            if !modules.any(|module| key.matches(&module)) {
+                return refuse(setting, format!("`{}` means no adapted projection", key.text()));
+            }
+        }
+        Ok((lora, layout))
+    }
+
+    fn chosen_layers(&self) -> Result<Layers, EngineError> {
+        match (self.last_layers, self.layers.is_empty()) {
+            (0, true) => Ok(Layers::All),
+            (last, true) => Ok(Layers::Last(last)),
+            (0, false) => Ok(Layers::These(self.layers.clone())),
+            _ => Err(EngineError::Setting {
+                setting: "train.layers",
+                reason: "cannot be set together with `train.last_layers`".to_owned(),
+            }),
         }
     }
 
@@ -243,9 +327,20 @@ impl TrainConfig {
         }
         between("train.max_loss", self.max_loss, f64::MAX)?;
         between("train.max_unclipped_norm", self.max_unclipped_norm, f64::MAX)?;
+        positive("train.lora_plus_ratio", self.lora_plus_ratio)?;
+        between("train.neftune_alpha", self.neftune_alpha, f64::MAX)?;
         between("train.warmup_ratio", self.warmup_ratio, 1.0)?;
         between("train.weight_decay", self.weight_decay, 1.0)?;
         between("train.max_grad_norm", self.max_grad_norm, f64::MAX)?;
         between("train.dev_fraction", self.dev_fraction, 0.9)
     }
+}
+
+fn pattern<T: Copy>(
+    setting: &'static str,
+    values: &BTreeMap<String, T>,
+) -> Result<Vec<(Matcher, T)>, EngineError> {
+    let key =
+        |text: &str| Matcher::key(text).map_err(|reason| EngineError::Setting { setting, reason });
+    values.iter().map(|(text, value)| Ok((key(text)?, *value))).collect()
 }

@@ -15,7 +15,7 @@ use super::plan::{Plan, units};
 use crate::backend::{Backend, Cpu};
 use crate::error::EngineError;
 use crate::format::ModelFile;
-use crate::lora::{Adapter, Layout};
+use crate::lora::{Layers, Layout, LoraConfig, Matcher, Projection, Targets};
 use crate::model::training::{Batch, Step};
 use crate::model::{Llama, LoadOptions};
 
@@ -61,7 +61,7 @@ pub fn measure(
     rows: &[Example],
 ) -> Result<Speed, EngineError> {
     let model = file.config();
-    let block: usize = crate::lora::Projection::ALL
+    let block: usize = Projection::ALL
         .iter()
         .map(|projection| {
             let (out, input) = projection.shape(model);
@@ -101,9 +101,9 @@ fn time(
     blocks: usize,
 ) -> Result<Speed, EngineError> {
     let model = Llama::load_first(file, Cpu::new(threads)?, options, blocks)?;
-    let (backend, lora) = (model.backend(), config.lora()?);
-    let layout = Layout::new(model.config(), &lora);
-    let adapter = Adapter::new(backend, model.config(), lora, &layout.initial(0))?;
+    let (backend, lora) = (model.backend(), on_every_block(file, config)?);
+    let layout = Layout::new(model.config(), &lora)?;
+    let adapter = model.adapter(lora, &model.initial_values(&layout, 0, config.init))?;
     let mut tape = model.new_tape();
     let mut gradient = backend.zeros(layout.length());
     let streams: Vec<Stream> = (0..batch.sequences.len() as u64)
@@ -113,7 +113,7 @@ fn time(
     let mut best = Speed { train: f64::INFINITY, evaluate: f64::INFINITY };
     for _ in 0..REPEATS {
         let begin = Instant::now();
-        let step = Step { scale: 1.0, dropout };
+        let step = Step { scale: 1.0, dropout, noise: None };
         model.losses_and_gradient(&mut tape, &adapter, batch, step, &mut gradient);
         best.train = best.train.min(begin.elapsed().as_secs_f64());
         let begin = Instant::now();
@@ -121,6 +121,17 @@ fn time(
         best.evaluate = best.evaluate.min(begin.elapsed().as_secs_f64());
     }
     Ok(best)
+}
+
+/// The adapter with each of its projections on every block, as the few blocks that are timed may be none of the adapted ones:
+/// where only some blocks are adapted, the time is a bound.
+fn on_every_block(file: &ModelFile, config: &TrainConfig) -> Result<LoraConfig, EngineError> {
+    let (lora, layout) = config.adapter(file.config())?;
+    let is_adapted = |one: &Projection| layout.all().any(|(_, projection, _)| projection == *one);
+    let chosen = Projection::ALL.into_iter().filter(is_adapted);
+    let chosen = chosen.map(|projection| Matcher::Name(projection.name().to_owned())).collect();
+    let targets = Targets { chosen, excluded: Vec::new(), layers: Layers::All };
+    Ok(LoraConfig { targets, ..lora })
 }
 
 #[cfg(test)]

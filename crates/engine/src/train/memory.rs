@@ -91,8 +91,7 @@ impl MemoryPlan {
         path: KernelPath,
     ) -> Result<Self, EngineError> {
         let model = file.config();
-        let lora = config.lora()?;
-        let layout = Layout::new(model, &lora);
+        let (_, layout) = config.adapter(model)?;
         let (file_bytes, weight_bytes) = weights(file, precision)?;
         let values = layout.length() * VALUE;
         let evaluates = config.keep == Keep::Best && demand.dev_tokens > 0;
@@ -108,6 +107,7 @@ impl MemoryPlan {
         let parts = vec![
             part("weights", weight_bytes),
             part("adapter and optimizer state", 3 * values),
+            part("row lengths of adapted weights", layout.norms() * VALUE),
             part("best adapter so far", if evaluates { values } else { 0 }),
             part("gradients of units", buffers_for(demand.step_units) * values),
             part("activations", tape_bytes(model, &layout, demand.unit_tokens)),
@@ -156,7 +156,7 @@ fn tape_bytes(model: &ModelConfig, layout: &Layout, rows: usize) -> usize {
     let low: usize = (0..model.layers)
         .flat_map(|block| Projection::ALL.map(|projection| (block, projection)))
         .filter_map(|(block, projection)| layout.factors(block, projection))
-        .map(|factors| factors.rank)
+        .map(|factors| factors.kept(1))
         .sum();
     let turned = if model.query_key_norm { query + narrow } else { 0 };
     let once = 5 * hidden + 1 + 2 * query + 2 * narrow + 4 * wide + turned;

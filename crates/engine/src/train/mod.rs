@@ -40,6 +40,7 @@ use crate::backend::{AdamW, Backend};
 use crate::error::EngineError;
 use crate::lora::{Adapter, Layout};
 use crate::model::Llama;
+use crate::model::adapting::Moments;
 use crate::model::training::Tape;
 
 /// What a run works on.
@@ -131,8 +132,7 @@ struct Run<'a, B: Backend> {
     plan: Plan,
     layout: Layout,
     adapter: Adapter<B>,
-    mean: B::Buffer,
-    square: B::Buffer,
+    moments: Moments<B>,
     tape: Tape<B>,
     tree: GradientTree<B>,
     records: Records,
@@ -151,16 +151,16 @@ struct Run<'a, B: Backend> {
 impl<'a, B: Backend> Run<'a, B> {
     fn start(inputs: &'a Inputs<'a, B>) -> Result<Self, EngineError> {
         let Inputs { model, config, seed, directory, .. } = *inputs;
-        let (backend, lora) = (model.backend(), config.lora()?);
-        let layout = Layout::new(model.config(), &lora);
+        let backend = model.backend();
+        let (lora, layout) = config.adapter(model.config())?;
         let lengths: Vec<usize> = inputs.examples.iter().map(|example| example.ids.len()).collect();
         let plan = Plan::new(&lengths, inputs.strata, config, seed)?;
         let resumed = checkpoint::load(&directory.join(CHECKPOINTS), &inputs.fingerprint)?;
         let saved = resumed.as_ref().map(|state| (state.step, state.watch.evaluated));
-        let state = resumed.unwrap_or_else(|| first_state(&layout, seed));
+        let state = resumed.unwrap_or_else(|| first_state(model, &layout, config, seed));
         let records =
             Records::open(directory, state.metrics_bytes, state.step, config.tensorboard)?;
-        let adapter = Adapter::new(backend, model.config(), lora, &state.parameters)?;
+        let adapter = model.adapter(lora, &state.parameters)?;
         let mut tape = model.new_tape();
         tape.stop_at(Arc::clone(&inputs.stop));
         let demand = Demand::of(&plan, inputs.examples, inputs.dev, config);
@@ -169,8 +169,10 @@ impl<'a, B: Backend> Run<'a, B> {
             inputs,
             plan,
             adapter,
-            mean: backend.upload(&state.mean),
-            square: backend.upload(&state.square),
+            moments: Moments {
+                mean: backend.upload(&state.mean),
+                square: backend.upload(&state.square),
+            },
             tape,
             tree: GradientTree::new(layout.length()),
             layout,
@@ -253,9 +255,8 @@ impl<'a, B: Backend> Run<'a, B> {
             label_tokens: work.labels(),
         };
         self.watch.step(config, &record, &rows_of(examples, draws))?;
-        let (optimizer, parameters) =
-            (optimizer(config, step, lr, norm), &mut self.adapter.parameters);
-        backend.adamw(optimizer, parameters, &gradient, &mut self.mean, &mut self.square);
+        let (optimizer, ratio) = (optimizer(config, step, lr, norm), config.lora_plus_ratio);
+        model.step(&mut self.adapter, optimizer, ratio, &gradient, &mut self.moments);
         self.tree.recycle(gradient);
         self.done = step;
         let elapsed = begin.elapsed().as_secs_f64();
@@ -277,8 +278,8 @@ impl<'a, B: Backend> Run<'a, B> {
             metrics_bytes: self.records.sync()?,
             watch: self.watch.clone(),
             parameters: self.adapter.download(backend),
-            mean: backend.download(&self.mean, 0..length),
-            square: backend.download(&self.square, 0..length),
+            mean: backend.download(&self.moments.mean, 0..length),
+            square: backend.download(&self.moments.square, 0..length),
             best: self.best.take(),
         };
         let directory = self.inputs.directory.join(CHECKPOINTS);
@@ -313,9 +314,14 @@ fn due(step: usize, every: usize) -> bool {
     every > 0 && step.is_multiple_of(every)
 }
 
-fn first_state(layout: &Layout, seed: u64) -> State {
+fn first_state<B: Backend>(
+    model: &Llama<B>,
+    layout: &Layout,
+    config: &TrainConfig,
+    seed: u64,
+) -> State {
     State {
-        parameters: layout.initial(seed),
+        parameters: model.initial_values(layout, seed, config.init),
         mean: vec![0.0; layout.length()],
         square: vec![0.0; layout.length()],
         ..State::default()

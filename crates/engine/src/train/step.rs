@@ -88,14 +88,19 @@ impl<'a> Work<'a> {
     ) -> Result<Computed<B>, EngineError> {
         let Inputs { model, config, examples, .. } = *inputs;
         let (backend, parts) = (model.backend(), self.parts.len());
-        let root = Stream::new(inputs.seed, "dropout");
+        let root = |purpose: &str| Stream::new(inputs.seed, purpose);
+        let (dropout, noise) = (root("dropout"), root("neftune"));
         let (mut loss, mut not_finite) = (0.0, Vec::new());
         for part in &self.parts {
             let mut sum = 0.0;
             for unit in &part.units {
-                let (batch, streams) = batch_of(examples, unit, root);
-                let dropout = (config.dropout > 0.0).then_some((config.dropout as f32, &*streams));
-                let how = Step { scale: 1.0 / (part.labels * parts) as f32, dropout };
+                let batch = batch_of(examples, unit);
+                let [dropped, noisy] = [dropout, noise].map(|stream| streams_of(unit, stream));
+                let how = Step {
+                    scale: 1.0 / (part.labels * parts) as f32,
+                    dropout: with(config.dropout, &dropped),
+                    noise: with(config.neftune_alpha, &noisy),
+                };
                 let mut gradient = tree.buffer(backend);
                 let losses = model.losses_and_gradient(tape, adapter, &batch, how, &mut gradient);
                 if inputs.stop.load(Ordering::Relaxed) {
@@ -112,14 +117,24 @@ impl<'a> Work<'a> {
     }
 }
 
-/// The rows of one unit as a batch, each with the dropout stream of its draw.
-fn batch_of(examples: &[Example], unit: &[Draw], dropout: Stream) -> (Batch, Vec<Stream>) {
+/// The rows of one unit as a batch.
+fn batch_of(examples: &[Example], unit: &[Draw]) -> Batch {
     let mut batch = Batch::default();
     for draw in unit {
         let example = &examples[draw.row];
         batch.push(&example.ids, &example.learned);
     }
-    (batch, unit.iter().map(|draw| dropout.fork(draw.index)).collect())
+    batch
+}
+
+/// The stream of each draw of a unit.
+fn streams_of(unit: &[Draw], stream: Stream) -> Vec<Stream> {
+    unit.iter().map(|draw| stream.fork(draw.index)).collect()
+}
+
+/// Strength and streams of what is random in a step, where it is on.
+fn with(strength: f64, streams: &[Stream]) -> Option<(f32, &[Stream])> {
+    (strength > 0.0).then_some((strength as f32, streams))
 }
 
 #[cfg(test)]

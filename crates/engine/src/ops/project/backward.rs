@@ -1,6 +1,6 @@
 //! The backward of [`super::forward`].
 
-use super::{AdapterScratch, LowRank, Matrix, Scratch, resized};
+use super::{AdapterScratch, LowRank, Matrix, Scratch, dora, resized};
 use crate::kernels::KernelPath;
 use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
 use crate::kernels::lanes::Lane;
@@ -30,12 +30,14 @@ impl<'a> Backward<'a> {
 pub struct AdapterBackward<'a> {
     /// The factors.
     pub factors: LowRank<'a>,
-    /// What the forward kept (rows, rank).
+    /// What the forward kept: (rows, rank), and with magnitudes then (rows, out).
     pub kept: &'a [f32],
     /// Receives, by addition, the gradient of A.
     pub d_a: &'a mut [f32],
     /// Receives, by addition, the gradient of B.
     pub d_b: &'a mut [f32],
+    /// Receives, by addition, the gradient of the magnitudes, where there are some.
+    pub d_magnitude: Option<&'a mut [f32]>,
 }
 
 /// Adds the gradients of the factors, and stores in `d_x` (rows, in), where one is wanted, the input gradient that all layers
@@ -57,9 +59,8 @@ pub fn backward(
     if layers.iter().any(|layer| layer.adapter.is_some()) {
         x_lanes.put(context, lane, x, input);
     }
-    for (layer, buffer) in layers.iter().zip(&mut *buffers) {
-        let out = layer.matrix.out;
-        buffer.d_y_lanes.put(context, lane, &layer.d_y[..rows * out], out);
+    for (layer, buffer) in layers.iter_mut().zip(&mut *buffers) {
+        outer_gradients(context, lane, rows, layer, buffer);
     }
     inner_gradients(context, lane, rows, layers, buffers);
     for (layer, buffer) in layers.iter().zip(&mut *buffers) {
@@ -78,7 +79,43 @@ pub fn backward(
     }
 }
 
-/// `low` (rows, rank) = `d_y` B of each adapter.
+/// The gradients of W x, of the adapter's part and of W x', and that of the magnitudes.
+fn outer_gradients(
+    context: (KernelPath, &Threads),
+    lane: Lane,
+    rows: usize,
+    layer: &mut Backward<'_>,
+    buffer: &mut AdapterScratch,
+) {
+    let out = layer.matrix.out;
+    let d_y = &layer.d_y[..rows * out];
+    let AdapterScratch { gains, d_y_lanes, d_z_lanes, d_dropped_lanes, .. } = buffer;
+    let adapter = layer.adapter.as_mut();
+    let with = adapter.and_then(|adapter| Some((adapter.factors.magnitude?, adapter)));
+    let Some((magnitude, adapter)) = with else {
+        d_y_lanes.put(context, lane, d_y, out);
+        return;
+    };
+    magnitude.gains(gains);
+    let stretched = |_: usize, values: &mut [f32]| {
+        values.iter_mut().zip(&*gains).for_each(|(value, gain)| *value *= gain);
+    };
+    if adapter.factors.is_parted() {
+        d_y_lanes.put(context, lane, d_y, out);
+        d_z_lanes.put_with(context, lane, d_y, out, stretched);
+        d_dropped_lanes.put_with(context, lane, d_y, out, |_, values| {
+            values.iter_mut().zip(&*gains).for_each(|(value, gain)| *value *= gain - 1.0);
+        });
+    } else {
+        d_y_lanes.put_with(context, lane, d_y, out, stretched);
+    }
+    let z = &adapter.kept[rows * adapter.factors.rank..][..rows * out];
+    if let Some(d_m) = adapter.d_magnitude.as_deref_mut() {
+        dora::magnitude_gradient(context.1, magnitude, (rows, d_y, z), d_m);
+    }
+}
+
+/// `low` (rows, rank) = `d_z` B of each adapter.
 fn inner_gradients(
     context: (KernelPath, &Threads),
     lane: Lane,
@@ -87,17 +124,18 @@ fn inner_gradients(
     buffers: &mut [AdapterScratch],
 ) {
     let products = layers.iter().zip(buffers).filter_map(|(layer, buffer)| {
-        let LowRank { b, rank, .. } = layer.adapter.as_ref()?.factors;
-        let AdapterScratch { low, d_y_lanes, .. } = buffer;
+        let factors @ LowRank { b, rank, .. } = layer.adapter.as_ref()?.factors;
+        let AdapterScratch { low, d_y_lanes, d_z_lanes, .. } = buffer;
+        let d_z_lanes = if factors.is_parted() { d_z_lanes } else { d_y_lanes };
         let right = Source::new(Values::F32(b), rank, Direction::AsStored);
-        let terms = vec![Term { left: d_y_lanes.left(), right, first_row: 0, rows }];
+        let terms = vec![Term { left: d_z_lanes.left(), right, first_row: 0, rows }];
         let c = resized(low, rows * rank);
         Some(Product { c, n: rank, rows, terms, output: Output::Store })
     });
     multiply(context, lane, &mut products.collect::<Vec<_>>());
 }
 
-/// `d_a` += lowᵀ drop(x), and `d_b` += `d_yᵀ` kept, computed as its transpose.
+/// `d_a` += lowᵀ drop(x), and `d_b` += `d_zᵀ` kept, computed as its transpose.
 fn factor_gradients(
     context: (KernelPath, &Threads),
     lane: Lane,
@@ -111,13 +149,14 @@ fn factor_gradients(
         let (out, input) = (layer.matrix.out, layer.matrix.input);
         let Some(AdapterBackward { factors, d_a, .. }) = &mut layer.adapter else { continue };
         let rank = factors.rank;
-        let AdapterScratch { dropped_lanes, turned_lanes, kept_lanes, d_y_lanes, d_b, .. } = buffer;
+        let AdapterScratch { dropped_lanes, turned_lanes, kept_lanes, d_b, .. } = buffer;
+        let d_z_lanes = if factors.is_parted() { &buffer.d_z_lanes } else { &buffer.d_y_lanes };
         let x_lanes = if factors.dropout.is_some() { &*dropped_lanes } else { x_lanes };
         for (left, right, c, n, output) in [
             (&*turned_lanes, x_lanes.right(lane, rows, input), &mut **d_a, input, Output::Add),
             (
                 &*kept_lanes,
-                d_y_lanes.right(lane, rows, out),
+                d_z_lanes.right(lane, rows, out),
                 resized(d_b, out * rank),
                 out,
                 Output::Store,
@@ -139,7 +178,7 @@ fn factor_gradients(
     }
 }
 
-/// `d_x` = Σ `d_y` W + mask ∘ (low A).
+/// `d_x` = Σ `d_y` W + mask ∘ (low A), with DoRA and dropout + mask ∘ (low A + (g − 1) ∘ `d_y` W).
 fn input_gradient(
     context: (KernelPath, &Threads),
     lane: Lane,
@@ -166,7 +205,12 @@ fn input_gradient(
         let Some(factors) = layer.factors() else { continue };
         let Some(dropout) = factors.dropout else { continue };
         let right = Source::new(Values::F32(factors.a), input, Direction::AsStored);
-        let terms = vec![Term { left: buffer.low_lanes.left(), right, first_row: 0, rows }];
+        let mut terms = vec![Term { left: buffer.low_lanes.left(), right, first_row: 0, rows }];
+        if factors.is_parted() {
+            let right = layer.matrix.source(Direction::AsStored);
+            let left = buffer.d_dropped_lanes.left();
+            terms.push(Term { left, right, first_row: 0, rows });
+        }
         let raw = resized(&mut buffer.masked, rows * input);
         let product = Product { c: raw, n: input, rows, terms, output: Output::Store };
         multiply(context, lane, &mut [product]);
