@@ -111,21 +111,6 @@ pub struct LoraConfig {
 }
 
 impl LoraConfig {
-    /// Plain LoRA on these words of `--targets`, without dropout.
-    pub fn plain(rank: usize, alpha: f64, targets: &[&str]) -> Result<Self, EngineError> {
-        Ok(Self {
-            rank,
-            alpha,
-            dropout: 0.0,
-            rank_stabilised: false,
-            dora: false,
-            init: Init::Kaiming,
-            targets: Targets::of(targets)?,
-            rank_pattern: Vec::new(),
-            alpha_pattern: Vec::new(),
-        })
-    }
-
     /// The rank of a module.
     pub fn rank_of(&self, module: &str) -> Result<usize, EngineError> {
         let rank = first(&self.rank_pattern, module).unwrap_or(self.rank);

@@ -110,12 +110,6 @@ pub struct Targets {
 }
 
 impl Targets {
-    /// Projections by the words of `--targets`.
-    pub fn of(words: &[&str]) -> Result<Self, EngineError> {
-        let chosen = matchers("train.targets", words.iter().copied())?;
-        Ok(Self { chosen, excluded: Vec::new(), layers: Layers::All })
-    }
-
     /// Whether this projection of a block is adapted, in a model of so many blocks.
     pub fn select(&self, block: usize, projection: Projection, blocks: usize) -> bool {
         let path = projection.module(block);
@@ -157,6 +151,11 @@ pub fn matchers<'a>(
 mod tests {
     use super::*;
 
+    fn of(words: &[&str]) -> Targets {
+        let chosen = matchers("train.targets", words.iter().copied()).unwrap();
+        Targets { chosen, excluded: Vec::new(), layers: Layers::All }
+    }
+
     fn selected(targets: &Targets) -> Vec<(usize, Projection)> {
         (0..4)
             .flat_map(|block| Projection::ALL.map(|projection| (block, projection)))
@@ -166,20 +165,21 @@ mod tests {
 
     #[test]
     fn words_are_names_or_expressions_for_the_whole_path() {
-        let count = |words: &[&str]| selected(&Targets::of(words).unwrap()).len();
+        let count = |words: &[&str]| selected(&of(words)).len();
         assert_eq!(count(&["q", "v_proj"]), 8);
         assert_eq!(count(&["all-linear"]), 28);
         assert_eq!(count(&[r".*layers\.[02]\.mlp\..*"]), 6);
         assert_eq!(count(&["model.layers.3.self_attn.(q|k)_proj"]), 2);
         // Half a path is not a whole one.
         assert_eq!(count(&["mlp"]), 0);
-        assert!(Targets::of(&["(q"]).unwrap_err().to_string().contains("train.targets"));
-        assert_eq!(Targets::of(&["q", "lm_head"]).unwrap().idle(4).unwrap().text(), "lm_head");
+        let error = matchers("train.targets", ["(q"].into_iter()).unwrap_err();
+        assert!(error.to_string().contains("train.targets"), "{error}");
+        assert_eq!(of(&["q", "lm_head"]).idle(4).unwrap().text(), "lm_head");
     }
 
     #[test]
     fn layers_and_exclusions_narrow_the_choice() {
-        let mut targets = Targets::of(&["all-linear"]).unwrap();
+        let mut targets = of(&["all-linear"]);
         targets.layers = Layers::Last(2);
         targets.excluded = vec![Matcher::word("down").unwrap()];
         let found = selected(&targets);
