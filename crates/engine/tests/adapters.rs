@@ -4,46 +4,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use std::path::{Path, PathBuf};
+mod golden_files;
+
+use std::path::Path;
 
 use bioinstruct_core::random::Stream;
 use bioinstruct_engine::backend::{Backend, Cpu, Phase};
 use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::kernels::KernelPath;
-use bioinstruct_engine::kernels::lanes::Precision;
 use bioinstruct_engine::lora::{Adapter, Merge, Projection};
+use bioinstruct_engine::model::Llama;
 use bioinstruct_engine::model::inference::{Extension, Workspace};
 use bioinstruct_engine::model::training::{Batch, Step};
-use bioinstruct_engine::model::{Llama, LoadOptions};
 use bioinstruct_engine::peft;
 use bioinstruct_engine::train::config::TrainConfig;
 use bioinstruct_engine::train::example::Example;
+use golden_files::{golden, ids, model, paths, relative_error, repository, values};
 use serde_json::{Value, json};
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn golden(name: &str) -> PathBuf {
-    repository().join("tests/goldens/engine").join(name)
-}
-
-fn model(name: &str, path: KernelPath) -> Llama<Cpu> {
-    let file = ModelFile::open(&repository().join("tests/fixtures").join(name)).unwrap();
-    let options = LoadOptions { precision: Precision::F32, positions: 0 };
-    Llama::load(&file, Cpu::with_path(path, 2).unwrap(), options).unwrap()
-}
-
-fn paths() -> impl Iterator<Item = KernelPath> {
-    KernelPath::ALL.into_iter().filter(|path| path.available())
-}
-
-fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let difference: f64 = found.iter().zip(expected).map(|(a, b)| f64::from(a - b).powi(2)).sum();
-    let size: f64 = expected.iter().map(|b| f64::from(*b).powi(2)).sum();
-    (difference / size).sqrt()
-}
 
 fn logits(model: &Llama<Cpu>, adapter: &Adapter<Cpu>, phase: Phase, ids: &[u32]) -> Vec<f32> {
     let mut work = Workspace::new(model.backend());
@@ -60,36 +37,28 @@ fn logits(model: &Llama<Cpu>, adapter: &Adapter<Cpu>, phase: Phase, ids: &[u32])
 
 #[test]
 fn pefts_adapters_of_every_kind_give_its_logits() {
-    let bytes = fs_err::read(golden("adapters.safetensors")).unwrap();
-    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let floats = |name: &str| -> Vec<f32> {
-        let data = tensors.tensor(name).unwrap().data().to_vec();
-        data.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
-    };
-    let stored = tensors.tensor("ids").unwrap();
-    let id = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().unwrap());
-    let ids: Vec<u32> =
-        stored.data().chunks_exact(8).map(|bytes| u32::try_from(id(bytes)).unwrap()).collect();
+    let file = golden("adapters.safetensors");
+    let ids = ids(&file, "ids");
     for path in paths() {
-        let model = model("tiny-llama", path);
+        let model = model("tiny-llama", path, 2);
         for kind in ["rslora", "dora", "patterns", "bf16", "layers", "regex", "together"] {
             let adapter = peft::load(&model, &golden("adapters").join(kind)).unwrap().adapter;
-            let expected = floats(&format!("{kind}.logits"));
+            let expected = values(&file, &format!("{kind}.logits"));
             for phase in [Phase::Prefill, Phase::Decode] {
                 let error = relative_error(&logits(&model, &adapter, phase, &ids), &expected);
                 assert!(error < 1e-4, "{kind}, {path:?}, {phase:?}: {error}");
             }
         }
     }
-    let file = ModelFile::open(&repository().join("tests/fixtures/tiny-llama")).unwrap();
-    let stored = peft::read(file.config(), &golden("adapters/dora")).unwrap();
+    let base = ModelFile::open(&repository().join("tests/fixtures/tiny-llama")).unwrap();
+    let stored = peft::read(base.config(), &golden("adapters/dora")).unwrap();
     let merge = Merge::new(&stored.layout, &stored.values, 1, Projection::Down).unwrap();
-    let weight = file.tensor("model.layers.1.mlp.down_proj.weight").unwrap();
+    let weight = base.tensor("model.layers.1.mlp.down_proj.weight").unwrap();
     let mut merged = weight.to_f32();
     for (row, weights) in merged.chunks_exact_mut(weight.columns()).enumerate() {
         merge.row(row, weights);
     }
-    let error = relative_error(&merged, &floats("dora.merged.model.layers.1.mlp.down_proj"));
+    let error = relative_error(&merged, &values(&file, "dora.merged.model.layers.1.mlp.down_proj"));
     assert!(error < 1e-6, "merged: {error}");
 }
 
@@ -141,7 +110,7 @@ fn in_units(
 /// The adapters stay in the build's folder for temporary files, with rows and our loss, for `check_our_adapter.py`.
 #[test]
 fn what_we_write_is_what_we_read_and_holds_old_keys_only() {
-    let model = model("tiny-llama", KernelPath::Portable);
+    let model = model("tiny-llama", KernelPath::Portable, 2);
     let old = "base_model_name_or_path bias fan_in_fan_out inference_mode init_lora_weights lora_alpha lora_dropout \
                modules_to_save peft_type r revision target_modules task_type";
     let cases = [
@@ -204,7 +173,7 @@ fn what_we_write_is_what_we_read_and_holds_old_keys_only() {
 
 #[test]
 fn settings_that_mean_nothing_in_the_model_are_refused() {
-    let model = model("tiny-llama", KernelPath::Portable);
+    let model = model("tiny-llama", KernelPath::Portable, 2);
     for (changes, setting) in [
         (json!({"targets": ["lm_head"]}), "train.targets"),
         (json!({"targets": ["q", "mlp"]}), "train.targets"),
@@ -226,7 +195,7 @@ fn settings_that_mean_nothing_in_the_model_are_refused() {
 fn a_batch_of_eight_equals_eight_accumulated_batches_of_one() {
     let rows = &rows();
     for path in paths() {
-        let model = model("tiny-llama", path);
+        let model = model("tiny-llama", path, 2);
         for kind in ["rslora", "dora", "together"] {
             let adapter = peft::load(&model, &golden("adapters").join(kind)).unwrap().adapter;
             let (packed, gradient) = in_units(&model, &adapter, rows, 8);
@@ -244,7 +213,7 @@ fn a_batch_of_eight_equals_eight_accumulated_batches_of_one() {
 #[test]
 fn noise_and_dropout_do_not_depend_on_the_batch() {
     let rows = &rows()[..4];
-    let model = model("tiny-llama", KernelPath::choose().unwrap());
+    let model = model("tiny-llama", KernelPath::choose().unwrap(), 2);
     let adapter = peft::load(&model, &golden("adapters/dora")).unwrap().adapter;
     let streams = [3, 4, 5, 6].map(|seed| Stream::new(seed, "test"));
     let run = |rows: &[Example], streams: &[_], noise: f32| {

@@ -28,14 +28,17 @@ fn examples(count: usize, loss: LossOn) -> Vec<Example> {
 fn operands_and_logits_are_as_planned() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny-llama");
     let file = ModelFile::open(&fixture).unwrap();
-    for (precision, dropout, targets, unit_tokens, loss) in [
-        (Precision::F32, 0.1, &["all-linear"][..], 64, LossOn::All),
-        (Precision::Bf16, 0.0, &["all-linear"], 300, LossOn::Answer),
-        (Precision::Bf16, 0.1, &["q", "v"], 120, LossOn::Answer),
-        (Precision::Stored, 0.1, &["o", "down"], 1000, LossOn::All),
+    for (precision, dropout, targets, dora, unit_tokens, loss) in [
+        (Precision::F32, 0.1, &["all-linear"][..], false, 64, LossOn::All),
+        (Precision::Bf16, 0.0, &["all-linear"], false, 300, LossOn::Answer),
+        (Precision::Bf16, 0.1, &["q", "v"], false, 120, LossOn::Answer),
+        (Precision::Stored, 0.1, &["o", "down"], false, 1000, LossOn::All),
+        (Precision::F32, 0.1, &["k", "up"], true, 200, LossOn::Answer),
+        (Precision::Bf16, 0.0, &["all-linear"], true, 100, LossOn::All),
     ] {
         let config = TrainConfig {
             dropout,
+            dora,
             unit_tokens,
             targets: targets.iter().map(|target| (*target).to_owned()).collect(),
             rank: 3,

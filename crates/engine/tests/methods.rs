@@ -4,40 +4,27 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+mod golden_files;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bioinstruct_core::files::Files;
 use bioinstruct_engine::backend::Cpu;
-use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::kernels::KernelPath;
-use bioinstruct_engine::kernels::lanes::Precision;
 use bioinstruct_engine::lora::{Init, Layout, Projection};
-use bioinstruct_engine::model::{Llama, LoadOptions};
+use bioinstruct_engine::model::Llama;
 use bioinstruct_engine::train::checkpoint::{self, State};
 use bioinstruct_engine::train::config::TrainConfig;
 use bioinstruct_engine::train::example::Example;
-use bioinstruct_engine::train::plan::Plan;
+use bioinstruct_engine::train::plan::{Plan, Stratum};
 use bioinstruct_engine::train::record::{Record, StepRecord};
 use bioinstruct_engine::train::{self, Inputs};
+use golden_files::{golden, model};
 use serde_json::{Value, json};
 
 /// Tiny models of which there is a golden `training_NAME.json`, with their folders under `tests/fixtures`.
 const FAMILIES: [(&str, &str); 1] = [("llama", "tiny-llama")];
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn golden(name: &str) -> PathBuf {
-    repository().join("tests/goldens/engine").join(name)
-}
-
-fn model(name: &str, path: KernelPath) -> Llama<Cpu> {
-    let file = ModelFile::open(&repository().join("tests/fixtures").join(name)).unwrap();
-    let options = LoadOptions { precision: Precision::F32, positions: 0 };
-    Llama::load(&file, Cpu::with_path(path, 2).unwrap(), options).unwrap()
-}
 
 fn config(changes: Value) -> TrainConfig {
     serde_json::from_value(changes).unwrap()
@@ -83,7 +70,9 @@ fn settings_of(golden: &Value, method: &str, schedule: &str) -> TrainConfig {
     fields.insert("dora".to_owned(), json!(method == "dora"));
     fields.insert("schedule".to_owned(), json!(schedule));
     // A step of six rows is three to five units.
-    for (key, value) in [("dropout", json!(0.0)), ("unit_tokens", json!(24))] {
+    for (key, value) in
+        [("dropout", json!(0.0)), ("unit_tokens", json!(24)), ("tensorboard", json!(false))]
+    {
         fields.insert(key.to_owned(), value);
     }
     config(settings)
@@ -100,27 +89,28 @@ fn train(
     let (_, layout) = config.adapter(model.config()).unwrap();
     let zeros = vec![0.0; layout.length()];
     let state = State {
-        step: 0,
-        metrics_bytes: 0,
         parameters: start(model, &layout),
         mean: zeros.clone(),
         square: zeros,
+        ..State::default()
     };
     let fingerprint = BTreeMap::new();
-    checkpoint::save(&directory.path().join("checkpoints"), &fingerprint, &state).unwrap();
+    let checkpoints = directory.path().join(train::CHECKPOINTS);
+    checkpoint::save(&Files::default(), &checkpoints, &fingerprint, &state, 1).unwrap();
     let inputs = Inputs {
         model,
         examples,
+        strata: &[Stratum::all(examples.len())],
         dev: &[],
         config,
         seed,
         fingerprint,
         directory: directory.path(),
-        stop: &AtomicBool::new(false),
+        stop: Arc::default(),
     };
     let mut records = Vec::new();
-    train::run(&inputs, &mut |record, _| {
-        if let Record::Step(step) = record {
+    train::run(&inputs, &mut |progress| {
+        if let Record::Step(step) = progress.record {
             records.push(step.clone());
         }
     })
@@ -133,12 +123,13 @@ fn twenty_steps_of_every_method_equal_peft() {
     for (family, fixture) in FAMILIES {
         let golden = training(family);
         let seed = golden["settings"]["seed"].as_u64().unwrap();
-        let (examples, model) = (examples(&golden), model(fixture, KernelPath::choose().unwrap()));
+        let (examples, model) =
+            (examples(&golden), model(fixture, KernelPath::choose().unwrap(), 2));
         let lengths: Vec<usize> = examples.iter().map(|example| example.ids.len()).collect();
         for (name, expected) in golden["runs"].as_object().unwrap() {
             let (method, schedule) = name.split_once('.').unwrap();
             let config = settings_of(&golden, method, schedule);
-            let plan = Plan::new(&lengths, &config, seed).unwrap();
+            let plan = Plan::new(&lengths, &[Stratum::all(lengths.len())], &config, seed).unwrap();
             let draws: Vec<Vec<usize>> = (0..plan.steps())
                 .map(|step| plan.draws(step).iter().map(|draw| draw.row).collect())
                 .collect();
