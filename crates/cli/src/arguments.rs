@@ -265,7 +265,7 @@ pub(crate) struct Train {
     #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) dropout: Option<f64>,
     /// Adapted projections: q, k, v, o, gate, up, down, all-linear, or a regular expression for a whole path such as
-    /// model.layers.3.mlp.up_proj [default: all-linear]
+    /// `model.layers.3.mlp.up_proj` [default: all-linear]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub(crate) targets: Vec<String>,
     /// Projections that are left out, in the same words

@@ -99,7 +99,9 @@ fn in_units(
     let mut gradient = model.backend().zeros(adapter.layout.length());
     for unit in rows.chunks(unit) {
         let mut batch = Batch::default();
-        unit.iter().for_each(|row| batch.push(&row.ids, &row.learned));
+        for row in unit {
+            batch.push(&row.ids, &row.learned);
+        }
         let how = Step::plain(1.0 / labels as f32);
         let losses = model.losses_and_gradient(&mut tape, adapter, &batch, how, &mut gradient);
         loss += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / labels as f64;
@@ -218,7 +220,9 @@ fn noise_and_dropout_do_not_depend_on_the_batch() {
     let streams = [3, 4, 5, 6].map(|seed| Stream::new(seed, "test"));
     let run = |rows: &[Example], streams: &[_], noise: f32| {
         let mut batch = Batch::default();
-        rows.iter().for_each(|row| batch.push(&row.ids, &row.learned));
+        for row in rows {
+            batch.push(&row.ids, &row.learned);
+        }
         let step =
             Step { scale: 1.0, dropout: Some((0.2, streams)), noise: Some((noise, streams)) };
         let mut gradient = model.backend().zeros(adapter.layout.length());

@@ -20,8 +20,8 @@ impl PartialEq for Matcher {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::AllLinear, Self::AllLinear) => true,
-            (Self::Name(one), Self::Name(other)) => one == other,
-            (Self::Pattern(_, one), Self::Pattern(_, other)) => one == other,
+            (Self::Name(one), Self::Name(other))
+            | (Self::Pattern(_, one), Self::Pattern(_, other)) => one == other,
             _ => false,
         }
     }

@@ -55,7 +55,9 @@ pub fn write_gguf_adapter(
         let mut ordered = reordered(b, rank, row_order(model, &weight));
         if alpha_of(place) != alpha {
             let ratio = alpha_of(place) / alpha;
-            ordered.iter_mut().for_each(|value| *value *= ratio);
+            for value in &mut ordered {
+                *value *= ratio;
+            }
         }
         add("lora_b", vec![b.len() / rank, rank], ordered);
     }

@@ -60,7 +60,7 @@ const NEUTRAL: [(&str, &[&str]); 17] = [
     ("aqlm_config", &["null"]),
 ];
 
-/// Ways to start that leave the base as it is. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) change its weights when the
+/// Ways to start that leave the base as it is. The others (`PiSSA`, `OLoRA`, `CorDA`, `LoftQ`, LoRA-GA) change its weights when the
 /// adapter is put on, so that the factors alone are not the adapter.
 const INITS: [&str; 4] = ["true", "false", "\"eva\"", "\"orthogonal\""];
 
