@@ -24,7 +24,17 @@ use golden_files::{golden, model};
 use serde_json::{Value, json};
 
 /// Tiny models of which there is a golden `training_NAME.json`, with their folders under `tests/fixtures`.
-const FAMILIES: [(&str, &str); 1] = [("llama", "tiny-llama")];
+const FAMILIES: [(&str, &str); 9] = [
+    ("llama", "tiny-llama"),
+    ("llama-1", "tiny-families/llama-1"),
+    ("llama-2", "tiny-families/llama-2"),
+    ("llama-3", "tiny-families/llama-3"),
+    ("llama-bias", "tiny-families/llama-bias"),
+    ("mistral", "tiny-families/mistral"),
+    ("qwen2", "tiny-families/qwen2"),
+    ("qwen3", "tiny-families/qwen3"),
+    ("smollm2", "tiny-families/smollm2"),
+];
 
 fn config(changes: Value) -> TrainConfig {
     serde_json::from_value(changes).unwrap()
