@@ -1,4 +1,6 @@
 //! What can be typed: [`Arguments`]. Values are kept as typed; each verb turns them into a configuration.
+//!
+//! Long because every flag of every verb stands here with its help, so that their wording can be kept alike.
 
 use std::path::PathBuf;
 

@@ -19,9 +19,11 @@ fn scratch(name: &str) -> PathBuf {
     path
 }
 
-/// Rows to learn from, beside the run.
+/// Rows to learn from, beside the run; under the same name for every run, since an adapter's card names its file.
 fn rows(run: &Path, count: usize) -> PathBuf {
-    let path = run.with_extension(format!("{count}.jsonl"));
+    let folder = run.with_extension("rows");
+    fs_err::create_dir_all(&folder).expect("a folder");
+    let path = folder.join(format!("{count}.jsonl"));
     let row = |number: usize| {
         let output = format!("It is {}. ", number * number % 97).repeat(1 + number % 5);
         let row = serde_json::json!({"instruction": format!("Square {number}"), "input": "", "output": output});

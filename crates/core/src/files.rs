@@ -157,7 +157,9 @@ mod tests {
         create_private_directory(&root).unwrap();
         let path = root.join("a");
         let publish = |files: &Files<'_>, text: &str| {
-            files.publish(&path, |out| out.write_all(text.as_bytes()))
+            files.publish(&path, |out| {
+                text.as_bytes().chunks(40_000).try_for_each(|piece| out.write_all(piece))
+            })
         };
         let (old, new) = ("old ".repeat(20_000), "new ".repeat(30_000));
         let mut failed = Vec::new();
@@ -185,7 +187,7 @@ mod tests {
             assert!(found == if renamed { &*new } else { &*old }, "{operation:?}");
             failed.push(operation);
         }
-        assert_eq!(failed, [Create, Write, Write, SyncFile, Rename, SyncDirectory]);
+        assert_eq!(failed, [Create, Write, Write, Write, SyncFile, Rename, SyncDirectory]);
         fs_err::remove_dir_all(&root).unwrap();
     }
 }

@@ -49,7 +49,7 @@ static OPENERS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
 static SHORT: LazyLock<HashSet<&str>> = LazyLock::new(|| {
     words(
         "short brief clear simple plain concise new main key major common complex long good best high low small large \
-     correct likely kind easy precise",
+     correct likely kind easy precise oral",
     )
 });
 

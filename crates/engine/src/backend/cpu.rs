@@ -1,4 +1,6 @@
 //! The processor as a [`Backend`]: each method calls the operation of its name.
+//!
+//! Long because it is the one implementation of one trait, a few lines for each operation.
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};

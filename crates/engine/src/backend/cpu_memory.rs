@@ -73,7 +73,9 @@ pub fn scratch_bytes(
                 if factors.magnitude.is_some() {
                     // Where dropout parts x, both parts, their outputs and gradients are kept apart.
                     let parted = |length: usize| if shape.dropout { length } else { 0 };
-                    grow(adapted, 8, parted(rows * row(input)));
+                    for slot in [adapted, place] {
+                        grow(slot, 8, parted(rows * row(input)));
+                    }
                     grow(adapted, 9, parted(rows * out));
                     for slot in [adapted, place] {
                         grow(slot, 10, out);

@@ -193,7 +193,8 @@ mod tests {
         let json = made(&config).unwrap();
         assert_eq!(json["rope_scaling"]["factor"], 32.0);
         assert_eq!(parse_hf_config(&json, &Value::Null).unwrap().rope_scaling, rule);
-        assert_eq!(json["rms_norm_eps"].to_string(), "1e-5");
+        // Not the neighbour that the 32-bit float would be as a 64-bit one.
+        assert_eq!(json["rms_norm_eps"].as_f64(), Some(1e-5));
         divisors[40] *= 1.01;
         config.rope_scaling = RopeScaling::Divisors(divisors);
         assert!(made(&config).unwrap_err().contains("divisors"));
