@@ -155,7 +155,7 @@ impl Keep {
     }
 }
 
-/// Cosine of all-MiniLM-L6-v2 above which rows mostly ask the same: see docs/curation.md.
+/// Where rows of the same wording about the same kind of thing begin, by all-MiniLM-L6-v2: docs/curation.md has examples.
 const ALIKE: f64 = 0.9;
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]

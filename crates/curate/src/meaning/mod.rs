@@ -1,4 +1,4 @@
-//! What rows mean, by a sentence encoder: which are alike in other words ([`alike`]), and a picture of all of them ([`map`]).
+//! What rows mean, by a sentence encoder: which are alike in other words ([`alike()`]), and a picture of all of them ([`map()`]).
 //! Main type: [`Meaning`], the part of `stats.json`.
 
 pub mod alike;

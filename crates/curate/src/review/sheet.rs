@@ -1,4 +1,4 @@
-//! The audit sheet: [`draw`] chooses rows by stratum, [`write`] puts them into a CSV file with empty columns for answers.
+//! The audit sheet: [`draw`] chooses rows by stratum, [`write()`] puts them into a CSV file with empty columns for answers.
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -31,7 +31,7 @@ pub enum DataType {
     Q6_K,
     /// bitsandbytes' 4-bit normal float (Dettmers et al. 2023), 64 elements in 36 bytes: f32 `absmax`, 32 bytes of two 4-bit
     /// `q`, the first in the upper half; value `code[q]·absmax`. Its files keep codes and scales apart, so this is the one
-    /// layout of our own, which [`super::bitsandbytes`] makes when a tensor is first asked for.
+    /// layout of our own, which `bitsandbytes.rs` makes when a tensor is first asked for.
     NF4,
 }
 
