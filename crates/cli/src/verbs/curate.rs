@@ -11,7 +11,6 @@ use bioinstruct_curate::category::choice;
 use bioinstruct_curate::stage::DIRECTORY;
 use bioinstruct_curate::{Models, StageSummary, run_stage_asking};
 use bioinstruct_engine::sentence::SentenceEncoder;
-use bioinstruct_llm::{OpenAiClient, OpenAiConfig, Secret};
 
 use crate::arguments::{Curate, Globals};
 use crate::config::{Config, Flags, in_run};
@@ -19,7 +18,7 @@ use crate::console::Console;
 use crate::failure;
 use crate::labelling::ModelLabeller;
 use crate::model::{resolve, short_name};
-use crate::verbs::generate::local_model;
+use crate::verbs::generate::{NamedServer, local_model, server};
 
 pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow::Result<()> {
     let mut flags = Flags::default();
@@ -89,7 +88,15 @@ fn model(
         (Some(source), None) if wanted => {
             Ok(Some(Box::new(local_model(source, config, globals.offline, console)?)))
         }
-        (None, Some(url)) if wanted => Ok(Some(Box::new(server(verb, url, globals.offline)?))),
+        (None, Some(url)) if wanted => Ok(Some(Box::new(server(
+            NamedServer {
+                url,
+                model_name: verb.model_name.as_deref(),
+                concurrency: verb.concurrency,
+                allow_remote: &verb.allow_remote,
+            },
+            globals.offline,
+        )?))),
         (None, None) => Err(failure::usage(
             "no model is named to ask for categories".to_owned(),
             "give --model SOURCE, or --base-url URL and --model-name NAME; --categories local needs none",
@@ -99,18 +106,6 @@ fn model(
             "it is asked with --categories llm",
         )),
     }
-}
-
-fn server(verb: &Curate, url: &str, offline: bool) -> anyhow::Result<OpenAiClient> {
-    let mut config = OpenAiConfig::new(url, verb.model_name.as_deref().unwrap_or_default());
-    config.api_key = std::env::var("OPENAI_API_KEY")
-        .ok()
-        .filter(|key| !key.is_empty())
-        .map(|key| Secret::new(&key));
-    config.concurrency = verb.concurrency.max(1);
-    config.allow_remote.clone_from(&verb.allow_remote);
-    config.offline = offline;
-    Ok(OpenAiClient::new(config)?)
 }
 
 fn stage_asking(

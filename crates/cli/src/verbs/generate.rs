@@ -28,7 +28,15 @@ pub(crate) fn run(verb: &Generate, globals: &Globals, console: &Console) -> anyh
     let seeds = read_seeds(verb.seeds.as_deref())?;
     let mut model: Box<dyn ChatModel> = match (&verb.model, &verb.base_url) {
         (Some(source), None) => Box::new(local_model(source, &config, globals.offline, console)?),
-        (None, Some(url)) => Box::new(server(verb, url, globals.offline)?),
+        (None, Some(url)) => Box::new(server(
+            NamedServer {
+                url,
+                model_name: verb.model_name.as_deref(),
+                concurrency: verb.concurrency,
+                allow_remote: &verb.allow_remote,
+            },
+            globals.offline,
+        )?),
         _ => {
             return Err(failure::usage(
                 "no model is named".to_owned(),
@@ -78,14 +86,28 @@ pub(crate) fn local_model(
     Ok(LocalModel::load(&resolved.path, options)?.with_name(&model::short_name(source)))
 }
 
-fn server(verb: &Generate, url: &str, offline: bool) -> anyhow::Result<OpenAiClient> {
-    let mut config = OpenAiConfig::new(url, verb.model_name.as_deref().unwrap_or_default());
+/// A server as flags name it; its key comes from the environment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NamedServer<'a> {
+    /// Its address.
+    pub(crate) url: &'a str,
+    /// The model's name there.
+    pub(crate) model_name: Option<&'a str>,
+    /// Requests under way at a time.
+    pub(crate) concurrency: usize,
+    /// Hosts that prompts may go to.
+    pub(crate) allow_remote: &'a [String],
+}
+
+/// A client of that server.
+pub(crate) fn server(named: NamedServer<'_>, offline: bool) -> anyhow::Result<OpenAiClient> {
+    let mut config = OpenAiConfig::new(named.url, named.model_name.unwrap_or_default());
     config.api_key = std::env::var("OPENAI_API_KEY")
         .ok()
         .filter(|key| !key.is_empty())
         .map(|key| Secret::new(&key));
-    config.concurrency = verb.concurrency.max(1);
-    config.allow_remote.clone_from(&verb.allow_remote);
+    config.concurrency = named.concurrency.max(1);
+    named.allow_remote.clone_into(&mut config.allow_remote);
     config.offline = offline;
     Ok(OpenAiClient::new(config)?)
 }
