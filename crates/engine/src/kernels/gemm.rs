@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::KernelPath;
 use super::lanes::{Lane, put};
 use super::microkernel::{self, Tile, run_tile};
-use super::source::{Direction, STRIP, Source, Values};
+use super::source::{Direction, STRIP, Source, Values, strip};
 use super::threads::Threads;
 
 /// Lanes of one left row and one strip that are multiplied before the next part of k is filled: both stay in the caches
@@ -19,8 +19,8 @@ use super::threads::Threads;
 const K_LANES: usize = 576;
 /// Lanes that a part of k is a multiple of: stored blocks are read whole.
 const PART_LANES: usize = 32;
-/// Strips that a task fills at once, so that the left rows pass by once for all of them.
-const GROUP: usize = 4;
+/// Columns whose strips a task fills at once, so that the left rows pass by once for all of them.
+const GROUP: usize = 4 * STRIP;
 /// Fewest rows worth filling strips for a second time, when there are too few groups to keep every thread busy.
 const SPLIT_ROWS: usize = 448;
 
@@ -176,14 +176,14 @@ pub struct Product<'a> {
 /// Runs all products.
 pub fn multiply((path, threads): (KernelPath, &Threads), lane: Lane, products: &mut [Product<'_>]) {
     let mut tasks: Vec<(usize, Range<usize>, Range<usize>)> = Vec::new();
-    let groups: usize = products.iter().map(|product| product.n.div_ceil(STRIP * GROUP)).sum();
+    let groups: usize = products.iter().map(|product| product.n.div_ceil(GROUP)).sum();
     for (number, product) in products.iter().enumerate() {
         check(product, lane);
         // The cut depends on sizes alone; rows do not see one another, so it moves no bit.
         let parts = if groups < 4 { (product.rows / SPLIT_ROWS).clamp(1, 4) } else { 1 };
         let part = product.rows.div_ceil(parts).next_multiple_of(14).max(1);
-        for column in (0..product.n).step_by(STRIP * GROUP) {
-            let columns = column..(column + STRIP * GROUP).min(product.n);
+        for column in (0..product.n).step_by(GROUP) {
+            let columns = column..(column + GROUP).min(product.n);
             for row in (0..product.rows).step_by(part) {
                 tasks.push((number, row..(row + part).min(product.rows), columns.clone()));
             }
@@ -257,7 +257,7 @@ fn run_task(
             let count = part.min(lanes - first);
             if !rows.is_empty() {
                 let k = first * lane.values()..((first + count) * lane.values()).min(k);
-                let strips = scratch.lanes(GROUP * count * STRIP);
+                let strips = scratch.lanes(count * GROUP);
                 term.right.fill(path, lane, columns.clone(), k, strips);
                 let left = Left { lanes: &term.left.lanes[first..], stride: term.left.stride };
                 let block = Block { left, first_row: term.first_row, k: count, strips, add };
@@ -288,16 +288,17 @@ fn run_block(
     let tiles = rows.len().div_ceil(microkernel::rows(path));
     // Tiles of even height: a lone last row would cost almost as much as a whole tile.
     let height = rows.len().div_ceil(tiles);
+    let width = strip(path);
     for row in rows.clone().step_by(height) {
         let a = &block.left.lanes[(row - block.first_row) * block.left.stride..];
-        for (strip, column) in columns.clone().step_by(STRIP).enumerate() {
+        for (number, column) in columns.clone().step_by(width).enumerate() {
             let tile = Tile {
                 rows: height.min(rows.end - row),
-                columns: STRIP.min(columns.end - column),
+                columns: width.min(columns.end - column),
                 k: block.k,
                 a: a.as_ptr(),
                 a_stride: block.left.stride,
-                strip: &block.strips[strip * block.k * STRIP..][..block.k * STRIP],
+                strip: &block.strips[number * block.k * width..][..block.k * width],
                 c: target.at(row * n + column),
                 c_stride: n,
                 add: block.add,

@@ -1,4 +1,4 @@
-//! The tile of a product that stays in registers: up to 14 × 32 (AVX-512), 3 × 32 (AVX2), 4 × 32 (portable).
+//! The tile of a product that stays in registers: up to 14 × 32 (AVX-512), 6 × 16 (AVX2), 4 × 32 (portable).
 
 #![expect(
     unsafe_code,
@@ -7,9 +7,9 @@
 
 use super::KernelPath;
 use super::lanes::Lane;
-use super::source::STRIP;
+use super::source::{STRIP, strip};
 
-/// One tile's work: C (rows, columns) = or += A (rows, k) · a strip (k, 32).
+/// One tile's work: C (rows, columns) = or += A (rows, k) · a strip (k, w) of the path's width.
 pub(super) struct Tile<'a> {
     pub(super) rows: usize,
     pub(super) columns: usize,
@@ -27,17 +27,17 @@ pub(super) struct Tile<'a> {
 pub(super) const fn rows(path: KernelPath) -> usize {
     match path {
         KernelPath::Portable => 4,
-        KernelPath::Avx2 => 3,
+        KernelPath::Avx2 => 6,
         KernelPath::Avx512 | KernelPath::Avx512Bf16 => 14,
     }
 }
 
 /// Computes one tile on the chosen path.
 pub(super) fn run_tile(path: KernelPath, lane: Lane, tile: &Tile<'_>) {
-    assert!(tile.strip.len() >= STRIP * tile.k, "the strip covers k");
-    assert!(tile.rows <= rows(path) && tile.columns <= STRIP, "the tile fits the registers");
+    assert!(tile.strip.len() >= strip(path) * tile.k, "the strip covers k");
+    assert!(tile.rows <= rows(path) && tile.columns <= strip(path), "the tile fits the registers");
     match (path, lane) {
-        // SAFETY: `KernelPath::available` has found the instructions; the strip holds k × 32 lanes (asserted), and A and
+        // SAFETY: `KernelPath::available` has found the instructions; the strip holds k × w lanes (asserted), and A and
         // C hold the tile (asserted by `gemm`).
         #[cfg(target_arch = "x86_64")]
         (KernelPath::Avx512Bf16, Lane::Bf16Pair) => unsafe { x86::avx512_bf16(tile) },
@@ -49,14 +49,14 @@ pub(super) fn run_tile(path: KernelPath, lane: Lane, tile: &Tile<'_>) {
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         (KernelPath::Avx2, Lane::F32) => unsafe { x86::dispatch_avx2(tile) },
-        _ => portable(lane, tile),
+        _ => portable(lane, strip(path), tile),
     }
 }
 
 /// The definition, in plain Rust.
-fn portable(lane: Lane, tile: &Tile<'_>) {
+fn portable(lane: Lane, width: usize, tile: &Tile<'_>) {
     let mut sums = [[0.0f32; STRIP]; 14];
-    for (i, strip) in tile.strip.chunks_exact(STRIP).take(tile.k).enumerate() {
+    for (i, strip) in tile.strip.chunks_exact(width).take(tile.k).enumerate() {
         for (row, sums) in sums.iter_mut().enumerate().take(tile.rows) {
             // SAFETY: row < rows and i < k, which `gemm` has checked to lie inside A.
             let a = unsafe { *tile.a.add(row * tile.a_stride + i) };
@@ -88,10 +88,10 @@ fn portable(lane: Lane, tile: &Tile<'_>) {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256, __m512, __m512bh, __m512i, __mmask16, _mm256_add_ps, _mm256_fmadd_ps,
-        _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps,
-        _mm512_castsi512_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_si512,
-        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_setzero_ps,
+        __m512, __m512bh, __m512i, __mmask16, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_castsi512_ps,
+        _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
+        _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_setzero_ps,
     };
 
     use super::{STRIP, Tile};
@@ -202,61 +202,63 @@ mod x86 {
     /// Calls the kernel compiled for this number of rows.
     ///
     /// # Safety
-    /// The processor has AVX2 and FMA, the strip holds k × 32 values, A and C hold the tile.
+    /// The processor has AVX2 and FMA, the strip holds k × 16 values, A and C hold the tile.
     pub(super) unsafe fn dispatch_avx2(tile: &Tile<'_>) {
         // SAFETY: passed on from the caller.
         unsafe {
             match tile.rows {
                 1 => avx2::<1>(tile),
                 2 => avx2::<2>(tile),
-                _ => avx2::<3>(tile),
+                3 => avx2::<3>(tile),
+                4 => avx2::<4>(tile),
+                5 => avx2::<5>(tile),
+                _ => avx2::<6>(tile),
             }
         }
     }
 
+    /// Twelve sums, two registers of the strip and one value of A are fifteen of the sixteen registers there are.
+    ///
     /// # Safety
     /// As [`dispatch_avx2`], with `tile.rows == ROWS`.
     #[target_feature(enable = "avx2,fma")]
     unsafe fn avx2<const ROWS: usize>(tile: &Tile<'_>) {
-        let mut sums: [[__m256; 4]; ROWS] = [[_mm256_setzero_ps(); 4]; ROWS];
+        let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
         let (mut a, mut b) = (tile.a.cast::<f32>(), tile.strip.as_ptr().cast::<f32>());
         for _ in 0..tile.k {
             // SAFETY: b stays inside the strip, a + row * stride inside A.
             unsafe {
-                let strip: [__m256; 4] = std::array::from_fn(|at| _mm256_loadu_ps(b.add(8 * at)));
+                let (first, second) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let value = _mm256_set1_ps(*a.add(row * tile.a_stride));
-                    for (sum, &strip) in sums.iter_mut().zip(&strip) {
-                        *sum = _mm256_fmadd_ps(value, strip, *sum);
-                    }
+                    sums[0] = _mm256_fmadd_ps(value, first, sums[0]);
+                    sums[1] = _mm256_fmadd_ps(value, second, sums[1]);
                 }
-                b = b.add(STRIP);
+                b = b.add(16);
                 a = a.wrapping_add(1);
             }
         }
         for (row, sums) in sums.iter().enumerate() {
             let start = tile.c.wrapping_add(row * tile.c_stride);
-            let mut line = [0.0f32; STRIP];
-            for (quarter, &sum) in sums.iter().enumerate() {
-                // SAFETY: `line` holds 32 values; a whole strip of C is read and written only when it has 32 columns.
-                unsafe {
-                    if tile.columns == STRIP {
-                        let at = start.add(8 * quarter);
-                        let value =
+            if tile.columns == 16 {
+                for (at, &sum) in [start, start.wrapping_add(8)].into_iter().zip(sums) {
+                    // SAFETY: all sixteen columns lie inside C.
+                    unsafe {
+                        let sum =
                             if tile.add { _mm256_add_ps(_mm256_loadu_ps(at), sum) } else { sum };
-                        _mm256_storeu_ps(at, value);
-                    } else {
-                        _mm256_storeu_ps(line.as_mut_ptr().add(8 * quarter), sum);
+                        _mm256_storeu_ps(at, sum);
                     }
                 }
+                continue;
             }
-            if tile.columns < STRIP {
+            let mut line = [0.0f32; 16];
+            // SAFETY: `line` holds sixteen values; column < columns lies inside C.
+            unsafe {
+                _mm256_storeu_ps(line.as_mut_ptr(), sums[0]);
+                _mm256_storeu_ps(line.as_mut_ptr().add(8), sums[1]);
                 for (column, value) in line.iter().enumerate().take(tile.columns) {
-                    // SAFETY: column < columns, inside C.
-                    unsafe {
-                        let at = start.add(column);
-                        *at = if tile.add { *at + value } else { *value };
-                    }
+                    let at = start.add(column);
+                    *at = if tile.add { *at + value } else { *value };
                 }
             }
         }

@@ -14,8 +14,17 @@ use super::transpose::transpose;
 use crate::format::TensorView;
 use crate::format::blocks::PART;
 
-/// Columns of a strip: two AVX-512 registers.
+/// Most columns of a strip: two AVX-512 registers.
 pub const STRIP: usize = 32;
+
+/// Columns of a path's strips: as many as its tiles have, so that the lanes of a tile follow one another in memory and a strip
+/// fills the nearest cache evenly.
+pub const fn strip(path: KernelPath) -> usize {
+    match path {
+        KernelPath::Avx2 => STRIP / 2,
+        KernelPath::Portable | KernelPath::Avx512 | KernelPath::Avx512Bf16 => STRIP,
+    }
+}
 
 /// Rows of a stored matrix.
 #[derive(Debug, Clone, Copy)]
@@ -82,8 +91,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Writes the strips of `columns` (whose start is a multiple of 32), one after the other, over `k` (whose start is even):
-    /// lane (i, j) of a strip at `32 i + j`.
+    /// Writes the strips of `columns` (whose start is a multiple of a strip's width w), one after the other, over `k` (whose
+    /// start is even): lane (i, j) of a strip at `w i + j`.
     ///
     /// Columns past the last, and the second half of an odd last pair, are zero.
     pub fn fill(
@@ -94,16 +103,17 @@ impl<'a> Source<'a> {
         k: Range<usize>,
         out: &mut [u32],
     ) {
-        let length = lane.count(k.len()) * STRIP;
+        let strip = strip(path);
+        let length = lane.count(k.len()) * strip;
         if let (Direction::AsStored, Values::Bf16(values), Lane::Bf16Pair) =
             (self.direction, self.values, lane)
         {
             // All strips of a stored row while it passes by: it is read in the order of memory.
-            let rows = &values[k.start * self.stride..];
-            return interleave_rows(path, rows, self.stride, k.len(), columns, out);
+            let rows = Rows { values: &values[k.start * self.stride..], stride: self.stride };
+            return interleave_rows(path, rows, k.len(), columns, strip, out);
         }
-        for (column, out) in columns.clone().step_by(STRIP).zip(out.chunks_exact_mut(length)) {
-            let columns = column..(column + STRIP).min(columns.end);
+        for (column, out) in columns.clone().step_by(strip).zip(out.chunks_exact_mut(length)) {
+            let columns = column..(column + strip).min(columns.end);
             match self.direction {
                 Direction::Transposed => self.fill_transposed(path, lane, columns, k.clone(), out),
                 Direction::AsStored => self.fill_as_stored(path, lane, columns, k.clone(), out),
@@ -120,7 +130,8 @@ impl<'a> Source<'a> {
         out: &mut [u32],
     ) {
         let count = lane.count(k.len());
-        // A register's width of lanes of all 32 columns at a time, turned on its side.
+        let strip = strip(path);
+        // Sixteen lanes of all columns at a time, turned on their side.
         let mut square = [[0u32; 16]; STRIP];
         for first in (0..count).step_by(16) {
             let lanes = (count - first).min(16);
@@ -129,7 +140,7 @@ impl<'a> Source<'a> {
             for (column, row) in columns.clone().zip(&mut square) {
                 self.read(path, lane, column, part.clone(), row);
             }
-            transpose(path, &square, &mut out[first * STRIP..(first + lanes) * STRIP]);
+            transpose(path, &square, &mut out[first * strip..(first + lanes) * strip]);
         }
     }
 
@@ -195,7 +206,8 @@ impl<'a> Source<'a> {
         out: &mut [u32],
     ) {
         let row = |row: usize| row * self.stride + columns.start..row * self.stride + columns.end;
-        for (number, out) in out[..lane.count(k.len()) * STRIP].chunks_exact_mut(STRIP).enumerate()
+        let strip = strip(path);
+        for (number, out) in out[..lane.count(k.len()) * strip].chunks_exact_mut(strip).enumerate()
         {
             let first = k.start + number * lane.values();
             let second = (first + 1 < k.end).then(|| row(first + 1));
@@ -260,27 +272,35 @@ fn interleave_f32_body<A: super::simd::Arithmetic>(first: &[f32], second: &[f32]
     }
 }
 
+/// Rows of bfloat16 values and the distance between them.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    values: &'a [u16],
+    stride: usize,
+}
+
 dispatch!(fn interleave_rows = interleave_rows_body(
-    rows: &[u16], stride: usize, count: usize, columns: Range<usize>, out: &mut [u32]
+    rows: Rows<'_>, count: usize, columns: Range<usize>, strip: usize, out: &mut [u32]
 ));
 
 #[expect(clippy::extra_unused_type_parameters, reason = "`dispatch!` names one")]
 #[inline(always)]
 fn interleave_rows_body<A: super::simd::Arithmetic>(
-    rows: &[u16],
-    stride: usize,
+    rows: Rows<'_>,
     count: usize,
     columns: Range<usize>,
+    strip: usize,
     out: &mut [u32],
 ) {
     let zeros = [0; STRIP];
-    let length = count.div_ceil(2) * STRIP;
+    let length = count.div_ceil(2) * strip;
     for pair_number in 0..count.div_ceil(2) {
-        let first = &rows[2 * pair_number * stride..];
-        let second = (2 * pair_number + 1 < count).then(|| &rows[(2 * pair_number + 1) * stride..]);
-        for (strip, column) in columns.clone().step_by(STRIP).enumerate() {
-            let out = &mut out[strip * length + pair_number * STRIP..][..STRIP];
-            let width = STRIP.min(columns.end - column);
+        let row = |row: usize| &rows.values[row * rows.stride..];
+        let first = row(2 * pair_number);
+        let second = (2 * pair_number + 1 < count).then(|| row(2 * pair_number + 1));
+        for (number, column) in columns.clone().step_by(strip).enumerate() {
+            let out = &mut out[number * length + pair_number * strip..][..strip];
+            let width = strip.min(columns.end - column);
             let low = &first[column..column + width];
             let high = second.map_or(&zeros[..width], |row| &row[column..column + width]);
             if let (Ok(out), Ok(low), Ok(high)) = (
@@ -344,18 +364,19 @@ mod tests {
                             Direction::Transposed => values[n * width + k],
                         };
                         for (column, k) in [(0, 0..source.k()), (32, 4..source.k()), (0, 2..7)] {
-                            let length = lane.count(k.len()) * STRIP;
+                            let strip = strip(path);
+                            let length = lane.count(k.len()) * strip;
                             let columns = column..source.n();
-                            let mut out = vec![9; columns.len().div_ceil(STRIP) * length];
+                            let mut out = vec![9; columns.len().div_ceil(strip) * length];
                             source.fill(path, lane, columns, k.clone(), &mut out);
                             for (number, &found) in out.iter().enumerate() {
-                                let n = column + number / length * STRIP + number % STRIP;
+                                let n = column + number / length * strip + number % strip;
                                 let number = number % length;
                                 let expected = |k_at: usize| {
                                     let inside = n < source.n() && k_at < k.end;
                                     if inside { at(k_at, n) } else { 0.0 }
                                 };
-                                let first = k.start + number / STRIP * lane.values();
+                                let first = k.start + number / strip * lane.values();
                                 match lane {
                                     Lane::F32 => {
                                         assert_eq!(f32::from_bits(found), expected(first));

@@ -1,4 +1,4 @@
-//! Turning 32 × 16 lanes on their side, the step between a stored matrix and a strip of its transpose.
+//! Turning a strip's columns of 16 lanes each on their side, the step between a stored matrix and a strip of its transpose.
 
 #![expect(
     unsafe_code,
@@ -6,22 +6,68 @@
 )]
 
 use super::KernelPath;
-use super::source::STRIP;
+use super::source::{STRIP, strip};
 
-/// `out[i * 32 + j] = square[j][i]` for as many whole rows of 32 as `out` has, at most 16.
+/// `out[i * w + j] = square[j][i]` of a strip's width w, for as many whole rows as `out` has, at most 16.
 #[inline]
 pub(super) fn transpose(path: KernelPath, square: &[[u32; 16]; STRIP], out: &mut [u32]) {
     match path {
         // SAFETY: `KernelPath::available` has found the instructions.
         #[cfg(target_arch = "x86_64")]
-        KernelPath::Avx512 | KernelPath::Avx512Bf16 if out.len() == 16 * STRIP => unsafe {
+        KernelPath::Avx512 | KernelPath::Avx512Bf16 if out.len() == 16 * strip(path) => unsafe {
             avx512(square, out);
         },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        KernelPath::Avx2 if out.len() == 16 * strip(path) => unsafe { avx2(square, out) },
         _ => {
-            for (i, out) in out.chunks_exact_mut(STRIP).enumerate() {
+            for (i, out) in out.chunks_exact_mut(strip(path)).enumerate() {
                 for (out, row) in out.iter_mut().zip(square) {
                     *out = row[i];
                 }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The processor has AVX2; `out` has 16 × 16 lanes.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn avx2(square: &[[u32; 16]; STRIP], out: &mut [u32]) {
+    use std::arch::x86_64::{
+        __m256i, _mm256_loadu_si256, _mm256_permute2x128_si256, _mm256_storeu_si256,
+        _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32, _mm256_unpacklo_epi64,
+    };
+    for (down, across) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
+        let rows: [__m256i; 8] = std::array::from_fn(|row| {
+            // SAFETY: half of a row of sixteen lanes.
+            unsafe { _mm256_loadu_si256(square[down + row].as_ptr().add(across).cast()) }
+        });
+        // Pairs of rows, then fours, then the halves of the registers change places.
+        let mut pairs = rows;
+        for group in 0..4 {
+            pairs[2 * group] = _mm256_unpacklo_epi32(rows[2 * group], rows[2 * group + 1]);
+            pairs[2 * group + 1] = _mm256_unpackhi_epi32(rows[2 * group], rows[2 * group + 1]);
+        }
+        let mut fours = rows;
+        for group in 0..2 {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|at| pairs[4 * group + at]);
+            fours[4 * group] = _mm256_unpacklo_epi64(a, c);
+            fours[4 * group + 1] = _mm256_unpackhi_epi64(a, c);
+            fours[4 * group + 2] = _mm256_unpacklo_epi64(b, d);
+            fours[4 * group + 3] = _mm256_unpackhi_epi64(b, d);
+        }
+        for column in 0..4 {
+            let (upper, lower) = (fours[column], fours[4 + column]);
+            let columns = [
+                _mm256_permute2x128_si256::<0x20>(upper, lower),
+                _mm256_permute2x128_si256::<0x31>(upper, lower),
+            ];
+            for (half, lanes) in columns.into_iter().enumerate() {
+                let at = (across + 4 * half + column) * 16 + down;
+                // SAFETY: eight lanes of one of the sixteen rows of sixteen that `out` has.
+                unsafe { _mm256_storeu_si256(out.as_mut_ptr().add(at).cast(), lanes) };
             }
         }
     }
@@ -86,10 +132,11 @@ mod tests {
             std::array::from_fn(|row| std::array::from_fn(|column| (row * 16 + column) as u32));
         for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
             for rows in [16, 5] {
-                let mut out = vec![u32::MAX; rows * STRIP];
+                let strip = strip(path);
+                let mut out = vec![u32::MAX; rows * strip];
                 transpose(path, &square, &mut out);
                 for (at, found) in out.iter().enumerate() {
-                    assert_eq!(*found, square[at % STRIP][at / STRIP], "{path:?} {at}");
+                    assert_eq!(*found, square[at % strip][at / strip], "{path:?} {at}");
                 }
             }
         }
