@@ -66,6 +66,13 @@ impl fmt::Display for ContentHash {
     }
 }
 
+/// The first 128 bits of the BLAKE3 hash of these bytes: for tables in memory of what is in no file.
+pub fn fingerprint(bytes: &[u8]) -> u128 {
+    let mut first = [0; 16];
+    first.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+    u128::from_be_bytes(first)
+}
+
 /// JSON with sorted keys and no spaces.
 pub fn canonical_json(value: &Value) -> String {
     let mut text = String::new();

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -77,6 +78,24 @@ pub fn write<T: Serialize>(
     Ok(())
 }
 
+/// [`write`] on all threads of the current rayon pool, with the same bytes.
+pub fn write_in_parallel<T: Serialize + Sync>(
+    out: &mut dyn Write,
+    rows: &[T],
+) -> std::io::Result<()> {
+    // So many rows are in memory as text at a time.
+    for rows in rows.chunks(1 << 14) {
+        let parts = rows.par_chunks(256).map(|rows| {
+            let mut text = Vec::new();
+            write(&mut text, rows).map(|()| text)
+        });
+        for text in parts.collect::<std::io::Result<Vec<_>>>()? {
+            out.write_all(&text)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +114,9 @@ mod tests {
         let rows = vec![serde_json::json!({"z": 1, "a": "β\n"}), serde_json::json!([1, 2])];
         let mut bytes = Vec::new();
         write(&mut bytes, &rows).unwrap();
+        let mut again = Vec::new();
+        write_in_parallel(&mut again, &rows).unwrap();
+        assert_eq!(again, bytes);
         let text = String::from_utf8(bytes).unwrap();
         assert_eq!(parse::<Value>(&text, Path::new("x")).unwrap(), rows);
     }

@@ -5,7 +5,7 @@
 
 use bioinstruct_core::record::Instruction;
 use bioinstruct_text::novelty::{nearest_texts, pairwise_f1};
-use bioinstruct_text::rouge::{Stemmer, tokenize};
+use bioinstruct_text::rouge::Tokens;
 use bioinstruct_text::vocabulary::Vocabulary;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::verb_noun::{VerbNouns, extract};
 
 /// Up to so many rows the nearest other row of every one is found.
-const ALL_NEAREST: usize = 5_000;
+const ALL_NEAREST: usize = 2_000;
 
 /// Rows whose nearest other row is found when there are more.
-const NEAREST_SAMPLE: usize = 1_000;
+const NEAREST_SAMPLE: usize = 250;
 
 /// Rows that are compared pair by pair.
 const PAIR_SAMPLE: usize = 500;
@@ -142,22 +142,71 @@ fn nearest(rows: &[Instruction], by_hash: &[usize]) -> Similarities {
     Similarities::of(values, count, rows.len())
 }
 
+/// Rows whose words are counted by one task.
+const COUNTED_TOGETHER: usize = 4096;
+
 fn word_growth(name: &str, rows: &[Instruction], by_hash: &[usize], text: TextOf) -> WordGrowth {
+    let counted: Vec<WordCount> = by_hash
+        .par_chunks(COUNTED_TOGETHER)
+        .enumerate()
+        .map(|(chunk, places)| {
+            let texts = places.iter().map(|&at| text(&rows[at]));
+            WordCount::of(chunk * COUNTED_TOGETHER, texts)
+        })
+        .collect();
     let mut vocabulary = Vocabulary::new();
-    let mut tokens = 0;
-    let mut growth = Vec::new();
-    for (done, &at) in by_hash.iter().enumerate() {
-        for token in tokenize(text(&rows[at]), Stemmer::Off) {
-            vocabulary.add(&token);
-            tokens += 1;
+    let (mut tokens, mut types) = (vec![0], vec![0; rows.len()]);
+    for count in counted {
+        for length in count.tokens {
+            tokens.push(tokens.last().copied().unwrap_or_default() + length);
         }
-        let done = done + 1;
-        let is_point = done * POINTS / rows.len() > (done - 1) * POINTS / rows.len();
-        if is_point && growth.last() != Some(&[tokens, vocabulary.len()]) {
-            growth.push([tokens, vocabulary.len()]);
+        for (word, row) in count.first_rows {
+            let known = vocabulary.len();
+            vocabulary.add(&word);
+            types[row] += vocabulary.len() - known;
         }
     }
+    let mut growth = Vec::new();
+    let mut seen = 0;
+    for (before, new) in types.into_iter().enumerate() {
+        seen += new;
+        let done = before + 1;
+        let is_point = done * POINTS / rows.len() > before * POINTS / rows.len();
+        if is_point && growth.last() != Some(&[tokens[done], seen]) {
+            growth.push([tokens[done], seen]);
+        }
+    }
+    let tokens = tokens.last().copied().unwrap_or_default();
     WordGrowth { text: name.to_owned(), tokens, types: vocabulary.len(), growth }
+}
+
+/// The words of some rows.
+struct WordCount {
+    /// How many each row has.
+    tokens: Vec<usize>,
+    /// Different words, and the row that brings each first.
+    first_rows: Vec<(String, usize)>,
+}
+
+impl WordCount {
+    /// Of texts of rows counted from `first`.
+    fn of<'a>(first: usize, texts: impl Iterator<Item = &'a str>) -> Self {
+        let mut vocabulary = Vocabulary::new();
+        let mut found = Self { tokens: Vec::new(), first_rows: Vec::new() };
+        for (at, text) in texts.enumerate() {
+            let mut count = 0;
+            for token in Tokens::of(text).iter() {
+                count += 1;
+                let known = vocabulary.len();
+                vocabulary.add(token);
+                if vocabulary.len() > known {
+                    found.first_rows.push((token.to_owned(), first + at));
+                }
+            }
+            found.tokens.push(count);
+        }
+        found
+    }
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@
 
 use std::collections::HashSet;
 
-use bioinstruct_core::hash::ContentHash;
+use bioinstruct_core::hash::fingerprint;
 use bioinstruct_core::record::Instruction;
 use bioinstruct_data::rows::{LocatedRow, input_or_empty};
-use bioinstruct_text::rouge::{Stemmer, tokenize};
+use bioinstruct_text::rouge::{Stemmer, Tokens, tokenize};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -81,19 +81,26 @@ pub fn inconsistent_duplicates(rows: &[LocatedRow]) -> Vec<Finding> {
 
 /// The words of instruction and input, and of what was said before them, hashed; nothing for an instruction without any.
 fn question_key(row: &Instruction) -> Option<u128> {
-    let mut words = tokenize(&row.instruction, Stemmer::Off);
+    let mut words = String::new();
+    add_words(&row.instruction, &mut words);
     if words.is_empty() {
         return None;
     }
     let before = row.history.iter().flat_map(|turn| [&turn.user, &turn.assistant]);
     let others = [input_or_empty(&row.input), row.system.as_str()].into_iter();
     for text in others.chain(before.map(String::as_str)) {
-        words.push("\n".to_owned()); // a token is never a line break: it says where a text begins
-        words.extend(tokenize(text, Stemmer::Off));
+        words.push('\n'); // a token has no line break: it says where a text begins
+        add_words(text, &mut words);
     }
-    let hash = ContentHash::of_parts(words.iter().map(String::as_bytes));
-    let leading = u128::from_str_radix(&hash.as_str()[..32], 16);
-    Some(leading.expect("a hash is written in hexadecimal digits"))
+    Some(fingerprint(words.as_bytes()))
+}
+
+/// The words of a text, a space behind each.
+fn add_words(text: &str, words: &mut String) {
+    for token in Tokens::of(text).iter() {
+        words.push_str(token);
+        words.push(' ');
+    }
 }
 
 fn finding(rows: &[LocatedRow], group: &[usize]) -> Option<Finding> {

@@ -20,6 +20,7 @@ use crate::card::dataset_card;
 use crate::category::{self, HandLabels, Labeller, Labelling, LocalClassifier, choice};
 use crate::decontaminate::against::Against;
 use crate::export::{self, Export};
+use crate::history::Origin;
 use crate::meaning::{self, Meaning};
 use crate::pipeline::{FunnelStep, Outcome, curate_against};
 use crate::statistics::Statistics;
@@ -318,22 +319,16 @@ fn publish(
     config: &CurateConfig,
     seed: u64,
 ) -> Result<(), CurateError> {
-    let statistics = Statistics {
-        meaning,
-        ..Statistics::of(outcome, labelling, parted.train.len(), parted.dev.len())
-    };
+    // The statistics need the rows alone, and the files of rows nothing of the statistics.
+    let (statistics, written) = rayon::join(
+        || Statistics {
+            meaning,
+            ..Statistics::of(outcome, labelling, parted.train.len(), parted.dev.len())
+        },
+        || publish_rows(stage, outcome, parted),
+    );
+    written?;
     let card = dataset_card(&statistics, &config.rules()?, seed)?;
-    let side = |positions: &[usize]| -> Vec<&Instruction> {
-        positions.iter().map(|&at| &outcome.kept[at]).collect()
-    };
-    stage.publish("train.jsonl", |out| jsonl::write(out, side(&parted.train)))?;
-    stage.publish("dev.jsonl", |out| jsonl::write(out, side(&parted.dev)))?;
-    stage.publish("origins.jsonl", |out| {
-        let sides = parted.train.iter().chain(&parted.dev);
-        jsonl::write(out, sides.map(|&at| &outcome.origins[at]))
-    })?;
-    stage.publish("rejected.jsonl", |out| jsonl::write(out, &outcome.rejected))?;
-    stage.publish("findings.jsonl", |out| jsonl::write(out, &outcome.findings))?;
     stage.publish("stats.json", |out| write_pretty(out, &statistics))?;
     if let Some(contamination) = &outcome.contamination {
         let [pairs, report] = CONTAMINATION;
@@ -347,6 +342,29 @@ fn publish(
         .map(|step| Timing { filter: step.filter.clone(), seconds: step.seconds });
     stage.publish("timing.jsonl", |out| jsonl::write(out, timings))?;
     Ok(())
+}
+
+/// The files of rows, which are most of what is published.
+fn publish_rows(stage: &Stage, outcome: &Outcome, parted: &Split) -> Result<(), RunError> {
+    let side = |positions: &[usize]| -> Vec<&Instruction> {
+        positions.iter().map(|&at| &outcome.kept[at]).collect()
+    };
+    let origins = || -> Vec<&Origin> {
+        let sides = parted.train.iter().chain(&parted.dev);
+        sides.map(|&at| &outcome.origins[at]).collect()
+    };
+    let (train, others) = rayon::join(
+        || stage.publish("train.jsonl", |out| jsonl::write_in_parallel(out, &side(&parted.train))),
+        || {
+            stage.publish("dev.jsonl", |out| jsonl::write_in_parallel(out, &side(&parted.dev)))?;
+            stage.publish("origins.jsonl", |out| jsonl::write_in_parallel(out, &origins()))?;
+            stage.publish("rejected.jsonl", |out| {
+                jsonl::write_in_parallel(out, &outcome.rejected)
+            })?;
+            stage.publish("findings.jsonl", |out| jsonl::write_in_parallel(out, &outcome.findings))
+        },
+    );
+    train.and(others).map(|_| ())
 }
 
 /// The formats that the configuration names.

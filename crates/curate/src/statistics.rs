@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bioinstruct_core::record::{Category, Instruction};
 use bioinstruct_data::rows::says_no_input;
 use bioinstruct_text::normalize::word_count;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::category::Labelling;
@@ -122,9 +123,9 @@ impl Statistics {
     pub fn of(outcome: &Outcome, labelling: Labelling, train: usize, dev: usize) -> Self {
         let kept = &outcome.kept;
         let words = |text: fn(&Instruction) -> &str| {
-            Lengths::of(kept.iter().map(text).map(word_count).collect())
+            Lengths::of(kept.par_iter().map(|row| word_count(text(row))).collect())
         };
-        let with_input = kept.iter().filter(|row| !says_no_input(&row.input));
+        let with_input = kept.par_iter().filter(|row| !says_no_input(&row.input));
         let input_words = Lengths::of(with_input.map(|row| word_count(&row.input)).collect());
         Self {
             rows: RowCounts {

@@ -3,11 +3,10 @@
 //! Which side a row falls on is decided by a hash of the seed and of its question (instruction and input), so it does not
 //! depend on the order of the rows, and rows with one question stay together whatever their answers.
 
-use std::collections::BTreeMap;
-
 use bioinstruct_core::hash::ContentHash;
 use bioinstruct_core::record::Instruction;
 use bioinstruct_text::normalize::answer_key;
+use rayon::prelude::*;
 
 /// How many rows go to dev.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,18 +51,20 @@ impl DevSize {
 /// last question from train.
 pub fn split(rows: &[Instruction], size: DevSize, seed: u64) -> Result<Split, FractionOutOfRange> {
     let wanted = size.rows_of(rows.len())?;
-    let mut questions: BTreeMap<ContentHash, Vec<usize>> = BTreeMap::new();
-    for (position, row) in rows.iter().enumerate() {
-        let rank = rank_of_question(row, seed);
-        questions.entry(rank).or_default().push(position);
-    }
+    let mut ranked: Vec<(ContentHash, usize)> = rows
+        .par_iter()
+        .enumerate()
+        .map(|(position, row)| (rank_of_question(row, seed), position))
+        .collect();
+    ranked.par_sort_unstable();
+    let questions = || ranked.chunk_by(|(left, _), (right, _)| left == right);
     let mut parted = Split::default();
-    let mut left = questions.len();
-    for positions in questions.into_values() {
+    let mut left = questions().count();
+    for positions in questions() {
         let fits = parted.dev.len() + positions.len() <= wanted;
         let side = if fits && left > 1 { &mut parted.dev } else { &mut parted.train };
         left -= usize::from(fits && left > 1);
-        side.extend(positions);
+        side.extend(positions.iter().map(|&(_, position)| position));
     }
     parted.train.sort_unstable();
     parted.dev.sort_unstable();

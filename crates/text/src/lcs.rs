@@ -20,6 +20,71 @@ pub struct LcsPattern {
     slots: Vec<Slot>,
     /// One row of `words` words per distinct token: bit i is set where the pattern's token i is that token.
     masks: Vec<u64>,
+    /// For patterns of one word.
+    one_word: Option<OneWord>,
+}
+
+/// The masks of a pattern of up to 64 tokens, found without a branch: a table in which no two of its tokens fall on one
+/// place, so that a place holds the token or does not.
+#[derive(Debug, Clone)]
+struct OneWord {
+    multiplier: u32,
+    shift: u32,
+    /// Tokens and their masks; a mask of zero is an empty place.
+    places: Vec<(u32, u64)>,
+}
+
+impl OneWord {
+    /// Tries multipliers, and larger tables, until all tokens fall apart.
+    fn new(pattern: &[u32]) -> Self {
+        let mut places = (4 * pattern.len()).next_power_of_two().max(32);
+        let mut multiplier = 0x9e37_79b1_u32;
+        for attempt in 1.. {
+            if let Some(table) = Self::with(pattern, places, multiplier) {
+                return table;
+            }
+            multiplier = multiplier.wrapping_mul(0x85eb_ca6b) | 1;
+            if attempt % 8 == 0 {
+                places *= 2;
+            }
+        }
+        unreachable!("a table of 2³² places has one for each token")
+    }
+
+    fn with(pattern: &[u32], places: usize, multiplier: u32) -> Option<Self> {
+        let shift = u32::BITS - places.trailing_zeros();
+        let mut table = Self { multiplier, shift, places: vec![(0, 0); places] };
+        for (position, &token) in pattern.iter().enumerate() {
+            let place = table.place(token);
+            let (held, mask) = &mut table.places[place];
+            if *mask != 0 && *held != token {
+                return None;
+            }
+            *held = token;
+            *mask |= 1 << position;
+        }
+        Some(table)
+    }
+
+    fn place(&self, token: u32) -> usize {
+        (token.wrapping_mul(self.multiplier) >> self.shift) as usize
+    }
+
+    /// Where `token` stands in the pattern; zero when it does not occur.
+    fn mask(&self, token: u32) -> u64 {
+        let (held, mask) = self.places[self.place(token)];
+        if held == token { mask } else { 0 }
+    }
+
+    /// The last row of the table.
+    fn last_row(&self, text: &[u32]) -> u64 {
+        let mut row = u64::MAX;
+        for &token in text {
+            let matched = row & self.mask(token);
+            row = row.wrapping_add(matched) | (row & !matched);
+        }
+        row
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -32,13 +97,18 @@ impl LcsPattern {
     /// Prepares `pattern`; memory grows with its length times its distinct tokens divided by 64.
     pub fn new(pattern: &[u32]) -> Self {
         let words = pattern.len().div_ceil(WORD_BITS);
-        let slot_count = (2 * pattern.len()).next_power_of_two().max(2);
+        let slot_count =
+            if words == 1 { 2 } else { (2 * pattern.len()).next_power_of_two().max(2) };
         let mut prepared = Self {
             length: pattern.len(),
             words,
             slots: vec![Slot { token: 0, mask: EMPTY }; slot_count],
             masks: Vec::new(),
+            one_word: None,
         };
+        if words == 1 {
+            return Self { one_word: Some(OneWord::new(pattern)), ..prepared };
+        }
         for (position, &token) in pattern.iter().enumerate() {
             let row = prepared.row_of_new_token(token);
             prepared.masks[row * words + position / WORD_BITS] |= 1 << (position % WORD_BITS);
@@ -52,7 +122,7 @@ impl LcsPattern {
         let shift = u32::BITS - self.slots.len().trailing_zeros();
         let mut index = (token.wrapping_mul(0x9e37_79b9) >> shift) as usize;
         while self.slots[index].mask != EMPTY && self.slots[index].token != token {
-            index = (index + 1) % self.slots.len();
+            index = (index + 1) & (self.slots.len() - 1);
         }
         index
     }
@@ -69,14 +139,18 @@ impl LcsPattern {
 
     /// Where `token` stands in the pattern, one bit per position; `None` when it does not occur.
     fn mask(&self, token: u32) -> Option<&[u64]> {
+        if let Some(pattern) = &self.one_word {
+            let (held, mask) = &pattern.places[pattern.place(token)];
+            return (*held == token && *mask != 0).then(|| std::slice::from_ref(mask));
+        }
         let row = self.slots[self.slot(token)].mask;
         (row != EMPTY).then(|| &self.masks[row as usize * self.words..][..self.words])
     }
 
     /// Length of the longest common subsequence of the pattern and `text`.
     pub fn length_with(&self, text: &[u32]) -> usize {
-        if self.words == 1 {
-            return self.length_in_one_word(text);
+        if let Some(pattern) = &self.one_word {
+            return rises_before(&[pattern.last_row(text)], self.length);
         }
         let mut row = vec![u64::MAX; self.words];
         for &token in text {
@@ -91,33 +165,18 @@ impl LcsPattern {
     pub fn length_from(&self, text: &[u32], least: usize) -> Option<usize> {
         // Each token of the text that the pattern does not have is one that cannot be shared.
         let mut spare = text.len().checked_sub(least)?;
-        let mut one_word = [u64::MAX];
-        let mut many_words = Vec::new();
-        let row: &mut [u64] = if self.words == 1 {
-            &mut one_word
-        } else {
-            many_words.resize(self.words, u64::MAX);
-            &mut many_words
-        };
+        if let Some(pattern) = &self.one_word {
+            let length = rises_before(&[pattern.last_row(text)], self.length);
+            return Some(length).filter(|&length| length >= least);
+        }
+        let mut row = vec![u64::MAX; self.words];
         for &token in text {
             match self.mask(token) {
-                Some(mask) => advance(row, mask),
+                Some(mask) => advance(&mut row, mask),
                 None => spare = spare.checked_sub(1)?,
             }
         }
-        Some(rises_before(row, self.length)).filter(|&length| length >= least)
-    }
-
-    /// [`Self::length_with`] for patterns of 1 to 64 tokens, which most instructions are: no allocation, no carry.
-    fn length_in_one_word(&self, text: &[u32]) -> usize {
-        let mut row = u64::MAX;
-        for &token in text {
-            if let Some(mask) = self.mask(token) {
-                let matched = row & mask[0];
-                row = row.wrapping_add(matched) | (row & !matched);
-            }
-        }
-        rises_before(&[row], self.length)
+        Some(rises_before(&row, self.length)).filter(|&length| length >= least)
     }
 }
 

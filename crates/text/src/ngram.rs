@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::slice::Windows;
 
-use crate::rouge::{space_out, spaced_tokens};
+use crate::rouge::Tokens;
 use crate::vocabulary::{UNKNOWN, Vocabulary};
 
 /// The runs of `n` neighbouring tokens, in order; none when there are fewer than `n`.
@@ -79,7 +79,7 @@ impl NgramIndex {
     /// Adds `text` to `document`. A document may have several texts (question, options, context); no n-gram spans two.
     pub fn insert(&mut self, document: usize, text: &str) {
         let begin = self.tokens.len();
-        for token in spaced_tokens(&space_out(text)) {
+        for token in Tokens::of(text).iter() {
             self.tokens.push(self.vocabulary.add(token));
         }
         for (&n, postings) in &mut self.by_length {
@@ -108,9 +108,8 @@ impl NgramIndex {
             asked: n,
             indexed: self.by_length.keys().copied().collect(),
         })?;
-        let spaced = space_out(text);
         let ids: Vec<u32> =
-            spaced_tokens(&spaced).map(|token| self.vocabulary.lookup(token)).collect();
+            Tokens::of(text).iter().map(|token| self.vocabulary.lookup(token)).collect();
         let ngrams = ngrams(&ids, n);
         let total = ngrams.len();
         let mut hits: BTreeMap<usize, NgramHit> = BTreeMap::new();

@@ -20,7 +20,17 @@ pub fn words(text: &str) -> impl Iterator<Item = &str> {
 
 /// Number of [`words`] of `text`.
 pub fn word_count(text: &str) -> usize {
-    words(text).count()
+    if !text.is_ascii() {
+        return words(text).count();
+    }
+    let mut was_space = true;
+    let mut count = 0;
+    for byte in text.bytes() {
+        let is_space = matches!(byte, b'\t'..=b'\r' | 0x1c..=0x1f | b' ');
+        count += usize::from(was_space && !is_space);
+        was_space = is_space;
+    }
+    count
 }
 
 /// `text` with every run of white space replaced by one space and none at the ends, as `" ".join(text.split())`.
@@ -51,6 +61,9 @@ pub fn lowercase(text: &str) -> String {
 /// assert_eq!(fold_case("5 \u{b5}g"), fold_case("5 \u{3bc}G"));
 /// ```
 pub fn fold_case(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
     text.chars().flat_map(fold_character).collect()
 }
 
@@ -89,6 +102,8 @@ mod tests {
         assert_eq!(word_count(""), 0);
         assert_eq!(word_count(" \u{1f}\u{85}\t"), 0);
         assert_eq!(word_count("zero\u{200b}width stays"), 2);
+        assert_eq!(word_count("\u{1c}one\u{b}two \u{1f}three\r\n"), 3);
+        assert_eq!(word_count("one\u{b}two ü \u{1f}three"), 4);
         assert_eq!(collapse_whitespace("\n a\t\u{3000}b\u{1c}c  "), "a b c");
         assert_eq!(collapse_whitespace("  "), "");
     }

@@ -10,8 +10,8 @@
 //!    at a time, then wide ones of the rows that are left (`signature`, `scan`).
 //! 4. What is left is settled by [`crate::lcs`]. The best row so far raises the LCS that is still of interest.
 //!
-//! Texts come in blocks: all texts of a block are compared with the rows kept before it, on all threads, and then in their
-//! order with the rows kept from the block itself. Verdicts depend neither on the block's size nor on the number of threads.
+//! Texts come in blocks: all texts of a block are compared with the rows kept before it, on all threads, and then with one
+//! another. Which of a block's texts are kept is settled in their order from what was found. Verdicts depend neither on the block's size nor on the number of threads.
 //!
 //! [`nearest_texts`] asks the same index how near the nearest text is when no rule judges.
 
@@ -29,11 +29,14 @@ pub use self::nearest::{Nearest, nearest_texts, pairwise_f1};
 use self::rule::LeastLcs;
 pub use self::rule::{NoveltyRule, ThresholdOutOfRange};
 use self::search::{Conflict, Query, Seeker, strongest_conflicts};
-use crate::rouge::{space_out, spaced_tokens};
+use crate::rouge::Tokens;
 use crate::vocabulary::{UNKNOWN, Vocabulary};
 
 /// Candidates that [`NoveltyFilter::admit_all`] compares with earlier rows at the same time.
 const BLOCK: usize = 1024;
+
+/// Texts that are tokenized together.
+const PART: usize = 128;
 
 /// Candidates of like length that share each stretch of signatures while it is in the cache.
 const GROUP: usize = 32;
@@ -115,14 +118,14 @@ impl NoveltyFilter {
 
     /// Adds a text that stands from the outset, such as a seed task: it is compared with nothing.
     pub fn add_pool(&mut self, text: &str) {
-        let query = Query::new(add_tokens(&mut self.vocabulary, text));
+        let query = Query::new(add_tokens(&mut self.vocabulary, text), 0);
         self.insert(&query, Winner::Pool(self.pool_count));
         self.pool_count += 1;
     }
 
     /// Decides on `text` and leaves the pool as it is.
     pub fn judge(&self, text: &str) -> Verdict {
-        let query = Query::new(known_tokens(&self.vocabulary, text));
+        let query = self.query(known_tokens(&self.vocabulary, text));
         let conflict = self.strongest_conflict(&query);
         conflict.map_or(Verdict::Kept, |conflict| self.rejected(&query, conflict))
     }
@@ -130,7 +133,8 @@ impl NoveltyFilter {
     /// Decides on `text` and, when it is kept, adds it to what later texts are compared with. A text without tokens is kept
     /// always.
     pub fn admit(&mut self, text: &str) -> Verdict {
-        let query = Query::new(add_tokens(&mut self.vocabulary, text));
+        let tokens = add_tokens(&mut self.vocabulary, text);
+        let query = self.query(tokens);
         match self.strongest_conflict(&query) {
             Some(conflict) => self.rejected(&query, conflict),
             None => self.keep(&query),
@@ -143,33 +147,47 @@ impl NoveltyFilter {
     }
 
     fn admit_block<T: AsRef<str> + Sync>(&mut self, texts: &[T]) -> Vec<Verdict> {
-        let queries = queries_of(&mut self.vocabulary, texts);
+        let least = &self.least;
+        let queries = queries_of(&mut self.vocabulary, texts, |own| least.longest(own));
         let with_earlier = conflicts_in_groups(&self.least, &self.index, &queries, |at| {
             Seeker::after(&queries[at], None)
         });
-        // Rows of this block get the numbers that they will have among all rows.
-        let mut of_block = RowIndex::starting_at(self.index.end());
-        let mut kept = Vec::new();
-        let conflicts: Vec<Option<Conflict>> = queries
-            .iter()
-            .zip(with_earlier)
-            .map(|(query, earlier)| {
-                let seeker = vec![Seeker::after(query, earlier)];
-                let strongest = strongest_conflicts(&self.least, &of_block, seeker)[0];
-                if strongest.is_none() {
-                    of_block.push(query);
-                    kept.push(query);
-                }
-                strongest
+        // What an earlier row keeps out keeps nothing out itself.
+        let candidates: Vec<usize> =
+            (0..queries.len()).filter(|&at| with_earlier[at].is_none()).collect();
+        let within: Vec<Vec<Conflict>> = (0..queries.len())
+            .into_par_iter()
+            .map(|at| {
+                let before = &candidates[..candidates.partition_point(|&other| other < at)];
+                let seeker = Seeker::after(&queries[at], with_earlier[at]);
+                seeker.conflicts_with(
+                    &self.least,
+                    before.iter().map(|&other| (other, &queries[other])),
+                )
             })
             .collect();
-        for query in kept {
-            self.keep(query);
+        // The rows of the index that texts of the block have become.
+        let mut rows = vec![None; queries.len()];
+        let mut conflicts = with_earlier;
+        for (at, found) in within.into_iter().enumerate() {
+            let kept = found
+                .into_iter()
+                .filter_map(|found| Some(Conflict { row: rows[found.row]?, ..found }));
+            conflicts[at] = conflicts[at].into_iter().chain(kept).reduce(Conflict::stronger);
+            if conflicts[at].is_none() {
+                rows[at] = Some(self.index.end());
+                self.keep(&queries[at]);
+            }
         }
         let verdict = |(query, conflict): (&Query, Option<Conflict>)| {
             conflict.map_or(Verdict::Kept, |conflict| self.rejected(query, conflict))
         };
         queries.iter().zip(conflicts).map(verdict).collect()
+    }
+
+    fn query(&self, tokens: Vec<u32>) -> Query {
+        let longest = self.least.longest(tokens.len());
+        Query::new(tokens, longest)
     }
 
     /// The rule that decides.
@@ -215,24 +233,71 @@ impl NoveltyFilter {
 
 /// The tokens of `text`; one id stands for all that no text has brought yet.
 fn known_tokens(vocabulary: &Vocabulary, text: &str) -> Vec<u32> {
-    spaced_tokens(&space_out(text)).map(|token| vocabulary.lookup(token)).collect()
+    Tokens::of(text).iter().map(|token| vocabulary.lookup(token)).collect()
 }
 
 /// The tokens of `text`, each with an id of its own.
 fn add_tokens(vocabulary: &mut Vocabulary, text: &str) -> Vec<u32> {
-    spaced_tokens(&space_out(text)).map(|token| vocabulary.add(token)).collect()
+    Tokens::of(text).iter().map(|token| vocabulary.add(token)).collect()
 }
 
-fn queries_of<T: AsRef<str> + Sync>(vocabulary: &mut Vocabulary, texts: &[T]) -> Vec<Query> {
+/// The texts as queries for rows of up to `longest` tokens, which depends on their own length.
+fn queries_of<T: AsRef<str> + Sync>(
+    vocabulary: &mut Vocabulary,
+    texts: &[T],
+    longest: impl Fn(usize) -> usize + Sync,
+) -> Vec<Query> {
+    let base = u32::try_from(vocabulary.len()).expect("ids are 32 bits");
     let known = &*vocabulary;
-    let mut tokens: Vec<Vec<u32>> =
-        texts.par_iter().map(|text| known_tokens(known, text.as_ref())).collect();
-    for (tokens, text) in tokens.iter_mut().zip(texts) {
-        if tokens.contains(&UNKNOWN) {
-            *tokens = add_tokens(vocabulary, text.as_ref());
-        }
+    let parts: Vec<NumberedPart> =
+        texts.par_chunks(PART).map(|texts| NumberedPart::of(known, base, texts)).collect();
+    let parts: Vec<(Vec<Vec<u32>>, Vec<u32>)> = parts
+        .into_iter()
+        .map(|part| (part.tokens, part.new.iter().map(|word| vocabulary.add(word)).collect()))
+        .collect();
+    let query = |tokens: Vec<u32>| {
+        let longest = longest(tokens.len());
+        Query::new(tokens, longest)
+    };
+    parts
+        .into_par_iter()
+        .flat_map_iter(|(mut tokens, new)| {
+            for id in tokens.iter_mut().flatten().filter(|id| **id >= base) {
+                *id = new[(*id - base) as usize];
+            }
+            tokens.into_iter().map(query)
+        })
+        .collect()
+}
+
+/// Tokenized texts, numbered without a change to the vocabulary that other threads read too.
+struct NumberedPart {
+    /// An id from the base on is that of a new word, counted from there.
+    tokens: Vec<Vec<u32>>,
+    /// Words that the vocabulary does not have, in the order in which they come.
+    new: Vec<String>,
+}
+
+impl NumberedPart {
+    fn of<T: AsRef<str>>(known: &Vocabulary, base: u32, texts: &[T]) -> Self {
+        let mut own = Vocabulary::new();
+        let mut new = Vec::new();
+        let mut number = |token: &str| match known.lookup(token) {
+            UNKNOWN => {
+                let id = own.add(token);
+                if own.len() > new.len() {
+                    new.push(token.to_owned());
+                }
+                base + id
+            }
+            id => id,
+        };
+        let tokens = texts
+            .iter()
+            .map(|text| Tokens::of(text.as_ref()).iter().map(&mut number).collect())
+            .collect();
+        Self { tokens, new }
     }
-    tokens.into_par_iter().map(Query::new).collect()
 }
 
 /// For each of `texts` the evidence that it breaks `rule` with any of the others, earlier or later: `AlpaCare`'s filter, which
@@ -245,7 +310,8 @@ pub fn against_all<T: AsRef<str> + Sync>(
     texts: &[T],
 ) -> Result<Vec<Verdict>, ThresholdOutOfRange> {
     let mut filter = NoveltyFilter::new(rule)?;
-    let queries = queries_of(&mut filter.vocabulary, texts);
+    let least = &filter.least;
+    let queries = queries_of(&mut filter.vocabulary, texts, |own| least.longest(own));
     for (at, query) in queries.iter().enumerate() {
         filter.insert(query, Winner::Pool(at));
     }

@@ -108,8 +108,8 @@ impl FromStr for RougeKind {
 /// assert_eq!(tokenize("β-blockers: 2.5 mg", Stemmer::Porter), ["blocker", "2", "5", "mg"]);
 /// ```
 pub fn tokenize(text: &str, stemmer: Stemmer) -> Vec<String> {
-    let spaced = space_out(text);
-    let tokens = spaced_tokens(&spaced);
+    let tokens = Tokens::of(text);
+    let tokens = tokens.iter();
     match stemmer {
         Stemmer::Off => tokens.map(str::to_owned).collect(),
         Stemmer::Porter => tokens
@@ -118,25 +118,57 @@ pub fn tokenize(text: &str, stemmer: Stemmer) -> Vec<String> {
     }
 }
 
-/// `text` in lower case with a space for every character that is not part of a token: [`spaced_tokens`] walks over it
-/// without a string per token.
-pub(crate) fn space_out(text: &str) -> String {
-    let mut spaced = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            'a'..='z' | '0'..='9' => spaced.push(character),
-            'A'..='Z' => spaced.push(character.to_ascii_lowercase()),
-            // The only characters beyond ASCII whose lower case has ASCII in it: KELVIN SIGN, I WITH DOT ABOVE.
-            '\u{212a}' => spaced.push('k'),
-            '\u{130}' => spaced.push_str("i "),
-            _ => spaced.push(' '),
-        }
-    }
-    spaced
+/// A text made ready for walking over its tokens without a string for each.
+///
+/// ```
+/// # use bioinstruct_text::rouge::Tokens;
+/// assert_eq!(Tokens::of("naïve, 4.5 mg").iter().collect::<Vec<_>>(), ["na", "ve", "4", "5", "mg"]);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    /// The text in lower case, with a space for every character that is not part of a token.
+    spaced: String,
 }
 
-pub(crate) fn spaced_tokens(spaced: &str) -> impl Iterator<Item = &str> {
-    spaced.split(' ').filter(|token| !token.is_empty())
+impl Tokens {
+    /// The tokens of `text`, without stemming.
+    pub fn of(text: &str) -> Self {
+        if text.is_ascii() {
+            let spaced = text.bytes().map(|byte| {
+                let lower = byte.to_ascii_lowercase();
+                let is_token = lower.is_ascii_lowercase() || byte.is_ascii_digit();
+                if is_token { lower } else { b' ' }
+            });
+            let spaced = String::from_utf8(spaced.collect()).unwrap_or_default();
+            return Self { spaced };
+        }
+        let mut spaced = String::with_capacity(text.len());
+        for character in text.chars() {
+            match character {
+                'a'..='z' | '0'..='9' => spaced.push(character),
+                'A'..='Z' => spaced.push(character.to_ascii_lowercase()),
+                // The only characters beyond ASCII whose lower case has ASCII in it: KELVIN SIGN, I WITH DOT ABOVE.
+                '\u{212a}' => spaced.push('k'),
+                '\u{130}' => spaced.push_str("i "),
+                _ => spaced.push(' '),
+            }
+        }
+        Self { spaced }
+    }
+
+    /// In their order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let mut rest = self.spaced.as_str();
+        std::iter::from_fn(move || {
+            let bytes = rest.as_bytes();
+            let start = bytes.iter().position(|&byte| byte != b' ')?;
+            let length = bytes[start..].iter().position(|&byte| byte == b' ');
+            let end = length.map_or(bytes.len(), |length| start + length);
+            let token = &rest[start..end];
+            rest = &rest[end..];
+            Some(token)
+        })
+    }
 }
 
 /// Scores `prediction` against `target`.

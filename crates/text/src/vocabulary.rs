@@ -4,13 +4,15 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
+
 /// The id that [`Vocabulary::lookup`] gives to a word never added; no added word has it.
 pub const UNKNOWN: u32 = u32::MAX;
 
 /// Distinct words and their ids 0, 1, 2, …
 #[derive(Debug, Clone, Default)]
 pub struct Vocabulary {
-    ids: HashMap<Box<str>, u32>,
+    ids: HashMap<Box<str>, u32, FixedState>,
 }
 
 impl Vocabulary {

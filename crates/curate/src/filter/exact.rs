@@ -1,6 +1,7 @@
 //! `exact`: a row whose three texts are those of a row before it, or of a seed, to the last character.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use bioinstruct_core::record::{Instruction, SeedTask};
 use rayon::prelude::*;
@@ -31,14 +32,16 @@ fn content_id(row: &Instruction) -> String {
 
 impl Exact {
     fn settle(&mut self, id: String, row: &Instruction) -> Option<Objection> {
-        if let Some(nearest) = self.seen.get(&id) {
-            return Some(Objection {
+        match self.seen.entry(id) {
+            Entry::Occupied(found) => Some(Objection {
                 reason: "the same row stands before it".to_owned(),
-                evidence: Some(Evidence { nearest: nearest.clone(), similarity: None }),
-            });
+                evidence: Some(Evidence { nearest: found.get().clone(), similarity: None }),
+            }),
+            Entry::Vacant(free) => {
+                free.insert(row.id.clone());
+                None
+            }
         }
-        self.seen.insert(id, row.id.clone());
-        None
     }
 }
 
@@ -48,6 +51,7 @@ impl Filter for Exact {
     }
 
     fn admit_all(&mut self, rows: &[&Instruction]) -> Vec<Option<Objection>> {
+        self.seen.reserve(rows.len());
         let ids: Vec<String> = rows.par_iter().map(|row| content_id(row)).collect();
         ids.into_iter().zip(rows).map(|(id, row)| self.settle(id, row)).collect()
     }

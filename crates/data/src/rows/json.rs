@@ -1,24 +1,47 @@
 //! Rows of JSON lines and JSON arrays: [`read`].
+//!
+//! Pieces are cut one after the other and parsed a batch at a time, on all threads of the current rayon pool.
 
 use std::io::BufRead;
 
 use bioinstruct_core::record::Instruction;
+use rayon::prelude::*;
 
 use super::pieces::{Piece, Pieces};
-use super::{ReadRows, fields};
+use super::{ROW_LIMIT, ReadRows, fields};
+
+/// Most pieces that are parsed together.
+const BATCH: usize = 4096;
 
 /// All rows of a JSON text.
 pub(super) fn read(reader: impl BufRead, file: &str, source: &str) -> std::io::Result<ReadRows> {
     let mut found = ReadRows::default();
     let mut pieces = Pieces::new(reader)?;
-    while let Some(piece) = pieces.next_piece()? {
-        let line = piece.line;
-        match row_of(piece, source) {
-            Ok(row) => found.keep(row, file, line),
-            Err((line, field, reason)) => found.quarantine(file, line, field, reason),
+    loop {
+        let batch = next_batch(&mut pieces)?;
+        if batch.is_empty() {
+            return Ok(found);
+        }
+        let parsed: Vec<_> =
+            batch.into_par_iter().map(|piece| (piece.line, row_of(piece, source))).collect();
+        for (line, row) in parsed {
+            match row {
+                Ok(row) => found.keep(row, file, line),
+                Err((line, field, reason)) => found.quarantine(file, line, field, reason),
+            }
         }
     }
-    Ok(found)
+}
+
+/// The next pieces: as many as are worth sharing among threads, and no more than two rows of the greatest length hold.
+fn next_batch<R: BufRead>(pieces: &mut Pieces<R>) -> std::io::Result<Vec<Piece>> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while batch.len() < BATCH && bytes < ROW_LIMIT {
+        let Some(piece) = pieces.next_piece()? else { break };
+        bytes += piece.content.as_ref().map_or(0, Vec::len);
+        batch.push(piece);
+    }
+    Ok(batch)
 }
 
 /// Line, field and reason.

@@ -4,8 +4,8 @@
 //! content. A row needs `instruction` and `output`; `input`, `system`, `history`, `id`, `category`, `provenance`,
 //! `licence` and `restricted` are optional, other fields are ignored. In their place a row may have `messages` or
 //! `conversations`: a chat of one turn or more, a system message before it. Text is taken as it stands. What is no row
-//! becomes a [`Quarantined`] with its file, line (in Parquet: row) and reason. At most one row is in memory in raw form
-//! (in Parquet: one page of each column), and none longer than [`ROW_LIMIT`], whatever a packed file unpacks to.
+//! becomes a [`Quarantined`] with its file, line (in Parquet: row) and reason. At most two [`ROW_LIMIT`]s are in memory
+//! in raw form (in Parquet: one page of each column), and no row longer than one, whatever a packed file unpacks to.
 
 mod chat;
 mod delimited;

@@ -95,17 +95,18 @@ impl<R: BufRead> Pieces<R> {
 
     /// The next line that is not blank, without its end.
     fn next_line(&mut self) -> io::Result<Option<Piece>> {
-        while let Some(first) = self.peek()? {
+        while self.peek()?.is_some() {
             let line = self.line;
             let mut row = Bounded::default();
-            let mut next = Some(first);
-            while let Some(byte) = next {
-                self.bump()?;
-                if byte == b'\n' {
-                    break;
-                }
-                row.push(byte);
-                next = self.peek()?;
+            let mut ended = false;
+            while !ended {
+                let bytes = self.reader.fill_buf()?;
+                let length = memchr::memchr(b'\n', bytes);
+                row.extend(&bytes[..length.unwrap_or(bytes.len())]);
+                ended = length.is_some() || bytes.is_empty();
+                let used = length.map_or(bytes.len(), |length| length + 1);
+                self.reader.consume(used);
+                self.line += usize::from(length.is_some());
             }
             if !row.is_blank() {
                 let content = row.finish();
@@ -197,6 +198,12 @@ impl Bounded {
         } else {
             self.dropped += 1;
         }
+    }
+
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        let room = (ROW_LIMIT - self.bytes.len()).min(bytes.len());
+        self.bytes.extend_from_slice(&bytes[..room]);
+        self.dropped += bytes.len() - room;
     }
 
     pub(super) fn is_blank(&self) -> bool {

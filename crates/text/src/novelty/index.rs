@@ -12,8 +12,6 @@ use crate::vocabulary::mix;
 /// Tokenized texts, numbered in the order they came.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RowIndex {
-    /// The number of the first row.
-    first: usize,
     /// The token ids of all rows, one after the other.
     tokens: Vec<u32>,
     /// Where each row begins.
@@ -50,8 +48,8 @@ pub(super) struct Bucket {
     pub(super) sheet: Sheet,
     pub(super) wide_words: usize,
     wide: Vec<u64>,
-    /// Their places among all rows of the index.
-    places: Vec<u32>,
+    /// Their numbers among all rows of the index.
+    rows: Vec<u32>,
 }
 
 impl Bucket {
@@ -60,7 +58,7 @@ impl Bucket {
             sheet: Sheet::new(narrow_words(tokens)),
             wide_words: wide_words(tokens),
             wide: Vec::new(),
-            places: Vec::new(),
+            rows: Vec::new(),
         }
     }
 
@@ -68,20 +66,16 @@ impl Bucket {
         &self.wide[position as usize * self.wide_words..][..self.wide_words]
     }
 
-    fn place(&self, position: u32) -> usize {
-        self.places[position as usize] as usize
+    /// The number of the row at this position.
+    pub(super) fn row(&self, position: u32) -> usize {
+        self.rows[position as usize] as usize
     }
 }
 
 impl RowIndex {
-    /// An index whose first row has this number.
-    pub(super) fn starting_at(first: usize) -> Self {
-        Self { first, ..Self::default() }
-    }
-
     /// The number that the next row will have.
     pub(super) fn end(&self) -> usize {
-        self.first + self.starts.len()
+        self.starts.len()
     }
 
     fn range(&self, place: usize) -> Range<usize> {
@@ -90,12 +84,7 @@ impl RowIndex {
 
     /// The tokens of a row.
     pub(super) fn tokens(&self, row: usize) -> &[u32] {
-        &self.tokens[self.range(row - self.first)]
-    }
-
-    /// The number of the row at a position of a bucket.
-    pub(super) fn row(&self, bucket: &Bucket, position: u32) -> usize {
-        self.first + bucket.place(position)
+        &self.tokens[self.range(row)]
     }
 
     /// Adds the text of `query` as a row.
@@ -114,7 +103,7 @@ impl RowIndex {
         let bucket = self.buckets.entry(length).or_insert_with(|| Bucket::new(length));
         bucket.sheet.push(query.signature(narrow_words(length)));
         bucket.wide.extend_from_slice(query.signature(bucket.wide_words));
-        bucket.places.push(place);
+        bucket.rows.push(place);
         if let Err(free) = self.find_equal(query) {
             self.first_equal.insert(free, place);
         }
@@ -130,7 +119,7 @@ impl RowIndex {
         let mut hash = query.hash();
         while let Some(&place) = self.first_equal.get(&hash) {
             if self.tokens[self.range(place as usize)] == *query.tokens() {
-                return Ok(self.first + place as usize);
+                return Ok(place as usize);
             }
             hash = hash.wrapping_add(1);
         }
@@ -144,16 +133,16 @@ mod tests {
 
     #[test]
     fn the_first_of_equal_rows_is_found() {
-        let mut index = RowIndex::starting_at(7);
+        let mut index = RowIndex::default();
         for row in [vec![1, 2, 3], vec![], vec![1, 2, 3], vec![3, 2, 1]] {
-            index.push(&Query::new(row));
+            index.push(&Query::new(row, 0));
         }
-        let first_equal = |tokens: &[u32]| index.first_equal(&Query::new(tokens.to_vec()));
-        assert_eq!(first_equal(&[1, 2, 3]), Some(7));
-        assert_eq!(first_equal(&[3, 2, 1]), Some(10));
+        let first_equal = |tokens: &[u32]| index.first_equal(&Query::new(tokens.to_vec(), 0));
+        assert_eq!(first_equal(&[1, 2, 3]), Some(0));
+        assert_eq!(first_equal(&[3, 2, 1]), Some(3));
         assert_eq!(first_equal(&[1, 2]), None);
-        assert_eq!((index.end(), index.tokens(8), index.tokens(10)), (11, &[][..], &[3, 2, 1][..]));
+        assert_eq!((index.end(), index.tokens(1), index.tokens(3)), (4, &[][..], &[3, 2, 1][..]));
         let bucket = &index.buckets[&3];
-        assert_eq!([0, 1, 2].map(|position| index.row(bucket, position)), [7, 9, 10]);
+        assert_eq!([0, 1, 2].map(|position| bucket.row(position)), [0, 2, 3]);
     }
 }

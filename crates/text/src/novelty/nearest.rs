@@ -1,5 +1,7 @@
 //! How near the nearest other text is, for texts that no rule judges: [`nearest_texts`].
 
+use rayon::prelude::*;
+
 use super::index::RowIndex;
 use super::rule::{LeastLcs, NoveltyRule};
 use super::search::{Query, Seeker};
@@ -34,12 +36,12 @@ pub struct Nearest {
 pub fn nearest_texts<T: AsRef<str> + Sync>(texts: &[T], asked: &[usize]) -> Vec<Option<Nearest>> {
     // Nothing is too little to be of interest, so one common token is a "conflict" and the strongest one is the nearest.
     let least = LeastLcs::of(NoveltyRule::Below(f64::MIN_POSITIVE));
-    let queries = queries_of(&mut Vocabulary::new(), texts);
+    let queries = queries_of(&mut Vocabulary::new(), texts, |own| own);
     let mut index = RowIndex::default();
     for query in &queries {
         index.push(query);
     }
-    let chosen: Vec<Query> = asked.iter().map(|&at| queries[at].clone()).collect();
+    let chosen: Vec<Query> = asked.iter().map(|&at| queries[at].for_all_lengths()).collect();
     let found = conflicts_in_groups(&least, &index, &chosen, |place| {
         Seeker::of_row(&chosen[place], asked[place])
     });
@@ -49,19 +51,19 @@ pub fn nearest_texts<T: AsRef<str> + Sync>(texts: &[T], asked: &[usize]) -> Vec<
 
 /// ROUGE-L F1 of every pair of `texts`, in the order (0, 1), (0, 2), …, (1, 2), …; quadratic, for samples.
 pub fn pairwise_f1<T: AsRef<str> + Sync>(texts: &[T]) -> Vec<f64> {
-    let queries = queries_of(&mut Vocabulary::new(), texts);
-    let mut scores = Vec::with_capacity(texts.len() * texts.len().saturating_sub(1) / 2);
-    for (at, left) in queries.iter().enumerate() {
+    let queries = queries_of(&mut Vocabulary::new(), texts, |own| own);
+    let with_later = |(at, left): (usize, &Query)| -> Vec<f64> {
         let pattern = LcsPattern::new(left.tokens());
-        scores.extend(queries[at + 1..].iter().map(|right| {
+        let score = |right: &Query| {
             if left.length() == 0 || right.length() == 0 {
                 return 0.0;
             }
             let lcs = pattern.length_with(right.tokens());
             RougeScore::from_counts(lcs, left.length(), right.length()).f1
-        }));
-    }
-    scores
+        };
+        queries[at + 1..].iter().map(score).collect()
+    };
+    queries.par_iter().enumerate().flat_map_iter(with_later).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The first look at many rows: which of them differ from a query in few bits of a narrow signature.
 //!
 //! Rows lie eight abreast: the first word of eight rows, then their second word, and so on, so that one vector register
-//! holds the same word of eight rows. The loop is plain Rust, compiled also for AVX2, and written out for AVX-512, which counts
-//! bits in vectors; the processor's best one is taken at run time. All of them find the same rows.
+//! holds the same word of eight rows (two registers in AVX2). The loop is plain Rust, and written out for AVX-512, which counts bits
+//! in vectors, and for AVX2, which looks them up; the processor's best one is taken at run time. All of them find the same rows.
 
 use super::signature;
 
@@ -84,7 +84,7 @@ fn dispatch(
                 _ => scan_avx512::<16>(words, query, most, first, found),
             }
         }
-    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
+    } else if is_x86_feature_detected!("avx2") {
         // SAFETY: as above.
         unsafe { by_width_avx2(width, words, query, most, first, found) }
     } else {
@@ -140,7 +140,7 @@ fn scan_avx512<const WIDTH: usize>(
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,popcnt")]
+#[target_feature(enable = "avx2")]
 fn by_width_avx2(
     width: usize,
     words: &[u64],
@@ -149,7 +149,72 @@ fn by_width_avx2(
     first: usize,
     found: &mut Vec<u32>,
 ) {
-    by_width(width, words, query, most, first, found);
+    match width {
+        1 => scan_avx2::<1>(words, query, most, first, found),
+        2 => scan_avx2::<2>(words, query, most, first, found),
+        4 => scan_avx2::<4>(words, query, most, first, found),
+        8 => scan_avx2::<8>(words, query, most, first, found),
+        _ => scan_avx2::<16>(words, query, most, first, found),
+    }
+}
+
+/// Bits are counted by looking up each half of a byte; counts of bytes are added up over the words of a row, of which there are
+/// at most sixteen, and once for each row over its bytes. No closures: they would have the features, and what calls them not.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[expect(unsafe_code, reason = "vector loads")]
+fn scan_avx2<const WIDTH: usize>(
+    words: &[u64],
+    query: &[u64],
+    most: u64,
+    first: usize,
+    found: &mut Vec<u32>,
+) {
+    use std::arch::x86_64::{
+        _mm256_add_epi8, _mm256_and_si256, _mm256_castsi256_pd, _mm256_cmpgt_epi64,
+        _mm256_loadu_si256, _mm256_movemask_pd, _mm256_sad_epu8, _mm256_set1_epi8,
+        _mm256_set1_epi64x, _mm256_setr_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8,
+        _mm256_srli_epi16, _mm256_xor_si256,
+    };
+    const HALF: usize = LANES / 2;
+    let mut query_words = [_mm256_setzero_si256(); WIDTH];
+    for (lanes, &word) in query_words.iter_mut().zip(query) {
+        *lanes = _mm256_set1_epi64x(word as i64);
+    }
+    let counts = _mm256_setr_epi8(
+        0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3,
+        3, 4,
+    );
+    let low_halves = _mm256_set1_epi8(0x0F);
+    let most = _mm256_set1_epi64x(most as i64);
+    for (at, stripe) in words.chunks_exact(LANES * WIDTH).enumerate() {
+        let mut bits = [_mm256_setzero_si256(); 2];
+        for (word, query) in query_words.into_iter().enumerate() {
+            for (half, bits) in bits.iter_mut().enumerate() {
+                let start = stripe[word * LANES + half * HALF..][..HALF].as_ptr();
+                // SAFETY: the four words that the load reads are those of the slice; it needs no alignment.
+                let lanes = unsafe { _mm256_loadu_si256(start.cast()) };
+                let differing = _mm256_xor_si256(lanes, query);
+                let low = _mm256_and_si256(differing, low_halves);
+                let high = _mm256_and_si256(_mm256_srli_epi16::<4>(differing), low_halves);
+                let of_halves = _mm256_add_epi8(
+                    _mm256_shuffle_epi8(counts, low),
+                    _mm256_shuffle_epi8(counts, high),
+                );
+                *bits = _mm256_add_epi8(*bits, of_halves);
+            }
+        }
+        let mut near = 0xFF;
+        for (half, bits) in bits.into_iter().enumerate() {
+            let bits = _mm256_sad_epu8(bits, _mm256_setzero_si256());
+            let is_far = _mm256_castsi256_pd(_mm256_cmpgt_epi64(bits, most));
+            near &= !((_mm256_movemask_pd(is_far) as u32) << (half * HALF));
+        }
+        while near != 0 {
+            found.push((first + at * LANES) as u32 + near.trailing_zeros());
+            near &= near - 1;
+        }
+    }
 }
 
 #[inline(always)]
@@ -216,8 +281,26 @@ fn stripe_bits<const WIDTH: usize>(stripe: &[u64], query: &[u64; WIDTH]) -> [u64
 }
 
 /// Second look: whether a row's wide signature is near enough too.
+#[inline]
 pub(super) fn is_near(wide: &[u64], query: &[u64], most: u32) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("popcnt") {
+        #[expect(unsafe_code, reason = "a function compiled for one instruction set")]
+        // SAFETY: the processor has the instruction.
+        return unsafe { differing_bits_popcnt(wide, query) } <= most;
+    }
     signature::differing_bits(wide, query) <= most
+}
+
+/// With the processor's own instruction for a word.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "popcnt")]
+fn differing_bits_popcnt(left: &[u64], right: &[u64]) -> u32 {
+    let mut bits = 0;
+    for at in 0..left.len().min(right.len()) {
+        bits += (left[at] ^ right[at]).count_ones();
+    }
+    bits
 }
 
 #[cfg(test)]
@@ -252,8 +335,8 @@ mod tests {
                     let most = u64::from(most);
                     by_width(width, words, query, most, first, &mut others[0]);
                     #[cfg(target_arch = "x86_64")]
-                    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
-                        // SAFETY: the processor has these features.
+                    if is_x86_feature_detected!("avx2") {
+                        // SAFETY: the processor has the feature.
                         unsafe { by_width_avx2(width, words, query, most, first, &mut others[1]) }
                         continue;
                     }

@@ -3,7 +3,7 @@
 use super::index::{Bucket, RowIndex};
 use super::rule::LeastLcs;
 use super::scan::is_near;
-use super::signature::{Signatures, narrow_words};
+use super::signature::{Signatures, narrow_words, wide_words};
 use crate::lcs::LcsPattern;
 use crate::rouge::RougeScore;
 use crate::vocabulary::mix;
@@ -17,10 +17,17 @@ pub(super) struct Query {
 }
 
 impl Query {
-    pub(super) fn new(tokens: Vec<u32>) -> Self {
+    /// A query for rows of up to `longest` tokens, and of up to its own length.
+    pub(super) fn new(tokens: Vec<u32>, longest: usize) -> Self {
         let hash =
             tokens.iter().fold(tokens.len() as u64, |state, &token| mix(state ^ u64::from(token)));
-        Self { signatures: Signatures::of(&tokens), hash, tokens }
+        let widest = wide_words(longest.max(tokens.len()));
+        Self { signatures: Signatures::of(&tokens, widest), hash, tokens }
+    }
+
+    /// The same for rows of any length.
+    pub(super) fn for_all_lengths(&self) -> Self {
+        Self::new(self.tokens.clone(), usize::MAX)
     }
 
     pub(super) fn tokens(&self) -> &[u32] {
@@ -119,7 +126,35 @@ pub(super) fn strongest_conflicts(
     seekers.into_iter().map(|seeker| seeker.best).collect()
 }
 
-impl Seeker<'_> {
+impl<'q> Seeker<'q> {
+    /// Each of `others` with which the query conflicts at least as strongly as the conflict known before, under its number.
+    pub(super) fn conflicts_with<'o>(
+        mut self,
+        least: &LeastLcs,
+        others: impl Iterator<Item = (usize, &'o Query)>,
+    ) -> Vec<Conflict> {
+        let m = self.query.length();
+        let mut found = Vec::new();
+        for (number, other) in others {
+            let n = other.length();
+            let Some(wanted) = least.conflict(m, n) else {
+                continue; // the lengths are too far apart
+            };
+            let words = narrow_words(n);
+            let (own, its) = (self.query.signature(words), other.signature(words));
+            if !is_near(its, own, (m + n - 2 * wanted) as u32) {
+                continue;
+            }
+            let Some(wanted) = self.least_of_interest(least, n) else { continue };
+            let pattern = self.pattern.get_or_insert_with(|| LcsPattern::new(self.query.tokens()));
+            if let Some(lcs) = pattern.length_from(other.tokens(), wanted) {
+                let f1 = RougeScore::from_counts(lcs, m, n).f1;
+                found.push(Conflict { row: number, f1, lcs });
+            }
+        }
+        found
+    }
+
     fn look_up_equal(&mut self, least: &LeastLcs, index: &RowIndex) {
         let m = self.query.length();
         if m == 0 || least.rule().keeps(1.0) || self.best.is_some_and(Conflict::is_final) {
@@ -159,7 +194,7 @@ impl Seeker<'_> {
             if !is_near(bucket.wide(position), wide, (total - 2 * wanted) as u32) {
                 continue;
             }
-            let row = index.row(bucket, position);
+            let row = bucket.row(position);
             if self.compare(index, row, wanted) {
                 match self.least_of_interest(least, n) {
                     Some(more) => wanted = more,

@@ -28,26 +28,26 @@ pub(super) fn wide_words(tokens: usize) -> usize {
     4 * narrow_words(tokens)
 }
 
-/// One multiset's signatures of 1, 2, 4, … [`WIDEST`] words.
+/// One multiset's signatures of 1, 2, 4, … words, up to the widest that its owner asks for.
 #[derive(Debug, Clone)]
 pub(super) struct Signatures {
     /// The one of w words stands at w..2·w.
-    words: Box<[u64; 2 * WIDEST]>,
+    words: Box<[u64]>,
 }
 
 impl Signatures {
-    /// Signatures of `tokens`; their order is of no matter.
-    pub(super) fn of(tokens: &[u32]) -> Self {
-        let mut words = Box::new([0; 2 * WIDEST]);
+    /// Signatures of `tokens` of up to `widest` words, a power of two; their order is of no matter.
+    pub(super) fn of(tokens: &[u32], widest: usize) -> Self {
+        let mut words = vec![0; 2 * widest].into_boxed_slice();
         let mut sorted = tokens.to_vec();
         sorted.sort_unstable();
         for run in sorted.chunk_by(|a, b| a == b) {
             for (occurrence, &token) in (0_u64..).zip(run) {
                 let (word, bit) = element(token, occurrence);
-                words[WIDEST + word] ^= bit;
+                words[widest + word % widest] ^= bit;
             }
         }
-        for width in (0..WIDEST.ilog2()).rev().map(|power| 1 << power) {
+        for width in (0..widest.ilog2()).rev().map(|power| 1 << power) {
             for word in 0..width {
                 words[width + word] = words[2 * width + word] ^ words[3 * width + word];
             }
@@ -55,7 +55,7 @@ impl Signatures {
         Self { words }
     }
 
-    /// The signature of `width` words, a power of two up to [`WIDEST`].
+    /// The signature of `width` words, a power of two up to the widest.
     pub(super) fn of_width(&self, width: usize) -> &[u64] {
         &self.words[width..2 * width]
     }
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_signature_has_one_flip_per_element_of_the_multiset() {
-        let wide = |tokens: &[u32]| Signatures::of(tokens).of_width(64).to_vec();
+        let wide = |tokens: &[u32]| Signatures::of(tokens, WIDEST).of_width(WIDEST).to_vec();
         assert_eq!(wide(&[]), [0; 64]);
         assert_eq!(wide(&[1, 2, 3, 2]), wide(&[2, 3, 2, 1]));
         assert_eq!(differing_bits(&wide(&[5; 40]), &wide(&[5; 39])), 1);
@@ -99,7 +99,9 @@ mod tests {
                 found.map(|at| unmatched.swap_remove(at)).is_some()
             });
             let difference = left.len() + right.len() - 2 * shared.count();
-            let (left, right) = (Signatures::of(&left), Signatures::of(&right));
+            let narrow = Signatures::of(&left, 8);
+            let (left, right) = (Signatures::of(&left, WIDEST), Signatures::of(&right, WIDEST));
+            prop_assert_eq!(narrow.of_width(2), left.of_width(2));
             for width in [1, 2, 4, 8, 16, 32, 64] {
                 let bits = differing_bits(left.of_width(width), right.of_width(width));
                 prop_assert!(bits as usize <= difference);

@@ -1,0 +1,157 @@
+"""The paper's recipe at small scale: SmolLM2-135M tuned on 4,000 rows made of public training data, and what that did.
+
+    python bench/mixture.py --data DIR --work DIR [--binary FILE] [--out docs/results] [--limit N]
+
+--data is the public data folder, --work keeps rows and run; called again after a stop it goes on. Every step is a verb of the
+program: `tasks export` makes the rows, `curate --against` drops what holds an item of a task that is scored later, `train` tunes,
+`eval` scores base and adapter under the template of the tuning, and the base under its own chat template too. Written are
+DATE-mixture.json and DATE-mixture.md: aggregates, ids and hashes, no text of the data. Needs only Python's standard library.
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROWS = 4000
+CHOICES = [
+    "medqa", "pubmedqa", "mmlu_anatomy", "mmlu_clinical_knowledge", "mmlu_college_biology", "mmlu_college_medicine",
+    "mmlu_medical_genetics", "mmlu_professional_medicine",
+]
+WRITTEN = ["bc5cdr", "ncbi_disease", "conv2note", "meqsum"]
+AGAINST = [*CHOICES, *WRITTEN, "medmcqa", "aci_bench"]
+TRAINING = [
+    "--set", "train.epochs=1", "--batch-rows", "16", "--lr", "1e-3", "--cutoff", "512", "--dropout", "0",
+    "--set", "train.evaluate_every=44", "--set", "train.checkpoint_every=20",
+]
+SHOWN = {"accuracy", "rougeL", "f1", "f1_micro"}
+
+
+def call(arguments, *verb):
+    """Runs a verb and gives the object that it prints last."""
+    command = [str(arguments.binary), *map(str, verb), "--json"]
+    print("$ bioinstruct", *map(str, verb), file=sys.stderr, flush=True)
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(said.strip().splitlines()[-1])
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def lines(path):
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def tune(arguments):
+    rows, run = arguments.work / "mixture.jsonl", arguments.work / "run"
+    exported = arguments.work / "export.json"
+    if not exported.exists():
+        rows.unlink(missing_ok=True)
+        made = call(arguments, "tasks", "export", "--mixture", "paper", "--count", ROWS, "--data-root", arguments.data, "--out", rows)
+        exported.write_text(json.dumps(made))
+    against = [part for task in AGAINST for part in ("--against", f"{task}={arguments.data}")]
+    curated = call(
+        arguments, "curate", rows, "--only", "exact", *against, "--set", "curate.dev_fraction=0.05", "--set", "curate.seeds=''", "--run", run,
+    )
+    dataset = run / "dataset"
+    train = call(
+        arguments, "train", "--model", "smollm2", "--data", dataset / "train.jsonl", "--dev", dataset / "dev.jsonl", "--run", run, *TRAINING,
+    )
+    return json.loads(exported.read_text()), curated, train
+
+
+def evaluate(arguments):
+    run = arguments.work / "run"
+    scores, comparisons = [], []
+    for name, tasks, limit in (("choices", CHOICES, 0), ("written", WRITTEN, arguments.limit)):
+        scored = arguments.work / f"eval-{name}"
+        data = [part for task in tasks for part in (f"{task}={arguments.data}",)]
+        call(
+            arguments, "eval", "--model", "smollm2", "--adapter", run / "train/adapter", "--task", *tasks, "--data", *data,
+            "--contamination", run / "dataset/contamination.json", "--limit", limit, "--run", scored,
+        )
+        scores += json.loads((scored / "eval/scores.json").read_text())
+        comparisons += json.loads((scored / "eval/comparisons.json").read_text())
+    return scores, comparisons
+
+
+def curve(run):
+    return [
+        {"step": line["step"], "dev_loss": line["dev_loss"]}
+        for line in lines(run / "train/metrics.jsonl") if line.get("dev_loss") is not None
+    ]
+
+
+def cell(score):
+    return f"{score['value']:.3f} [{score['ci_low']:.3f}, {score['ci_high']:.3f}]"
+
+
+def table(result):
+    by_task = {}
+    for score in result["scores"]:
+        if score.get("subset") or score["metric"] not in SHOWN:
+            continue
+        by_task.setdefault((score["task"], score["metric"]), {})[score["candidate"]] = score
+    names = sorted({score["candidate"] for score in result["scores"]})
+    rows = ["| task | metric | items | " + " | ".join(f"`{name}`" for name in names) + " | chance |", "|---|---|---:|" + "---:|" * (len(names) + 1)]
+    for (task, metric), found in by_task.items():
+        cells = [cell(found[name]) if name in found else "–" for name in names]
+        any_score = next(iter(found.values()))
+        chance = f"{any_score['chance']:.3f}" if any_score.get("chance") is not None else "–"
+        rows.append(f"| {task} | {metric} | {any_score['n']:,} | " + " | ".join(cells) + f" | {chance} |")
+    return rows
+
+
+def page(result):
+    training, curated = result["training"], result["curation"]
+    points = ", ".join(f"{point['step']}: {point['dev_loss']:.3f}" for point in result["dev_curve"])
+    return "\n".join([
+        "# SmolLM2-135M tuned on 4,000 rows of public training data", "",
+        f"Made by `bench/mixture.py` on {result['date']} with version {result['version']}; {result['machine']}. What the text says of it is in",
+        "`docs/results/README.md`; all numbers and hashes are in the JSON file beside this one.", "",
+        f"- Rows: {result['export']['rows']:,} exported, {curated['kept']:,} kept ({sum(curated['rejected'].values())} dropped, of them "
+        f"{curated['rejected'].get('contaminated', 0)} that held an item of a scored task): {curated['train']:,} to learn from, {curated['dev']} to watch.",
+        f"- Settings: `{' '.join(TRAINING)}`; everything else as in the preset `modern`.",
+        f"- Training: {json.dumps(training)}",
+        f"- Dev loss by step: {points}.", "",
+        "Brackets are 95 % bootstrap intervals over items.", "",
+        *table(result), "",
+    ])
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", required=True, type=pathlib.Path)
+    parser.add_argument("--work", required=True, type=pathlib.Path)
+    parser.add_argument("--binary", type=pathlib.Path, default=ROOT / "target/release/bioinstruct")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs/results")
+    parser.add_argument("--limit", type=int, default=200)
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    export, curated, train = tune(arguments)
+    scores, comparisons = evaluate(arguments)
+    run = arguments.work / "run"
+    result = {
+        "date": str(datetime.date.today()),
+        "version": subprocess.run([str(arguments.binary), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip(),
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors",
+        "export": export, "curation": curated, "training": train, "speed": json.loads((run / "train/speed.json").read_text()),
+        "dev_curve": curve(run), "scores": scores, "comparisons": comparisons, "items_of_written_tasks": arguments.limit,
+        "hashes": {name: digest(run / name) for name in ("dataset/train.jsonl", "dataset/dev.jsonl", "train/adapter/adapter_model.safetensors")},
+    }
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    stem = arguments.out / f"{result['date']}-mixture"
+    stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+    stem.with_suffix(".md").write_text(page(result))
+
+
+if __name__ == "__main__":
+    main()
