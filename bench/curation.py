@@ -7,7 +7,7 @@ Without them only ours is run. A set is KIND:ROWS, KIND as in crates/text/bench/
 outputs are openings of MedQuAD answers, so that rows have the size of rows. Ours is `target/release/bioinstruct`: the whole
 process, from reading the file to the last published byte, with two threads. Needs only Python's standard library.
 
-The peer finishes its first ROWS_OF_PEER rows; what it would need for the whole set is its rate times the pairs (row and kept row
+The peer finishes the first --peer-rows rows; what it would need for the whole set is its rate times the pairs (row and kept row
 before it) of the whole set, and is called an extrapolation wherever it stands. Ours must keep the same of those first rows.
 Writes bench/results/DATE.curation.{json,md,svg}.
 """
@@ -28,7 +28,6 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SETS = "questions:22863,varied:25005,varied:52000,varied:250000,varied:1000000,templated:52000,templated:400000"
-ROWS_OF_PEER = 3000
 LIMITS = {25005: 0.5, 52000: 1.5, 250000: 40.0, 1000000: 600.0}
 
 
@@ -100,8 +99,8 @@ def measure(arguments, corpus, kind, count, scratch):
 def peer(arguments, path, scratch, whole):
     start = pathlib.Path(scratch) / "start.jsonl"
     with open(path, encoding="utf-8") as file:
-        start.write_text("".join(line for _, line in zip(range(ROWS_OF_PEER), file)), encoding="utf-8")
-    found = timed([arguments.peer, arguments.script, start, ROWS_OF_PEER])
+        start.write_text("".join(line for _, line in zip(range(arguments.peer_rows), file)), encoding="utf-8")
+    found = timed([arguments.peer, arguments.script, start, arguments.peer_rows])
     kept = [line - 1 for line in ours(arguments.binary, start, scratch, "alpaca")["kept_lines"]]
     if kept != found["kept_indices"]:
         sys.exit(f"{path.name}: ours keeps other rows than the peer")
@@ -140,7 +139,7 @@ def table(results, slope):
             f"| {limit} | {one['cpu_seconds']:.2f} | {one['peak_mebibytes']:.0f} | {beside} |"
         )
     if any("peer" in one for one in results):
-        lines += ["", f"The peer ran the first {ROWS_OF_PEER:,} rows of each set, kept the same of them as ours, and is extrapolated by the pairs "
+        lines += ["", f"The peer ran the first {max(one['peer']['rows'] for one in results if 'peer' in one):,} rows of each set, kept the same of them as ours, and is extrapolated by the pairs "
                   "of the whole set. A pair is a row and a row kept before it."]
     if slope is not None:
         lines += ["", f"Growth: CPU time goes with the pairs to the power {slope:.2f} over these sets (the plot beside this file)."]
@@ -176,6 +175,7 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--peer", type=pathlib.Path)
     parser.add_argument("--script", type=pathlib.Path)
+    parser.add_argument("--peer-rows", type=int, default=3000)
     parser.add_argument("--sets", default=SETS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "bench/results")

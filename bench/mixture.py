@@ -115,8 +115,8 @@ def page(result):
     points = ", ".join(f"{point['step']}: {point['dev_loss']:.3f}" for point in result["dev_curve"])
     return "\n".join([
         "# SmolLM2-135M tuned on 4,000 rows of public training data", "",
-        f"Made by `bench/mixture.py` on {result['date']} with version {result['version']}; {result['machine']}. What the text says of it is in",
-        "`docs/results/README.md`; all numbers and hashes are in the JSON file beside this one.", "",
+        f"Made by `bench/mixture.py` on {result['date']} with {result['version']}; {result['machine']}.",
+        "All numbers, comparisons and hashes are in the JSON file beside this one.", "",
         f"- Rows: {result['export']['rows']:,} exported, {curated['kept']:,} kept ({sum(curated['rejected'].values())} dropped, of them "
         f"{curated['rejected'].get('contaminated', 0)} that held an item of a scored task): {curated['train']:,} to learn from, {curated['dev']} to watch.",
         f"- Settings: `{' '.join(TRAINING)}`; everything else as in the preset `modern`.",

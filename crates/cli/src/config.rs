@@ -229,6 +229,9 @@ pub(crate) fn require_run(path: &Path) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
+mod documented;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -4,7 +4,6 @@
 //! crate features that this program does not control.
 
 use std::fmt;
-use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -22,12 +21,7 @@ impl ContentHash {
 
     /// The hash of several byte strings; lengths are mixed in, so `["ab", "c"]` and `["a", "bc"]` differ.
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for part in parts {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        Self(hasher.finalize().to_hex().to_string())
+        Self(hash_of_parts(parts).to_hex().to_string())
     }
 
     /// The hash of a JSON value in canonical form.
@@ -35,18 +29,13 @@ impl ContentHash {
         Self::of_bytes(canonical_json(value).as_bytes())
     }
 
-    /// The hash of a file's bytes, read in pieces.
+    /// The hash of a file's bytes, mapped where they can be, on all threads of the current rayon pool.
     pub fn of_file(path: &Path) -> std::io::Result<Self> {
-        let mut file = fs_err::File::open(path)?;
+        // Opened first for an error that names the path.
+        fs_err::File::open(path)?;
         let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0u8; 1 << 20];
-        loop {
-            let read = file.read(&mut buffer)?;
-            if read == 0 {
-                return Ok(Self(hasher.finalize().to_hex().to_string()));
-            }
-            hasher.update(&buffer[..read]);
-        }
+        hasher.update_mmap_rayon(path)?;
+        Ok(Self(hasher.finalize().to_hex().to_string()))
     }
 
     /// All 64 digits.
@@ -66,11 +55,20 @@ impl fmt::Display for ContentHash {
     }
 }
 
-/// The first 128 bits of the BLAKE3 hash of these bytes: for tables in memory of what is in no file.
-pub fn fingerprint(bytes: &[u8]) -> u128 {
+/// The first 128 bits of [`ContentHash::of_parts`] as a number, in the order of its digits: for tables in memory.
+pub fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u128 {
     let mut first = [0; 16];
-    first.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+    first.copy_from_slice(&hash_of_parts(parts).as_bytes()[..16]);
     u128::from_be_bytes(first)
+}
+
+fn hash_of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize()
 }
 
 /// JSON with sorted keys and no spaces.

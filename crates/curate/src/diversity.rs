@@ -3,6 +3,7 @@
 //! What is quadratic is done on a sample when there are many rows. A sample is the rows with the lowest content hashes: it has no
 //! seed, and does not depend on the order of the rows.
 
+use bioinstruct_core::hash::fingerprint;
 use bioinstruct_core::record::Instruction;
 use bioinstruct_text::novelty::{nearest_texts, pairwise_f1};
 use bioinstruct_text::rouge::Tokens;
@@ -126,11 +127,12 @@ impl Diversity {
 
 fn in_order_of_hashes(rows: &[Instruction]) -> Vec<usize> {
     // The id is the content's hash too, unless the file that brought the row says otherwise.
-    let hash =
-        |row: &Instruction| Instruction::content_id(&row.instruction, &row.input, &row.output);
-    let mut hashes: Vec<(String, usize)> =
+    let hash = |row: &Instruction| {
+        fingerprint([&row.instruction, &row.input, &row.output].map(|text| text.as_bytes()))
+    };
+    let mut hashes: Vec<(u128, usize)> =
         rows.par_iter().enumerate().map(|(at, row)| (hash(row), at)).collect();
-    hashes.sort_unstable();
+    hashes.par_sort_unstable();
     hashes.into_iter().map(|(_, at)| at).collect()
 }
 

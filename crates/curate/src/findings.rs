@@ -92,7 +92,7 @@ fn question_key(row: &Instruction) -> Option<u128> {
         words.push('\n'); // a token has no line break: it says where a text begins
         add_words(text, &mut words);
     }
-    Some(fingerprint(words.as_bytes()))
+    Some(fingerprint([words.as_bytes()]))
 }
 
 /// The words of a text, a space behind each.

@@ -103,8 +103,76 @@ pub fn curate_against(
     config: &CurateConfig,
     against: &Against,
 ) -> Result<Outcome, CurateError> {
+    // Findings are about all rows that were read, whatever becomes of them.
+    let (sieved, findings) = rayon::join(
+        || sieve(&read.rows, seeds, config, against),
+        || inconsistent_duplicates(&read.rows),
+    );
+    let (Sieve { verdicts, alive, funnel, .. }, compared) = sieved?;
+    let contamination = compared.map(|(places, comparison)| {
+        let stayed = |row: usize| verdicts[places[row]].is_none();
+        let report = comparison.report(config.contaminated, stayed);
+        Contamination { report, found: comparison.found.into_iter().flatten().collect() }
+    });
+    let mut outcome = Outcome {
+        read: read.rows.len() + read.quarantined.len(),
+        kept: Vec::with_capacity(alive.len()),
+        origins: Vec::with_capacity(alive.len()),
+        rejected: Vec::with_capacity(read.rows.len() - alive.len()),
+        findings,
+        quarantined: read.quarantined,
+        funnel,
+        contamination,
+    };
+    settle(read.rows, verdicts, &mut outcome);
+    let found = outcome.kept.len() + outcome.rejected.len() + outcome.quarantined.len();
+    assert_eq!(outcome.read, found, "a row was lost between filters");
+    Ok(outcome)
+}
+
+/// Rows that are moved to their side before the memory that they leave is given back.
+const SETTLED_TOGETHER: usize = 1 << 14;
+
+/// Moves each row to its side, from the last to the first, so that a million rows are never held twice.
+fn settle(
+    mut rows: Vec<LocatedRow>,
+    mut verdicts: Vec<Option<(&'static str, Objection)>>,
+    outcome: &mut Outcome,
+) {
+    while !rows.is_empty() {
+        let start = rows.len().saturating_sub(SETTLED_TOGETHER);
+        for (located, verdict) in rows.drain(start..).zip(verdicts.drain(start..)).rev() {
+            match verdict {
+                None => {
+                    let LocatedRow { row, file, line } = located;
+                    outcome.origins.push(Origin { id: row.id.clone(), file, line });
+                    outcome.kept.push(row);
+                }
+                Some((name, objection)) => {
+                    outcome.rejected.push(rejected(located, name, objection));
+                }
+            }
+        }
+        rows.shrink_to_fit();
+        verdicts.shrink_to_fit();
+    }
+    outcome.kept.reverse();
+    outcome.origins.reverse();
+    outcome.rejected.reverse();
+}
+
+/// The compared rows' places among all, and what they were found to hold.
+type Compared = (Vec<usize>, Comparison);
+
+/// Lets all filters judge, each what the ones before it let pass.
+fn sieve<'a>(
+    rows: &'a [LocatedRow],
+    seeds: &[SeedTask],
+    config: &CurateConfig,
+    against: &Against,
+) -> Result<(Sieve<'a>, Option<Compared>), CurateError> {
     let rules = config.rules()?;
-    let mut sieve = Sieve::new(&read.rows);
+    let mut sieve = Sieve::new(rows);
     let mut compared = None;
     let is_due = |name: &str| !against.is_empty() && name == "rouge-l";
     for (name, mut filter) in filter::build_all(&rules, seeds)? {
@@ -119,35 +187,7 @@ pub fn curate_against(
     if compared.is_none() && !against.is_empty() {
         compared = Some(sieve.compare(against, config.contaminated)?);
     }
-    let Sieve { verdicts, alive, funnel, .. } = sieve;
-    let contamination = compared.map(|(places, comparison)| {
-        let stayed = |row: usize| verdicts[places[row]].is_none();
-        let report = comparison.report(config.contaminated, stayed);
-        Contamination { report, found: comparison.found.into_iter().flatten().collect() }
-    });
-    let mut outcome = Outcome {
-        read: read.rows.len() + read.quarantined.len(),
-        kept: Vec::with_capacity(alive.len()),
-        origins: Vec::with_capacity(alive.len()),
-        rejected: Vec::with_capacity(read.rows.len() - alive.len()),
-        findings: inconsistent_duplicates(&read.rows),
-        quarantined: read.quarantined,
-        funnel,
-        contamination,
-    };
-    for (located, verdict) in read.rows.into_iter().zip(verdicts) {
-        match verdict {
-            None => {
-                let LocatedRow { row, file, line } = located;
-                outcome.origins.push(Origin { id: row.id.clone(), file, line });
-                outcome.kept.push(row);
-            }
-            Some((name, objection)) => outcome.rejected.push(rejected(located, name, objection)),
-        }
-    }
-    let found = outcome.kept.len() + outcome.rejected.len() + outcome.quarantined.len();
-    assert_eq!(outcome.read, found, "a row was lost between filters");
-    Ok(outcome)
+    Ok((sieve, compared))
 }
 
 /// The verdicts of a filter that remembers nothing, on all threads of the current rayon pool.
@@ -204,7 +244,7 @@ impl<'a> Sieve<'a> {
         &mut self,
         against: &Against,
         action: Contaminated,
-    ) -> Result<(Vec<usize>, Comparison), CurateError> {
+    ) -> Result<Compared, CurateError> {
         let places = self.alive.clone();
         let mut compared = None;
         self.step(CONTAMINATED, |rows| {

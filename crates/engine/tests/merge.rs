@@ -209,14 +209,10 @@ fn step(file: &ModelFile, precision: Precision) -> (f32, Vec<f32>) {
     (losses.iter().sum(), model.backend().download(&gradient, 0..length))
 }
 
-#[test]
-fn an_nf4_base_is_tuned_as_its_values_are() {
-    let scratch = tempfile::tempdir().unwrap();
-    let out = scratch.path().join("nf4");
-    folder(&base(), &out, DataType::NF4, WHOLE);
-    let file = ModelFile::open(&out).unwrap();
-    let (loss, gradient) = step(&file, Precision::Stored);
-    let (expected_loss, expected) = step(&file, Precision::F32);
+/// A step on the blocks as the file has them is a step on the values that they stand for.
+fn tuned_as_its_values_are(file: &ModelFile) {
+    let (loss, gradient) = step(file, Precision::Stored);
+    let (expected_loss, expected) = step(file, Precision::F32);
     assert!((loss / expected_loss - 1.0).abs() < 0.01, "{loss} {expected_loss}");
     let square = |values: &mut dyn Iterator<Item = f32>| {
         values.map(|value| f64::from(value).powi(2)).sum::<f64>()
@@ -225,6 +221,23 @@ fn an_nf4_base_is_tuned_as_its_values_are() {
     let size = square(&mut expected.iter().copied());
     // bfloat16 lanes where the processor multiplies those, 32-bit floats elsewhere
     assert!(size > 0.0 && (differs / size).sqrt() < 0.02, "{differs} {size}");
+}
+
+#[test]
+fn an_nf4_base_is_tuned_as_its_values_are() {
+    let scratch = tempfile::tempdir().unwrap();
+    let out = scratch.path().join("nf4");
+    folder(&base(), &out, DataType::NF4, WHOLE);
+    tuned_as_its_values_are(&ModelFile::open(&out).unwrap());
+}
+
+#[test]
+fn a_quantised_gguf_base_is_tuned_as_its_values_are() {
+    let scratch = tempfile::tempdir().unwrap();
+    let out = scratch.path().join("base.gguf");
+    let types = gguf(&base(), &out, FileType::Q8_0);
+    assert!(types.iter().any(|(data_type, _)| *data_type == DataType::Q8_0), "{types:?}");
+    tuned_as_its_values_are(&ModelFile::open(&out).unwrap());
 }
 
 #[test]

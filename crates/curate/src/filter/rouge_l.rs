@@ -10,6 +10,8 @@ use bioinstruct_core::record::{Instruction, SeedTask};
 use bioinstruct_text::normalize::word_count;
 use bioinstruct_text::novelty::{self, NoveltyFilter, NoveltyRule, Verdict, Winner, against_all};
 
+use rayon::prelude::*;
+
 use super::{Evidence, Filter, Objection, Similarity};
 use crate::config::{Keep, Rules};
 use crate::scores::Scores;
@@ -100,20 +102,14 @@ impl Preference {
 }
 
 impl RougeL {
-    fn settle(&mut self, row: &Instruction, verdict: Verdict) -> Option<Objection> {
-        match verdict {
-            Verdict::Kept => {
-                self.kept_ids.push(row.id.clone());
-                None
-            }
-            Verdict::Rejected(evidence) => {
-                let nearest = match evidence.winner {
-                    Winner::Pool(at) => &self.seed_ids[at],
-                    Winner::Kept(at) => &self.kept_ids[at],
-                };
-                Some(objection(self.pool.rule(), nearest, &evidence))
-            }
-        }
+    /// What a verdict says, once the ids of all kept rows are known.
+    fn objection(&self, verdict: &Verdict) -> Option<Objection> {
+        let Verdict::Rejected(evidence) = verdict else { return None };
+        let nearest = match evidence.winner {
+            Winner::Pool(at) => &self.seed_ids[at],
+            Winner::Kept(at) => &self.kept_ids[at],
+        };
+        Some(objection(self.pool.rule(), nearest, evidence))
     }
 }
 
@@ -139,16 +135,27 @@ fn objection(rule: NoveltyRule, nearest: &str, evidence: &novelty::Evidence) -> 
 impl Filter for RougeL {
     fn admit(&mut self, row: &Instruction) -> Option<Objection> {
         let verdict = self.pool.admit(&key_of(self.key, row));
-        self.settle(row, verdict)
+        if verdict == Verdict::Kept {
+            self.kept_ids.push(row.id.clone());
+        }
+        self.objection(&verdict)
     }
 
     fn admit_all(&mut self, rows: &[&Instruction]) -> Vec<Option<Objection>> {
         let order = self.preference.order(rows);
         let texts: Vec<Cow<'_, str>> = order.iter().map(|&at| key_of(self.key, rows[at])).collect();
         let verdicts = self.pool.admit_all(&texts);
+        let admitted =
+            order.iter().zip(&verdicts).filter(|(_, verdict)| **verdict == Verdict::Kept);
+        self.kept_ids.extend(admitted.map(|(&at, _)| rows[at].id.clone()));
+        let found: Vec<Option<Objection>> =
+            verdicts.par_iter().map(|verdict| self.objection(verdict)).collect();
+        if matches!(self.preference, Preference::First) {
+            return found; // the order is that of the rows
+        }
         let mut objections = vec![None; rows.len()];
-        for (at, verdict) in order.into_iter().zip(verdicts) {
-            objections[at] = self.settle(rows[at], verdict);
+        for (at, objection) in order.into_iter().zip(found) {
+            objections[at] = objection;
         }
         objections
     }
