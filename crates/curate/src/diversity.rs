@@ -128,7 +128,7 @@ impl Diversity {
 fn in_order_of_hashes(rows: &[Instruction]) -> Vec<usize> {
     // The id is the content's hash too, unless the file that brought the row says otherwise.
     let hash = |row: &Instruction| {
-        fingerprint([&row.instruction, &row.input, &row.output].map(|text| text.as_bytes()))
+        fingerprint([&row.instruction, &row.input, &row.output].map(String::as_bytes))
     };
     let mut hashes: Vec<(u128, usize)> =
         rows.par_iter().enumerate().map(|(at, row)| (hash(row), at)).collect();

@@ -126,7 +126,7 @@ pub(super) fn strongest_conflicts(
     seekers.into_iter().map(|seeker| seeker.best).collect()
 }
 
-impl<'q> Seeker<'q> {
+impl Seeker<'_> {
     /// Each of `others` with which the query conflicts at least as strongly as the conflict known before, under its number.
     pub(super) fn conflicts_with<'o>(
         mut self,
