@@ -229,12 +229,18 @@ impl<'a> Source<'a> {
                 }
                 (Values::Bf16(_), Lane::Bf16Pair) => unreachable!("filled all strips at once"),
                 (Values::File(tensor), lane) => {
-                    let (mut low, mut high) = ([0.0; STRIP], [0.0; STRIP]);
-                    let (low, high) = (&mut low[..columns.len()], &mut high[..columns.len()]);
-                    tensor.part_to_f32(path, first, columns.start, low);
+                    let (mut low, mut high) = ([0.0; PART], [0.0; PART]);
+                    // A strip may be half a part; parts are read whole.
+                    let skip = columns.start % PART;
+                    let start = columns.start - skip;
+                    let whole =
+                        (skip + columns.len()).next_multiple_of(PART).min(self.width - start);
+                    tensor.part_to_f32(path, first, start, &mut low[..whole]);
                     if second.is_some() {
-                        tensor.part_to_f32(path, first + 1, columns.start, high);
+                        tensor.part_to_f32(path, first + 1, start, &mut high[..whole]);
                     }
+                    let (low, high) =
+                        (&low[skip..skip + columns.len()], &high[skip..skip + columns.len()]);
                     match lane {
                         Lane::F32 => super::lanes::put(path, lane, low, out),
                         Lane::Bf16Pair => interleave_f32(path, low, high, out),
