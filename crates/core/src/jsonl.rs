@@ -78,7 +78,7 @@ pub fn write<T: Serialize>(
     Ok(())
 }
 
-/// [`write`] on all threads of the current rayon pool, with the same bytes.
+/// [`write()`] on all threads of the current rayon pool, with the same bytes.
 pub fn write_in_parallel<T: Serialize + Sync>(
     out: &mut dyn Write,
     rows: &[T],
