@@ -124,41 +124,19 @@ pub fn curate_against(
         funnel,
         contamination,
     };
-    settle(read.rows, verdicts, &mut outcome);
+    for (located, verdict) in read.rows.into_iter().zip(verdicts) {
+        match verdict {
+            None => {
+                let LocatedRow { row, file, line } = located;
+                outcome.origins.push(Origin { id: row.id.clone(), file, line });
+                outcome.kept.push(row);
+            }
+            Some((name, objection)) => outcome.rejected.push(rejected(located, name, objection)),
+        }
+    }
     let found = outcome.kept.len() + outcome.rejected.len() + outcome.quarantined.len();
     assert_eq!(outcome.read, found, "a row was lost between filters");
     Ok(outcome)
-}
-
-/// Rows that are moved to their side before the memory that they leave is given back.
-const SETTLED_TOGETHER: usize = 1 << 14;
-
-/// Moves each row to its side, from the last to the first, so that a million rows are never held twice.
-fn settle(
-    mut rows: Vec<LocatedRow>,
-    mut verdicts: Vec<Option<(&'static str, Objection)>>,
-    outcome: &mut Outcome,
-) {
-    while !rows.is_empty() {
-        let start = rows.len().saturating_sub(SETTLED_TOGETHER);
-        for (located, verdict) in rows.drain(start..).zip(verdicts.drain(start..)).rev() {
-            match verdict {
-                None => {
-                    let LocatedRow { row, file, line } = located;
-                    outcome.origins.push(Origin { id: row.id.clone(), file, line });
-                    outcome.kept.push(row);
-                }
-                Some((name, objection)) => {
-                    outcome.rejected.push(rejected(located, name, objection));
-                }
-            }
-        }
-        rows.shrink_to_fit();
-        verdicts.shrink_to_fit();
-    }
-    outcome.kept.reverse();
-    outcome.origins.reverse();
-    outcome.rejected.reverse();
 }
 
 /// The compared rows' places among all, and what they were found to hold.

@@ -26,7 +26,7 @@ pub fn word_count(text: &str) -> usize {
     let mut was_space = true;
     let mut count = 0;
     for byte in text.bytes() {
-        let is_space = matches!(byte, b'\t'..=b'\r' | 0x1c..=0x1f | b' ');
+        let is_space = is_space(char::from(byte));
         count += usize::from(was_space && !is_space);
         was_space = is_space;
     }

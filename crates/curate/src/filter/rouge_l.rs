@@ -9,7 +9,6 @@ use std::cmp::Reverse;
 use bioinstruct_core::record::{Instruction, SeedTask};
 use bioinstruct_text::normalize::word_count;
 use bioinstruct_text::novelty::{self, NoveltyFilter, NoveltyRule, Verdict, Winner, against_all};
-
 use rayon::prelude::*;
 
 use super::{Evidence, Filter, Objection, Similarity};

@@ -9,9 +9,6 @@ use super::signature;
 /// Rows that lie abreast.
 const LANES: usize = 8;
 
-/// Eight-row stripes that are looked at before anything is decided.
-const STRIPES: usize = 4;
-
 /// Narrow signatures of rows of one length.
 #[derive(Debug, Clone)]
 pub(super) struct Sheet {
@@ -245,26 +242,12 @@ fn scan<const WIDTH: usize>(
 ) {
     let mut query_words = [0; WIDTH];
     query_words.copy_from_slice(query);
-    let mut row = first;
-    for stripes in words.chunks(STRIPES * LANES * WIDTH) {
-        let mut is_near = [0_u64; LANES];
-        for stripe in stripes.chunks_exact(LANES * WIDTH) {
-            let bits = stripe_bits::<WIDTH>(stripe, &query_words);
-            for lane in 0..LANES {
-                is_near[lane] |= u64::from(bits[lane] <= most);
+    for (at, stripe) in words.chunks_exact(LANES * WIDTH).enumerate() {
+        for (lane, bits) in stripe_bits::<WIDTH>(stripe, &query_words).into_iter().enumerate() {
+            if bits <= most {
+                found.push((first + at * LANES + lane) as u32);
             }
         }
-        if is_near.iter().fold(0, |any, lane| any | lane) != 0 {
-            for (at, stripe) in stripes.chunks_exact(LANES * WIDTH).enumerate() {
-                let bits = stripe_bits::<WIDTH>(stripe, &query_words);
-                for (lane, &bits) in bits.iter().enumerate() {
-                    if bits <= most {
-                        found.push((row + at * LANES + lane) as u32);
-                    }
-                }
-            }
-        }
-        row += STRIPES * LANES;
     }
 }
 
