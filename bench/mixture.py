@@ -1,10 +1,11 @@
 """The paper's recipe at small scale: SmolLM2-135M tuned on 4,000 rows made of public training data, and what that did.
 
-    python bench/mixture.py --data DIR --work DIR [--binary FILE] [--out docs/results] [--limit N]
+    python bench/mixture.py --data DIR --work DIR [--binary FILE] [--out docs/results] [--choices N] [--written N]
 
 --data is the public data folder, --work keeps rows and run; called again after a stop it goes on. Every step is a verb of the
 program: `tasks export` makes the rows, `curate --against` drops what holds an item of a task that is scored later, `train` tunes,
-`eval` scores base and adapter under the template of the tuning, and the base under its own chat template too. Written are
+`eval` scores base and adapter under the template of the tuning, and the base under its own chat template too, on the first
+--choices items of each multiple-choice task and the first --written items of each task with a written answer (0: all). Written are
 DATE-mixture.json and DATE-mixture.md: aggregates, ids and hashes, no text of the data. Needs only Python's standard library.
 """
 
@@ -15,6 +16,7 @@ import json
 import os
 import pathlib
 import platform
+import statistics
 import subprocess
 import sys
 
@@ -71,7 +73,7 @@ def tune(arguments):
 def evaluate(arguments):
     run = arguments.work / "run"
     scores, comparisons = [], []
-    for name, tasks, limit in (("choices", CHOICES, 0), ("written", WRITTEN, arguments.limit)):
+    for name, tasks, limit in (("choices", CHOICES, arguments.choices), ("written", WRITTEN, arguments.written)):
         scored = arguments.work / f"eval-{name}"
         data = [part for task in tasks for part in (f"{task}={arguments.data}",)]
         call(
@@ -88,6 +90,12 @@ def curve(run):
         {"step": line["step"], "dev_loss": line["dev_loss"]}
         for line in lines(run / "train/metrics.jsonl") if line.get("dev_loss") is not None
     ]
+
+
+def speed(run):
+    """As the run itself counts it, and the median over its steps, which other work on the machine disturbs less."""
+    found = json.loads((run / "train/speed.json").read_text())
+    return found | {"median_tokens_per_second": statistics.median(line["tokens_per_second"] for line in lines(run / "train/timing.jsonl") if "tokens_per_second" in line)}
 
 
 def cell(score):
@@ -111,19 +119,30 @@ def table(result):
 
 
 def page(result):
-    training, curated = result["training"], result["curation"]
-    points = ", ".join(f"{point['step']}: {point['dev_loss']:.3f}" for point in result["dev_curve"])
+    training, curated, speed = result["training"], result["curation"], result["speed"]
+    points = ", ".join(f"{point['dev_loss']:.3f} at step {point['step']}" for point in result["dev_curve"])
+    dropped = ", ".join(f"{count} {task}" for task, count in sorted(curated["contaminated"].items()) if count)
+    readings = [
+        f"- {of['task']}, {of['metric']}: {of['b']} minus {of['a']} is {of['delta']:+.3f} [{of['ci_low']:+.3f}, {of['ci_high']:+.3f}], p = {of['p']:.3f}, "
+        f"{'within noise' if of['within_noise'] else 'beyond noise'}"
+        for of in result["comparisons"] if of["metric"] in SHOWN and of["b"] not in ("base", "base-chat")
+    ]
     return "\n".join([
         "# SmolLM2-135M tuned on 4,000 rows of public training data", "",
         f"Made by `bench/mixture.py` on {result['date']} with {result['version']}; {result['machine']}.",
-        "All numbers, comparisons and hashes are in the JSON file beside this one.", "",
-        f"- Rows: {result['export']['rows']:,} exported, {curated['kept']:,} kept ({sum(curated['rejected'].values())} dropped, of them "
-        f"{curated['rejected'].get('contaminated', 0)} that held an item of a scored task): {curated['train']:,} to learn from, {curated['dev']} to watch.",
+        "All numbers, comparisons and hashes are in the JSON file beside this one; no text of the data is.", "",
+        f"- Rows: {result['export']['rows']:,} exported, {curated['kept']:,} kept; {curated['rejected'].get('contaminated', 0)} were dropped because they hold an "
+        f"item of a scored task ({dropped}), {curated['rejected'].get('exact', 0)} because they stand twice: {curated['train']:,} to learn from, {curated['dev']} to watch.",
         f"- Settings: `{' '.join(TRAINING)}`; everything else as in the preset `modern`.",
-        f"- Training: {json.dumps(training)}",
-        f"- Dev loss by step: {points}.", "",
-        "Brackets are 95 % bootstrap intervals over items.", "",
+        f"- Training: {training['steps']} steps on {training['rows']:,} rows ({training['overlong_rows']} longer than the cutoff are left out), {training['tokens']:,} tokens, "
+        f"{training['label_tokens']:,} of them learned; {speed['tokens_per_second']:.0f} tokens/s inside steps (median {speed['median_tokens_per_second']:.0f}), "
+        f"so {training['tokens'] / speed['tokens_per_second'] / 60:.0f} minutes; peak {speed['peak_rss_bytes'] / 1e9:.2f} GB.",
+        f"- Dev loss: {points}; the adapter of step {training['kept_step']} is scored.", "",
+        "Values are over the first items of each task, with 95 % bootstrap intervals over items.", "",
         *table(result), "",
+        "## Paired differences", "",
+        "Item by item; McNemar's test for accuracy, permutation of signs for the rest; not corrected for their number.", "",
+        *readings, "",
     ])
 
 
@@ -133,7 +152,8 @@ def main():
     parser.add_argument("--work", required=True, type=pathlib.Path)
     parser.add_argument("--binary", type=pathlib.Path, default=ROOT / "target/release/bioinstruct")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs/results")
-    parser.add_argument("--limit", type=int, default=200)
+    parser.add_argument("--choices", type=int, default=200)
+    parser.add_argument("--written", type=int, default=100)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     export, curated, train = tune(arguments)
@@ -143,8 +163,8 @@ def main():
         "date": str(datetime.date.today()),
         "version": subprocess.run([str(arguments.binary), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip(),
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors",
-        "export": export, "curation": curated, "training": train, "speed": json.loads((run / "train/speed.json").read_text()),
-        "dev_curve": curve(run), "scores": scores, "comparisons": comparisons, "items_of_written_tasks": arguments.limit,
+        "export": export, "curation": curated, "training": train, "speed": speed(run),
+        "dev_curve": curve(run), "scores": scores, "comparisons": comparisons, "limits": {"choices": arguments.choices, "written": arguments.written},
         "hashes": {name: digest(run / name) for name in ("dataset/train.jsonl", "dataset/dev.jsonl", "train/adapter/adapter_model.safetensors")},
     }
     arguments.out.mkdir(parents=True, exist_ok=True)

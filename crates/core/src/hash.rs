@@ -61,6 +61,11 @@ impl fmt::Display for ContentHash {
     }
 }
 
+/// [`ContentHash::short`] of [`ContentHash::of_parts`].
+pub fn short_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    hash_of_parts(parts).to_hex()[..16].to_owned()
+}
+
 /// The first 128 bits of [`ContentHash::of_parts`] as a number, in the order of its digits: for tables in memory.
 pub fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u128 {
     let mut first = [0; 16];

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::hash::ContentHash;
+use crate::hash::short_hash;
 
 /// The paper's four kinds of instruction (section 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -130,7 +130,7 @@ impl From<Exchange> for (String, String) {
 /// One row of an instruction dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instruction {
-    /// Hash of the texts.
+    /// Hash of the texts: rows with the same ones have the same id.
     pub id: String,
     /// A chat's system message; empty in a row that is no chat.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -172,9 +172,7 @@ impl Instruction {
         if !system.is_empty() || !history.is_empty() {
             let turns = history.iter().flat_map(|turn| [&turn.user, &turn.assistant]);
             let row = [&self.instruction, &self.input, &self.output, &system];
-            let texts = row.into_iter().chain(turns);
-            let hash = ContentHash::of_parts(texts.map(String::as_bytes));
-            hash.short().clone_into(&mut self.id);
+            self.id = short_hash(row.into_iter().chain(turns).map(String::as_bytes));
         }
         (self.system, self.history) = (system, history);
         self
@@ -194,9 +192,7 @@ impl Instruction {
 
     /// The id of a row with these texts: 16 hexadecimal digits.
     pub fn content_id(instruction: &str, input: &str, output: &str) -> String {
-        ContentHash::of_parts([instruction.as_bytes(), input.as_bytes(), output.as_bytes()])
-            .short()
-            .to_owned()
+        short_hash([instruction, input, output].map(str::as_bytes))
     }
 }
 

@@ -3,11 +3,12 @@
 //! What is quadratic is done on a sample when there are many rows. A sample is the rows with the lowest content hashes: it has no
 //! seed, and does not depend on the order of the rows.
 
-use bioinstruct_core::hash::fingerprint;
+use std::collections::{HashMap, HashSet};
+
 use bioinstruct_core::record::Instruction;
 use bioinstruct_text::novelty::{nearest_texts, pairwise_f1};
 use bioinstruct_text::rouge::Tokens;
-use bioinstruct_text::vocabulary::Vocabulary;
+use foldhash::fast::FixedState;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -126,14 +127,11 @@ impl Diversity {
 }
 
 fn in_order_of_hashes(rows: &[Instruction]) -> Vec<usize> {
-    // The id is the content's hash too, unless the file that brought the row says otherwise.
-    let hash = |row: &Instruction| {
-        fingerprint([&row.instruction, &row.input, &row.output].map(String::as_bytes))
-    };
-    let mut hashes: Vec<(u128, usize)> =
-        rows.par_iter().enumerate().map(|(at, row)| (hash(row), at)).collect();
-    hashes.par_sort_unstable();
-    hashes.into_iter().map(|(_, at)| at).collect()
+    let mut places: Vec<usize> = (0..rows.len()).collect();
+    places.par_sort_unstable_by(|&left, &right| {
+        (&rows[left].id, left).cmp(&(&rows[right].id, right))
+    });
+    places
 }
 
 fn nearest(rows: &[Instruction], by_hash: &[usize]) -> Similarities {
@@ -156,16 +154,18 @@ fn word_growth(name: &str, rows: &[Instruction], by_hash: &[usize], text: TextOf
             WordCount::of(chunk * COUNTED_TOGETHER, texts)
         })
         .collect();
-    let mut vocabulary = Vocabulary::new();
+    let mut known: HashSet<Box<str>, FixedState> = HashSet::default();
     let (mut tokens, mut types) = (vec![0], vec![0; rows.len()]);
     for count in counted {
         for length in count.tokens {
             tokens.push(tokens.last().copied().unwrap_or_default() + length);
         }
+        #[expect(
+            clippy::iter_over_hash_type,
+            reason = "sums: a word counts for its row whatever came before it"
+        )]
         for (word, row) in count.first_rows {
-            let known = vocabulary.len();
-            vocabulary.add(&word);
-            types[row] += vocabulary.len() - known;
+            types[row] += usize::from(known.insert(word));
         }
     }
     let mut growth = Vec::new();
@@ -179,7 +179,7 @@ fn word_growth(name: &str, rows: &[Instruction], by_hash: &[usize], text: TextOf
         }
     }
     let tokens = tokens.last().copied().unwrap_or_default();
-    WordGrowth { text: name.to_owned(), tokens, types: vocabulary.len(), growth }
+    WordGrowth { text: name.to_owned(), tokens, types: known.len(), growth }
 }
 
 /// The words of some rows.
@@ -187,22 +187,20 @@ struct WordCount {
     /// How many each row has.
     tokens: Vec<usize>,
     /// Different words, and the row that brings each first.
-    first_rows: Vec<(String, usize)>,
+    first_rows: HashMap<Box<str>, usize, FixedState>,
 }
 
 impl WordCount {
     /// Of texts of rows counted from `first`.
     fn of<'a>(first: usize, texts: impl Iterator<Item = &'a str>) -> Self {
-        let mut vocabulary = Vocabulary::new();
-        let mut found = Self { tokens: Vec::new(), first_rows: Vec::new() };
-        for (at, text) in texts.enumerate() {
+        let mut found = Self { tokens: Vec::new(), first_rows: HashMap::default() };
+        for (row, text) in (first..).zip(texts) {
+            let tokens = Tokens::of(text);
             let mut count = 0;
-            for token in Tokens::of(text).iter() {
+            for token in tokens.iter() {
                 count += 1;
-                let known = vocabulary.len();
-                vocabulary.add(token);
-                if vocabulary.len() > known {
-                    found.first_rows.push((token.to_owned(), first + at));
+                if !found.first_rows.contains_key(token) {
+                    found.first_rows.insert(token.into(), row);
                 }
             }
             found.tokens.push(count);

@@ -4,17 +4,21 @@
 //! wrong, or the question is not one that has an answer. They are looked for among all rows that were read, since filters
 //! keep at most one of them.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use bioinstruct_core::hash::fingerprint;
 use bioinstruct_core::record::Instruction;
 use bioinstruct_data::rows::{LocatedRow, input_or_empty};
-use bioinstruct_text::rouge::{Stemmer, Tokens, tokenize};
+use bioinstruct_text::rouge::Tokens;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Tokens up to which two different answers cannot both be right.
 const SHORT_ANSWER: usize = 5;
+
+/// Words with which an answer takes a side.
+const VERDICTS: [&str; 3] = ["yes", "no", "maybe"];
 
 /// What kind of thing was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -38,31 +42,42 @@ impl FindingKind {
 
 /// A row of a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FindingRow {
+pub struct FindingRow<'a> {
     /// Its id.
-    pub id: String,
+    pub id: Cow<'a, str>,
     /// The file it comes from.
-    pub file: String,
+    pub file: Cow<'a, str>,
     /// Where it begins there.
     pub line: usize,
     /// Its answer.
-    pub output: String,
+    pub output: Cow<'a, str>,
 }
 
 /// Rows that should be looked at together: a line of `findings.jsonl`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
+pub struct Finding<'a> {
     /// What was found.
     pub kind: FindingKind,
     /// The instruction of the first of the rows.
-    pub instruction: String,
+    pub instruction: Cow<'a, str>,
     /// The first row with each of the answers, in the order of the files.
-    pub rows: Vec<FindingRow>,
+    pub rows: Vec<FindingRow<'a>>,
+}
+
+/// A [`Finding`] without its texts, which may be as large as the rows themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Together {
+    /// What was found.
+    pub kind: FindingKind,
+    /// The first row with the question, among all that were read.
+    pub question: usize,
+    /// The first row with each of the answers, in their order.
+    pub rows: Vec<usize>,
 }
 
 /// Questions with more than one answer, in the order of their first rows. Case, punctuation and white space make no
 /// difference, neither in questions nor in answers.
-pub fn inconsistent_duplicates(rows: &[LocatedRow]) -> Vec<Finding> {
+pub fn inconsistent_duplicates(rows: &[LocatedRow]) -> Vec<Together> {
     // 128 bits of a hash stand for a question: the words of a million of them would take gigabytes.
     let mut keys: Vec<(u128, usize)> = rows
         .par_iter()
@@ -103,45 +118,46 @@ fn add_words(text: &str, words: &mut String) {
     }
 }
 
-fn finding(rows: &[LocatedRow], group: &[usize]) -> Option<Finding> {
-    let mut answers: Vec<(Vec<String>, usize)> = Vec::new();
-    let mut seen: HashSet<Vec<String>> = HashSet::new();
-    for &at in group {
-        let answer = tokenize(&rows[at].row.output, Stemmer::Off);
-        if !answer.is_empty() && seen.insert(answer.clone()) {
-            answers.push((answer, at));
+/// What matters of an answer when it is held against others.
+struct Answer {
+    place: usize,
+    words: usize,
+    /// The yes or no that it begins with.
+    verdict: Option<&'static str>,
+}
+
+impl Answer {
+    fn new(place: usize, words: &str) -> Self {
+        let mut words = words.split_terminator(' ');
+        let first = words.next();
+        let verdict = VERDICTS.into_iter().find(|&verdict| first == Some(verdict));
+        Self { place, words: usize::from(first.is_some()) + words.count(), verdict }
+    }
+}
+
+fn finding(rows: &[LocatedRow], group: &[usize]) -> Option<Together> {
+    let mut answers: Vec<Answer> = Vec::new();
+    let mut seen: HashSet<u128> = HashSet::new();
+    for &place in group {
+        let mut words = String::new();
+        add_words(&rows[place].row.output, &mut words);
+        if !words.is_empty() && seen.insert(fingerprint([words.as_bytes()])) {
+            answers.push(Answer::new(place, &words));
         }
     }
     if answers.len() < 2 {
         return None;
     }
-    let verdict = |answer: &[String]| {
-        answer
-            .first()
-            .map(String::as_str)
-            .filter(|first| ["yes", "no", "maybe"].contains(first))
-            .map(str::to_owned)
-    };
-    let verdicts: Vec<Option<String>> = answers.iter().map(|(answer, _)| verdict(answer)).collect();
-    let disagree =
-        verdicts.iter().all(Option::is_some) && verdicts.iter().any(|other| *other != verdicts[0]);
-    let all_short = answers.iter().all(|(answer, _)| answer.len() <= SHORT_ANSWER);
+    let disagree = answers.iter().all(|answer| answer.verdict.is_some())
+        && answers.iter().any(|answer| answer.verdict != answers[0].verdict);
+    let all_short = answers.iter().all(|answer| answer.words <= SHORT_ANSWER);
     let kind = if disagree || all_short {
         FindingKind::ContradictoryAnswers
     } else {
         FindingKind::DifferentAnswers
     };
-    let shown = |&(_, at): &(Vec<String>, usize)| FindingRow {
-        id: rows[at].row.id.clone(),
-        file: rows[at].file.clone(),
-        line: rows[at].line,
-        output: rows[at].row.output.clone(),
-    };
-    Some(Finding {
-        kind,
-        instruction: rows[group[0]].row.instruction.clone(),
-        rows: answers.iter().map(shown).collect(),
-    })
+    let rows = answers.into_iter().map(|answer| answer.place).collect();
+    Some(Together { kind, question: group[0], rows })
 }
 
 #[cfg(test)]
@@ -155,7 +171,7 @@ mod tests {
             let [instruction, input, output] = texts.map(str::to_owned);
             LocatedRow {
                 row: Instruction::new(instruction, input, output, None, Provenance::default()),
-                file: "rows.jsonl".to_owned(),
+                file: "rows.jsonl".into(),
                 line,
             }
         };
@@ -178,7 +194,7 @@ mod tests {
             ["δ", "", "y"],
         ]);
         let found = inconsistent_duplicates(&rows);
-        let lines = |finding: &Finding| finding.rows.iter().map(|row| row.line).collect::<Vec<_>>();
+        let lines = |finding: &Together| finding.rows.iter().map(|row| row + 1).collect::<Vec<_>>();
         let found: Vec<_> = found.iter().map(|finding| (finding.kind, lines(finding))).collect();
         let expected = [
             (FindingKind::ContradictoryAnswers, vec![1, 3]),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::sync::Arc;
 
 use bioinstruct_core::record::{Instruction, SeedTask};
 use serde::de::DeserializeOwned;
@@ -21,7 +22,7 @@ pub struct Origin {
     /// The row's id.
     pub id: String,
     /// The file, as it was given.
-    pub file: String,
+    pub file: Arc<str>,
     /// Where the row begins there.
     pub line: usize,
 }
@@ -66,7 +67,7 @@ pub struct History {
     /// In the order of train, dev and rejected.
     pub fates: Vec<Fate>,
     /// Findings that name it.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Finding<'static>>,
     /// What it shares with test items.
     pub contamination: Vec<Found>,
     /// Its lines in `generate/`, by file: what was decided while a model was still writing.
@@ -155,7 +156,7 @@ fn dropped(
         Some(evidence) => winner(&evidence.nearest, dataset, seeds)?,
         None => None,
     };
-    let (id, file, line) = (rejected.row.id.clone(), rejected.file.clone(), rejected.line);
+    let (id, file, line) = (rejected.row.id.clone(), Arc::clone(&rejected.file), rejected.line);
     Ok(Fate {
         place: "rejected".to_owned(),
         opinions: opinions.collect(),

@@ -1,5 +1,7 @@
 //! From everything that was read to what is kept and what is not: [`curate`].
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bioinstruct_core::record::{Instruction, SeedTask};
@@ -12,7 +14,7 @@ use crate::decontaminate::against::{
     Against, Comparison, Contaminated, ContaminationReport, Found,
 };
 use crate::filter::{self, Evidence, Objection};
-use crate::findings::{Finding, inconsistent_duplicates};
+use crate::findings::{Finding, FindingRow, Together, inconsistent_duplicates};
 use crate::history::Origin;
 use crate::{CurateConfig, CurateError};
 
@@ -23,7 +25,7 @@ pub struct Rejected {
     #[serde(flatten)]
     pub row: Instruction,
     /// The file it comes from.
-    pub file: String,
+    pub file: Arc<str>,
     /// Where it begins there.
     pub line: usize,
     /// The name of the filter.
@@ -62,12 +64,55 @@ pub struct Outcome {
     pub rejected: Vec<Rejected>,
     /// What is not a row.
     pub quarantined: Vec<Quarantined>,
-    /// What a person should look at; no row is dropped for it.
-    pub findings: Vec<Finding>,
+    /// Where each row is now, in the order in which they were read.
+    pub places: Vec<Place>,
+    /// What a person should look at, each with its texts from [`Outcome::finding`]; no row is dropped for it.
+    pub findings: Vec<Together>,
     /// The filters in the order in which they were applied.
     pub funnel: Vec<FunnelStep>,
     /// What rows share with the items of tasks, when they were compared with any.
     pub contamination: Option<Contamination>,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It is this one of the kept rows.
+    Kept(usize),
+    /// It is this one of the rejected rows.
+    Rejected(usize),
+}
+
+impl Outcome {
+    /// A finding with the texts of its rows.
+    pub fn finding(&self, together: &Together) -> Finding<'_> {
+        let (question, _, _) = self.located(together.question);
+        let row = |&read: &usize| {
+            let (row, file, line) = self.located(read);
+            FindingRow {
+                id: Cow::Borrowed(&row.id),
+                file: Cow::Borrowed(file),
+                line,
+                output: Cow::Borrowed(&row.output),
+            }
+        };
+        Finding {
+            kind: together.kind,
+            instruction: Cow::Borrowed(&question.instruction),
+            rows: together.rows.iter().map(row).collect(),
+        }
+    }
+
+    /// The row that was read as this one, and where it stands in the files.
+    fn located(&self, read: usize) -> (&Instruction, &str, usize) {
+        match self.places[read] {
+            Place::Kept(at) => (&self.kept[at], &self.origins[at].file, self.origins[at].line),
+            Place::Rejected(at) => {
+                let rejected = &self.rejected[at];
+                (&rejected.row, &rejected.file, rejected.line)
+            }
+        }
+    }
 }
 
 /// What was found of tasks' items in the rows.
@@ -119,6 +164,7 @@ pub fn curate_against(
         kept: Vec::with_capacity(alive.len()),
         origins: Vec::with_capacity(alive.len()),
         rejected: Vec::with_capacity(read.rows.len() - alive.len()),
+        places: Vec::with_capacity(read.rows.len()),
         findings,
         quarantined: read.quarantined,
         funnel,
@@ -128,10 +174,14 @@ pub fn curate_against(
         match verdict {
             None => {
                 let LocatedRow { row, file, line } = located;
+                outcome.places.push(Place::Kept(outcome.kept.len()));
                 outcome.origins.push(Origin { id: row.id.clone(), file, line });
                 outcome.kept.push(row);
             }
-            Some((name, objection)) => outcome.rejected.push(rejected(located, name, objection)),
+            Some((name, objection)) => {
+                outcome.places.push(Place::Rejected(outcome.rejected.len()));
+                outcome.rejected.push(rejected(located, name, objection));
+            }
         }
     }
     let found = outcome.kept.len() + outcome.rejected.len() + outcome.quarantined.len();

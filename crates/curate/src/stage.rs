@@ -13,13 +13,14 @@ use bioinstruct_core::run_directory::{
 };
 use bioinstruct_data::rows::{ReadRows, RowsError, read_rows};
 use bioinstruct_data::split::{DevSize, Split, split};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::json;
 
 use crate::card::dataset_card;
 use crate::category::{self, HandLabels, Labeller, Labelling, LocalClassifier, choice};
 use crate::decontaminate::against::Against;
 use crate::export::{self, Export};
+use crate::findings::Together;
 use crate::history::Origin;
 use crate::meaning::{self, Meaning};
 use crate::pipeline::{FunnelStep, Outcome, curate_against};
@@ -183,9 +184,11 @@ pub fn run_stage_asking(
     outputs.extend(alike.map(|_| ALIKE.to_owned()));
     outputs.extend(exports.iter().flat_map(|export| SIDES.map(|side| export.file(side))));
     let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
-    stage.finish(manifest, &outputs)?;
     let timed = |step: &FunnelStep| (step.filter.clone(), step.seconds);
     summary.seconds = outcome.funnel.iter().map(timed).collect();
+    // To free millions of texts takes about as long as to hash them.
+    let (finished, ()) = rayon::join(|| stage.finish(manifest, &outputs), || drop(outcome));
+    finished?;
     Ok(summary)
 }
 
@@ -353,6 +356,8 @@ fn publish_rows(stage: &Stage, outcome: &Outcome, parted: &Split) -> Result<(), 
         let sides = parted.train.iter().chain(&parted.dev);
         sides.map(|&at| &outcome.origins[at]).collect()
     };
+    let findings: Vec<WithTexts> =
+        outcome.findings.iter().map(|together| WithTexts { outcome, together }).collect();
     let (train, others) = rayon::join(
         || stage.publish("train.jsonl", |out| jsonl::write_in_parallel(out, &side(&parted.train))),
         || {
@@ -361,10 +366,22 @@ fn publish_rows(stage: &Stage, outcome: &Outcome, parted: &Split) -> Result<(), 
             stage.publish("rejected.jsonl", |out| {
                 jsonl::write_in_parallel(out, &outcome.rejected)
             })?;
-            stage.publish("findings.jsonl", |out| jsonl::write_in_parallel(out, &outcome.findings))
+            stage.publish("findings.jsonl", |out| jsonl::write_in_parallel(out, &findings))
         },
     );
     train.and(others).map(|_| ())
+}
+
+/// A finding that takes its texts from the rows only while it is written.
+struct WithTexts<'a> {
+    outcome: &'a Outcome,
+    together: &'a Together,
+}
+
+impl Serialize for WithTexts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.outcome.finding(self.together).serialize(serializer)
+    }
 }
 
 /// The formats that the configuration names.

@@ -174,13 +174,18 @@ fn categories(rows: &[Instruction]) -> BTreeMap<String, CategoryShare> {
 
 /// Rows per value, the empty one as `unknown`.
 fn tally(rows: &[Instruction], value: fn(&Instruction) -> &str) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for row in rows {
         let name = match value(row) {
             "" => "unknown",
             name => name,
         };
-        *counts.entry(name.to_owned()).or_default() += 1;
+        match counts.get_mut(name) {
+            Some(count) => *count += 1,
+            None => {
+                counts.insert(name.to_owned(), 1);
+            }
+        }
     }
     counts
 }

@@ -32,7 +32,7 @@ fn dialects_keep_what_their_references_keep() {
     for dialect in dialects {
         let located = golden.rows.iter().enumerate().map(|(line, texts)| LocatedRow {
             row: row(texts),
-            file: String::new(),
+            file: "".into(),
             line,
         });
         let read = ReadRows { rows: located.collect(), quarantined: Vec::new() };

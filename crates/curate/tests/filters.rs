@@ -16,7 +16,7 @@ fn row(instruction: &str, input: &str, output: &str) -> Instruction {
 fn read(rows: &[Instruction]) -> ReadRows {
     let located = rows.iter().zip(1..).map(|(row, line)| LocatedRow {
         row: row.clone(),
-        file: "rows.jsonl".to_owned(),
+        file: "rows.jsonl".into(),
         line,
     });
     ReadRows { rows: located.collect(), quarantined: Vec::new() }

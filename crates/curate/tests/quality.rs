@@ -87,7 +87,7 @@ proptest! {
     ) {
         let located = texts.into_iter().zip(1..).map(|((instruction, input, output), line)| LocatedRow {
             row: Instruction::new(instruction, input, output, None, Provenance::default()),
-            file: String::new(),
+            file: "".into(),
             line,
         });
         let read = ReadRows { rows: located.collect(), quarantined: Vec::new() };
@@ -107,7 +107,7 @@ fn rows(texts: [[&str; 2]; 4]) -> ReadRows {
             None,
             Provenance::default(),
         ),
-        file: String::new(),
+        file: "".into(),
         line,
     });
     ReadRows { rows: located.collect(), quarantined: Vec::new() }

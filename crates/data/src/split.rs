@@ -3,7 +3,7 @@
 //! Which side a row falls on is decided by a hash of the seed and of its question (instruction and input), so it does not
 //! depend on the order of the rows, and rows with one question stay together whatever their answers.
 
-use bioinstruct_core::hash::ContentHash;
+use bioinstruct_core::hash::fingerprint;
 use bioinstruct_core::record::Instruction;
 use bioinstruct_text::normalize::answer_key;
 use rayon::prelude::*;
@@ -51,7 +51,7 @@ impl DevSize {
 /// last question from train.
 pub fn split(rows: &[Instruction], size: DevSize, seed: u64) -> Result<Split, FractionOutOfRange> {
     let wanted = size.rows_of(rows.len())?;
-    let mut ranked: Vec<(ContentHash, usize)> = rows
+    let mut ranked: Vec<(u128, usize)> = rows
         .par_iter()
         .enumerate()
         .map(|(position, row)| (rank_of_question(row, seed), position))
@@ -72,8 +72,8 @@ pub fn split(rows: &[Instruction], size: DevSize, seed: u64) -> Result<Split, Fr
 }
 
 /// Questions that differ in case or white space only are one.
-fn rank_of_question(row: &Instruction, seed: u64) -> ContentHash {
-    ContentHash::of_parts([
+fn rank_of_question(row: &Instruction, seed: u64) -> u128 {
+    fingerprint([
         b"split".as_slice(),
         &seed.to_le_bytes(),
         answer_key(&row.instruction).as_bytes(),

@@ -8,175 +8,83 @@
 //! the text. Neighbouring cells differ by 0 or 1, so a row is kept as one bit per pattern token: **0 where the length goes
 //! up**, 1 where it stays. One addition per 64 cells turns a row into the next.
 
+mod many_words;
+mod one_word;
+
+use self::many_words::ManyWords;
+use self::one_word::OneWord;
+
 const WORD_BITS: usize = u64::BITS as usize;
-const EMPTY: u32 = u32::MAX;
 
 /// A token sequence prepared for comparison with many others.
 #[derive(Debug, Clone)]
 pub struct LcsPattern {
     length: usize,
-    words: usize,
-    /// Open-addressed hash table from token id to its row in `masks`; a power of two of slots, at most half of them full.
-    slots: Vec<Slot>,
-    /// One row of `words` words per distinct token: bit i is set where the pattern's token i is that token.
-    masks: Vec<u64>,
-    /// For patterns of one word.
-    one_word: Option<OneWord>,
+    masks: Masks,
 }
 
-/// The masks of a pattern of up to 64 tokens, found without a branch: a table in which no two of its tokens fall on one
-/// place, so that a place holds the token or does not.
+/// Where each token stands in a pattern.
 #[derive(Debug, Clone)]
-struct OneWord {
-    multiplier: u32,
-    shift: u32,
-    /// Tokens and their masks; a mask of zero is an empty place.
-    places: Vec<(u32, u64)>,
-}
-
-impl OneWord {
-    /// Tries multipliers, and larger tables, until all tokens fall apart.
-    fn new(pattern: &[u32]) -> Self {
-        let mut places = (4 * pattern.len()).next_power_of_two().max(32);
-        let mut multiplier = 0x9e37_79b1_u32;
-        for attempt in 1.. {
-            if let Some(table) = Self::with(pattern, places, multiplier) {
-                return table;
-            }
-            multiplier = multiplier.wrapping_mul(0x85eb_ca6b) | 1;
-            if attempt % 8 == 0 {
-                places *= 2;
-            }
-        }
-        unreachable!("a table of 2³² places has one for each token")
-    }
-
-    fn with(pattern: &[u32], places: usize, multiplier: u32) -> Option<Self> {
-        let shift = u32::BITS - places.trailing_zeros();
-        let mut table = Self { multiplier, shift, places: vec![(0, 0); places] };
-        for (position, &token) in pattern.iter().enumerate() {
-            let place = table.place(token);
-            let (held, mask) = &mut table.places[place];
-            if *mask != 0 && *held != token {
-                return None;
-            }
-            *held = token;
-            *mask |= 1 << position;
-        }
-        Some(table)
-    }
-
-    fn place(&self, token: u32) -> usize {
-        (token.wrapping_mul(self.multiplier) >> self.shift) as usize
-    }
-
-    /// Where `token` stands in the pattern; zero when it does not occur.
-    fn mask(&self, token: u32) -> u64 {
-        let (held, mask) = self.places[self.place(token)];
-        if held == token { mask } else { 0 }
-    }
-
-    /// The last row of the table.
-    fn last_row(&self, text: &[u32]) -> u64 {
-        let mut row = u64::MAX;
-        for &token in text {
-            let matched = row & self.mask(token);
-            row = row.wrapping_add(matched) | (row & !matched);
-        }
-        row
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    token: u32,
-    mask: u32,
+enum Masks {
+    One(OneWord),
+    Many(ManyWords),
 }
 
 impl LcsPattern {
     /// Prepares `pattern`; memory grows with its length times its distinct tokens divided by 64.
     pub fn new(pattern: &[u32]) -> Self {
-        let words = pattern.len().div_ceil(WORD_BITS);
-        let slot_count =
-            if words == 1 { 2 } else { (2 * pattern.len()).next_power_of_two().max(2) };
-        let mut prepared = Self {
-            length: pattern.len(),
-            words,
-            slots: vec![Slot { token: 0, mask: EMPTY }; slot_count],
-            masks: Vec::new(),
-            one_word: None,
+        let masks = match pattern.len() {
+            1..=WORD_BITS => Masks::One(OneWord::new(pattern)),
+            _ => Masks::Many(ManyWords::new(pattern)),
         };
-        if words == 1 {
-            return Self { one_word: Some(OneWord::new(pattern)), ..prepared };
-        }
-        for (position, &token) in pattern.iter().enumerate() {
-            let row = prepared.row_of_new_token(token);
-            prepared.masks[row * words + position / WORD_BITS] |= 1 << (position % WORD_BITS);
-        }
-        prepared
+        Self { length: pattern.len(), masks }
     }
 
-    /// The slot that holds `token`, or the empty one where it belongs.
-    fn slot(&self, token: u32) -> usize {
-        // Fibonacci hashing: the high bits of the product are well mixed. At least one bit is kept (two slots).
-        let shift = u32::BITS - self.slots.len().trailing_zeros();
-        let mut index = (token.wrapping_mul(0x9e37_79b9) >> shift) as usize;
-        while self.slots[index].mask != EMPTY && self.slots[index].token != token {
-            index = (index + 1) & (self.slots.len() - 1);
-        }
-        index
-    }
-
-    fn row_of_new_token(&mut self, token: u32) -> usize {
-        let index = self.slot(token);
-        if self.slots[index].mask == EMPTY {
-            let row = self.masks.len() / self.words;
-            self.slots[index] = Slot { token, mask: row as u32 };
-            self.masks.resize(self.masks.len() + self.words, 0);
-        }
-        self.slots[index].mask as usize
+    /// Words of a row of the table.
+    fn words(&self) -> usize {
+        self.length.div_ceil(WORD_BITS)
     }
 
     /// Where `token` stands in the pattern, one bit per position; `None` when it does not occur.
-    fn mask(&self, token: u32) -> Option<&[u64]> {
-        if let Some(pattern) = &self.one_word {
-            let (held, mask) = &pattern.places[pattern.place(token)];
-            return (*held == token && *mask != 0).then(|| std::slice::from_ref(mask));
+    fn bits(&self, token: u32) -> Option<&[u64]> {
+        match &self.masks {
+            Masks::One(pattern) => pattern.bits(token),
+            Masks::Many(pattern) => pattern.bits(token),
         }
-        let row = self.slots[self.slot(token)].mask;
-        (row != EMPTY).then(|| &self.masks[row as usize * self.words..][..self.words])
     }
 
     /// Length of the longest common subsequence of the pattern and `text`.
     pub fn length_with(&self, text: &[u32]) -> usize {
-        if let Some(pattern) = &self.one_word {
-            return rises_before(&[pattern.last_row(text)], self.length);
-        }
-        let mut row = vec![u64::MAX; self.words];
-        for &token in text {
-            if let Some(mask) = self.mask(token) {
-                advance(&mut row, mask);
+        match &self.masks {
+            Masks::One(pattern) => rises_before(&[pattern.last_row(text)], self.length),
+            Masks::Many(pattern) => {
+                let mut row = vec![u64::MAX; self.words()];
+                for mask in text.iter().filter_map(|&token| pattern.bits(token)) {
+                    advance(&mut row, mask);
+                }
+                rises_before(&row, self.length)
             }
         }
-        rises_before(&row, self.length)
     }
 
     /// [`Self::length_with`] when it is at least `least`, and `None`, often sooner, when it is not.
     pub fn length_from(&self, text: &[u32], least: usize) -> Option<usize> {
         // Each token of the text that the pattern does not have is one that cannot be shared.
         let mut spare = text.len().checked_sub(least)?;
-        if let Some(pattern) = &self.one_word {
-            let length = rises_before(&[pattern.last_row(text)], self.length);
-            return Some(length).filter(|&length| length >= least);
-        }
-        let mut row = vec![u64::MAX; self.words];
-        for &token in text {
-            match self.mask(token) {
-                Some(mask) => advance(&mut row, mask),
-                None => spare = spare.checked_sub(1)?,
+        let length = match &self.masks {
+            Masks::One(_) => self.length_with(text),
+            Masks::Many(pattern) => {
+                let mut row = vec![u64::MAX; self.words()];
+                for &token in text {
+                    match pattern.bits(token) {
+                        Some(mask) => advance(&mut row, mask),
+                        None => spare = spare.checked_sub(1)?,
+                    }
+                }
+                rises_before(&row, self.length)
             }
-        }
-        Some(rises_before(&row, self.length)).filter(|&length| length >= least)
+        };
+        (length >= least).then_some(length)
     }
 }
 
@@ -235,12 +143,13 @@ pub fn lcs_positions(reference: &[u32], candidate: &[u32]) -> Vec<usize> {
 /// The whole table, one row of bits per prefix of `reference` from the empty one on.
 fn table_rows(reference: &[u32], candidate: &[u32]) -> Vec<u64> {
     let pattern = LcsPattern::new(candidate);
-    let mut rows = vec![u64::MAX; (reference.len() + 1) * pattern.words];
+    let words = pattern.words();
+    let mut rows = vec![u64::MAX; (reference.len() + 1) * words];
     for (i, &token) in reference.iter().enumerate() {
-        let (done, next) = rows.split_at_mut((i + 1) * pattern.words);
-        let next = &mut next[..pattern.words];
-        next.copy_from_slice(&done[i * pattern.words..]);
-        if let Some(mask) = pattern.mask(token) {
+        let (done, next) = rows.split_at_mut((i + 1) * words);
+        let next = &mut next[..words];
+        next.copy_from_slice(&done[i * words..]);
+        if let Some(mask) = pattern.bits(token) {
             advance(next, mask);
         }
     }

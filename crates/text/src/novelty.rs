@@ -17,6 +17,7 @@
 
 mod index;
 mod nearest;
+mod numbering;
 mod rule;
 mod scan;
 mod search;
@@ -26,17 +27,14 @@ use rayon::prelude::*;
 
 use self::index::RowIndex;
 pub use self::nearest::{Nearest, nearest_texts, pairwise_f1};
+use self::numbering::{add_tokens, known_tokens, queries_of};
 use self::rule::LeastLcs;
 pub use self::rule::{NoveltyRule, ThresholdOutOfRange};
 use self::search::{Conflict, Query, Seeker, strongest_conflicts};
-use crate::rouge::Tokens;
-use crate::vocabulary::{UNKNOWN, Vocabulary};
+use crate::vocabulary::Vocabulary;
 
 /// Candidates that [`NoveltyFilter::admit_all`] compares with earlier rows at the same time.
-const BLOCK: usize = 1024;
-
-/// Texts that are tokenized together.
-const PART: usize = 128;
+const BLOCK: usize = 512;
 
 /// Candidates of like length that share each stretch of signatures while it is in the cache.
 const GROUP: usize = 32;
@@ -228,75 +226,6 @@ impl NoveltyFilter {
             candidate_tokens: query.length(),
             winner_tokens: self.index.tokens(row).len(),
         })
-    }
-}
-
-/// The tokens of `text`; one id stands for all that no text has brought yet.
-fn known_tokens(vocabulary: &Vocabulary, text: &str) -> Vec<u32> {
-    Tokens::of(text).iter().map(|token| vocabulary.lookup(token)).collect()
-}
-
-/// The tokens of `text`, each with an id of its own.
-fn add_tokens(vocabulary: &mut Vocabulary, text: &str) -> Vec<u32> {
-    Tokens::of(text).iter().map(|token| vocabulary.add(token)).collect()
-}
-
-/// The texts as queries for rows of up to `longest` tokens, which depends on their own length.
-fn queries_of<T: AsRef<str> + Sync>(
-    vocabulary: &mut Vocabulary,
-    texts: &[T],
-    longest: impl Fn(usize) -> usize + Sync,
-) -> Vec<Query> {
-    let base = u32::try_from(vocabulary.len()).expect("ids are 32 bits");
-    let known = &*vocabulary;
-    let parts: Vec<NumberedPart> =
-        texts.par_chunks(PART).map(|texts| NumberedPart::of(known, base, texts)).collect();
-    let parts: Vec<(Vec<Vec<u32>>, Vec<u32>)> = parts
-        .into_iter()
-        .map(|part| (part.tokens, part.new.iter().map(|word| vocabulary.add(word)).collect()))
-        .collect();
-    let query = |tokens: Vec<u32>| {
-        let longest = longest(tokens.len());
-        Query::new(tokens, longest)
-    };
-    parts
-        .into_par_iter()
-        .flat_map_iter(|(mut tokens, new)| {
-            for id in tokens.iter_mut().flatten().filter(|id| **id >= base) {
-                *id = new[(*id - base) as usize];
-            }
-            tokens.into_iter().map(query)
-        })
-        .collect()
-}
-
-/// Tokenized texts, numbered without a change to the vocabulary that other threads read too.
-struct NumberedPart {
-    /// An id from the base on is that of a new word, counted from there.
-    tokens: Vec<Vec<u32>>,
-    /// Words that the vocabulary does not have, in the order in which they come.
-    new: Vec<String>,
-}
-
-impl NumberedPart {
-    fn of<T: AsRef<str>>(known: &Vocabulary, base: u32, texts: &[T]) -> Self {
-        let mut own = Vocabulary::new();
-        let mut new = Vec::new();
-        let mut number = |token: &str| match known.lookup(token) {
-            UNKNOWN => {
-                let id = own.add(token);
-                if own.len() > new.len() {
-                    new.push(token.to_owned());
-                }
-                base + id
-            }
-            id => id,
-        };
-        let tokens = texts
-            .iter()
-            .map(|text| Tokens::of(text.as_ref()).iter().map(&mut number).collect())
-            .collect();
-        Self { tokens, new }
     }
 }
 

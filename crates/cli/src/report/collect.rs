@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bioinstruct_core::record::Instruction;
 use bioinstruct_core::run_directory::Manifest;
+use bioinstruct_curate::review::Review;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -44,6 +45,8 @@ pub(crate) struct RunFiles {
     pub(super) quarantined: Option<Vec<Value>>,
     /// `dataset/stats.json`.
     pub(super) statistics: Option<Value>,
+    /// `review/review.json`.
+    pub(super) review: Option<Review>,
     /// `train/metrics.jsonl`.
     pub(super) steps: Option<Vec<StepRow>>,
     /// `train/timing.jsonl`.
@@ -74,6 +77,7 @@ impl RunFiles {
         run.dataset_rejected = run.lines(path, "dataset/rejected.jsonl");
         run.quarantined = run.lines(path, "dataset/quarantine.jsonl");
         run.statistics = run.json(path, "dataset/stats.json");
+        run.review = run.record(path, "review/review.json");
         run.steps = run.lines(path, "train/metrics.jsonl");
         run.timing = run.lines(path, "train/timing.jsonl");
         run.speed = run.json(path, "train/speed.json");
@@ -94,18 +98,19 @@ impl RunFiles {
     fn read_manifests(&mut self, path: &Path) -> BTreeMap<String, Manifest> {
         let mut manifests = BTreeMap::new();
         for (stage, _) in STAGES {
-            let file = format!("{stage}/manifest.json");
-            let Some(value) = self.json(path, &file) else {
-                continue;
-            };
-            match serde_json::from_value(value) {
-                Ok(manifest) => {
-                    manifests.insert(stage.to_owned(), manifest);
-                }
-                Err(error) => self.notices.push(format!("{file}: {error}")),
+            if let Some(manifest) = self.record(path, &format!("{stage}/manifest.json")) {
+                manifests.insert(stage.to_owned(), manifest);
             }
         }
         manifests
+    }
+
+    /// A JSON file of known fields.
+    fn record<T: DeserializeOwned>(&mut self, path: &Path, file: &str) -> Option<T> {
+        let value = self.json(path, file)?;
+        serde_json::from_value(value)
+            .inspect_err(|error| self.notices.push(format!("{file}: {error}")))
+            .ok()
     }
 
     /// A whole JSON file.

@@ -10,6 +10,7 @@ use super::meaning::{self, MeaningView};
 use super::number;
 use super::plot::bar::bar;
 use super::plot::histogram::{Column, histogram};
+use super::review::{self, ReviewView};
 
 /// One category.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,6 +53,8 @@ pub(super) struct DatasetView {
     pub diversity: DiversityView,
     /// What a sentence encoder says of them.
     pub meaning: MeaningView,
+    /// What raters said of a sample of them.
+    pub review: ReviewView,
     /// Instruction, input, output.
     pub lengths: Vec<LengthView>,
     /// Where the rows come from: name and counts.
@@ -80,6 +83,7 @@ pub(super) fn view(run: &RunFiles) -> DatasetView {
     view.categories = categories(statistics);
     view.labelling = statistics.get("labelling").map(labelling).unwrap_or_default();
     view.diversity = statistics.get("diversity").map(diversity::view).unwrap_or_default();
+    view.review = run.review.as_ref().map(review::view).unwrap_or_default();
     view.meaning = statistics.get("meaning").map(meaning::view).unwrap_or_default();
     for (field, label) in [
         ("instruction_words", "Instructions"),

@@ -39,10 +39,10 @@ pub(super) fn view(meaning: &Value) -> MeaningView {
     let encoder = meaning["encoder"].as_str().unwrap_or_default();
     MeaningView {
         sentence: format!(
-            "{} rows are alike in meaning to an earlier one (cosine of at least {} by {encoder}); {} of them differ from it in a \
+            "Rows alike in meaning to an earlier one (cosine of at least {} by {encoder}): {}, of which {} differ from it in a \
              number or a negation. They are listed in alike.jsonl, and none was dropped for it.",
-            number::count(whole("alike")),
             meaning["threshold"].as_f64().map_or_else(String::new, |value| format!("{value:.2}")),
+            number::count(whole("alike")),
             number::count(whole("alike_but_for_a_number_or_negation")),
         ),
         note: format!(

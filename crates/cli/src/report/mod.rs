@@ -1,7 +1,7 @@
 //! The report: run directories in, one HTML file out. The main functions are [`build`] and [`write()`].
 //!
 //! [`collect`] reads the files ([`records`] are their rows), one module per section turns them into what the template shows ([`overview`], [`funnel`],
-//! [`dataset`] with [`diversity`] and [`meaning`], [`training`], [`scores`] with [`score_view`], [`browse`], [`methods`]), [`plot`] draws. The page holds its
+//! [`dataset`] with [`diversity`], [`meaning`] and [`review`], [`training`], [`scores`] with [`score_view`], [`browse`], [`methods`]), [`plot`] draws. The page holds its
 //! style, script, drawings and data; it asks nothing of any network, and its own policy forbids it to. Equal files give
 //! equal bytes: no clock, no hash order. [`terminal`] prints the scores alone.
 
@@ -18,6 +18,7 @@ mod overview;
 mod plot;
 mod predictions;
 mod records;
+mod review;
 mod rows;
 mod score_view;
 mod scores;

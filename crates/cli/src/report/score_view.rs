@@ -39,6 +39,8 @@ pub(super) struct MetricView {
     pub ticks: String,
     /// Chance and majority, in words.
     pub baselines: String,
+    /// Values over the items that no training row gives away, in words; empty where these were not told apart.
+    pub clean: String,
     /// Paired differences.
     pub differences: Vec<DifferenceLine>,
     /// Tick labels under the differences.
@@ -192,6 +194,7 @@ fn metric_view(metric: &MetricScores<'_>, series: &[Series]) -> MetricView {
         rows: rows.collect(),
         ticks: labels(&axis, false),
         baselines: baseline_words(metric),
+        clean: clean_words(metric, series),
         differences: metric
             .differences
             .iter()
@@ -208,6 +211,19 @@ pub(super) fn baseline_words(metric: &MetricScores<'_>) -> String {
         .iter()
         .map(|(name, value)| format!("{name} {}", metric.metric.text(*value)));
     words.collect::<Vec<_>>().join(", ")
+}
+
+/// The values without items that training rows give away, in words.
+fn clean_words(metric: &MetricScores<'_>, series: &[Series]) -> String {
+    let words = metric.clean.iter().filter_map(|(by, score)| {
+        let (shown, value) = (&metric.metric, score.value?);
+        let interval = score.ci_low.zip(score.ci_high).map_or_else(String::new, |(low, high)| {
+            format!(" ({} to {})", shown.text(low), shown.text(high))
+        });
+        let items = number::count(score.n);
+        Some(format!("{} {}{interval} on {items} items", series[*by].label, shown.text(value)))
+    });
+    words.collect::<Vec<_>>().join("; ")
 }
 
 /// A common axis for differences of several metrics, zero in the middle.

@@ -37,6 +37,8 @@ pub(crate) struct MetricScores<'a> {
     pub metric: Metric,
     /// Position of the series, and its score.
     pub rows: Vec<(usize, &'a Score)>,
+    /// The same over the items that no training row gives away, where these were told apart.
+    pub clean: Vec<(usize, &'a Score)>,
     /// What can be had without reading the question: name and value.
     pub baselines: Vec<(String, f64)>,
     /// Paired differences, the tuned model against the base first.
@@ -106,14 +108,17 @@ impl Reading {
 pub(crate) fn by_task<'a>(runs: &'a [RunFiles], series: &[Series]) -> Vec<TaskScores<'a>> {
     let mut tasks: Vec<TaskScores<'a>> = Vec::new();
     for (run, files) in runs.iter().enumerate() {
-        for score in files.scores.iter().flatten().filter(|score| score.subset.is_none()) {
+        for score in files.scores.iter().flatten() {
             let Some(by) = series.iter().position(|series| series.is_of(run, score)) else {
                 continue;
             };
             let task = task_of(&mut tasks, score, files);
             task.n = task.n.max(score.n);
             let metric = metric_of(&mut task.metrics, &score.metric);
-            metric.rows.push((by, score));
+            match &score.subset {
+                None => metric.rows.push((by, score)),
+                Some(_) => metric.clean.push((by, score)),
+            }
         }
     }
     for task in &mut tasks {
@@ -160,6 +165,7 @@ fn metric_of<'t, 'a>(
             name: name.to_owned(),
             metric: Metric::of(name, 0.0),
             rows: Vec::new(),
+            clean: Vec::new(),
             baselines: Vec::new(),
             differences: Vec::new(),
         });
@@ -176,6 +182,7 @@ fn settle(
     place: (&str, &str, u64),
 ) {
     metric.rows.sort_by_key(|row| row.0);
+    metric.clean.sort_by_key(|row| row.0);
     let values = metric.rows.iter();
     let largest = values.filter_map(|row| row.1.value).fold(0.0, f64::max);
     metric.metric = Metric::of(&metric.name, largest);

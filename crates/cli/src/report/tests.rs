@@ -124,6 +124,13 @@ pub(super) fn full_run(name: &str) -> RunFixture {
         }),
     );
     run.json(
+        "review/review.json",
+        &json!({"dataset_rows": 3, "rows": 2, "raters": ["someone"], "questions": {"harm": {
+            "about": "what could happen", "rows": 2, "undecided": 0, "answers": {"none": 2}, "pairs": [],
+            "good": {"count": 2, "of": 2, "share": 1.0, "low": 0.34, "high": 1.0, "weighted": 1.0}
+        }}}),
+    );
+    run.json(
         "train/manifest.json",
         &manifest("train", &json!({"tokens": 9000, "peak_rss_bytes": 2e9})),
     );
@@ -149,6 +156,10 @@ fn evaluation(run: &RunFixture) {
         [("base", 0.325, 0.2), ("base-chat", 0.3, 0.25), ("tuned", 0.35, 0.5)]
     {
         scores.push(score(candidate, "demo_qa", "accuracy", accuracy, Some(0.25)));
+        let mut clean = score(candidate, "demo_qa", "accuracy", accuracy - 0.1, Some(0.25));
+        clean["subset"] = json!("clean");
+        clean["n"] = json!(31);
+        scores.push(clean);
         scores.push(score(candidate, "demo_ie", "span_f1", f1, None));
         scores.push(score(candidate, "demo_ie", "span_recall", f1, None));
         scores.push(score(candidate, "mednli", "accuracy", accuracy, None));
@@ -224,6 +235,8 @@ fn every_section_is_there_and_filled() {
         "Tuned on restricted text",
         "nested.key",
         "p &lt; 0.001",
+        "Without the items that training rows give away: Base 22.5 (7.5 to 37.5) on 31 items; ",
+        "Of 3 rows, 2 were judged by one rater: someone.",
     ] {
         assert!(page.contains(text), "`{text}` is missing");
     }

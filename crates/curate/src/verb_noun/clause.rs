@@ -105,23 +105,23 @@ fn imperative(words: &[&str]) -> Option<VerbNoun> {
             && !is_boundary(first)
             && !is_determiner(first)
             && !is_pronoun(first);
-        (takes_article && may_be_verb).then(|| first.to_owned())
+        (takes_article && may_be_verb).then_some(first)
     })?;
-    Some(VerbNoun { verb, noun: object(rest) })
+    Some(VerbNoun { verb: verb.to_owned(), noun: object(rest) })
 }
 
 /// `fronted`: a preposition stands before the question word, so what the word asks for is no direct object.
 fn question(words: &[&str], fronted: bool) -> Option<VerbNoun> {
-    let without_noun = |verb: String| Some(VerbNoun { verb, noun: None });
+    let without_noun = |verb: &str| Some(VerbNoun { verb: verb.to_owned(), noun: None });
     let auxiliary = words.iter().position(|word| is_auxiliary(word));
     if let Some(at) = finite_verb(words, auxiliary) {
         let (verb, _) = verb_of(words[at])?;
-        return Some(VerbNoun { verb, noun: object(&words[at + 1..]) });
+        return Some(VerbNoun { verb: verb.to_owned(), noun: object(&words[at + 1..]) });
     }
     let auxiliary = auxiliary?;
     let rest = &words[auxiliary + 1..];
     if ["is", "are", "was", "were"].contains(&words[auxiliary]) {
-        return without_noun(passive_or_progressive(rest).unwrap_or_else(|| "be".to_owned()));
+        return without_noun(passive_or_progressive(rest).unwrap_or("be"));
     }
     let has_subject = !is_modal(words[auxiliary])
         || rest.first().is_some_and(|word| is_determiner(word) || is_pronoun(word));
@@ -149,7 +149,7 @@ fn question(words: &[&str], fronted: bool) -> Option<VerbNoun> {
     let noun = object(&rest[at + 1..]);
     // "Which questions would you ask an adult …": what is asked for is the object before whoever gets it.
     let noun = if auxiliary > 1 { asked_for().or(noun) } else { noun };
-    Some(VerbNoun { verb, noun })
+    Some(VerbNoun { verb: verb.to_owned(), noun })
 }
 
 /// The place of a verb that needs no auxiliary: "what causes gout", "which vaccine contains …".
@@ -168,7 +168,7 @@ fn finite_verb(words: &[&str], auxiliary: Option<usize>) -> Option<usize> {
 }
 
 /// The participle that ends "was the infusion stopped", or the gerund of "is she asking".
-fn passive_or_progressive(rest: &[&str]) -> Option<String> {
+fn passive_or_progressive(rest: &[&str]) -> Option<&'static str> {
     let clause = rest.split(|word| is_sign(word)).next()?;
     let at = (0..clause.len()).find(|&at| {
         let form = verb_of(clause[at]).map(|(_, form)| form);

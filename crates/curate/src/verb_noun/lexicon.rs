@@ -3,18 +3,23 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use foldhash::fast::FixedState;
+
+/// Asked for every word of every instruction, some of them several times.
+type Words = HashSet<&'static str, FixedState>;
+
 const VERB_FILE: &str = include_str!("../../data/verbs.txt");
 
-static VERBS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+static VERBS: LazyLock<Words> = LazyLock::new(|| {
     let lines = VERB_FILE.lines().filter(|line| !line.starts_with('#'));
     lines.flat_map(str::split_whitespace).collect()
 });
 
-fn words(list: &'static str) -> HashSet<&'static str> {
+fn words(list: &'static str) -> Words {
     list.split_whitespace().collect()
 }
 
-static BOUNDARIES: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+static BOUNDARIES: LazyLock<Words> = LazyLock::new(|| {
     words(
         "of in on for to with from by at about between into through during using after before without within as than \
      under over among against regarding concerning including per via based that which who whose whom where when how \
@@ -25,7 +30,7 @@ static BOUNDARIES: LazyLock<HashSet<&str>> = LazyLock::new(|| {
     )
 });
 
-static DETERMINERS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+static DETERMINERS: LazyLock<Words> = LazyLock::new(|| {
     words(
         "the a an this that these those each every all any some no both its their his her your my our another other \
      following more most least many several few only one two three four five six seven eight nine ten twenty single \
@@ -34,11 +39,11 @@ static DETERMINERS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
     )
 });
 
-static PARTITIVES: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+static PARTITIVES: LazyLock<Words> = LazyLock::new(|| {
     words("one each any some all both none many most several two three four five few either")
 });
 
-static OPENERS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+static OPENERS: LazyLock<Words> = LazyLock::new(|| {
     words(
         "given based using from for in on at according with without after before considering as assuming under to if when \
      by following provided suppose reading looking imagine while within drawing taking keeping where during through \
@@ -46,7 +51,7 @@ static OPENERS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
     )
 });
 
-static SHORT: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+static SHORT: LazyLock<Words> = LazyLock::new(|| {
     words(
         "short brief clear simple plain concise new main key major common complex long good best high low small large \
      correct likely kind easy precise oral",
@@ -110,13 +115,13 @@ const IRREGULAR: &[(&str, &str)] = &[
 ];
 
 /// The base of a verb's form, when the verb is known. British `-ise` and `-yse` become `-ize` and `-yze`.
-pub(super) fn verb_of(word: &str) -> Option<(String, Form)> {
+pub(super) fn verb_of(word: &str) -> Option<(&'static str, Form)> {
     if let Some(base) = known(word) {
         return Some((base, Form::Base));
     }
-    if let Some((_, base)) = IRREGULAR.iter().find(|(form, _)| *form == word) {
+    if let Some(&(_, base)) = IRREGULAR.iter().find(|(form, _)| *form == word) {
         let form = if ["is", "are", "has"].contains(&word) { Form::Third } else { Form::Past };
-        return Some(((*base).to_owned(), form));
+        return Some((base, form));
     }
     let stripped = [
         ("ies", "y", Form::Third),
@@ -130,25 +135,28 @@ pub(super) fn verb_of(word: &str) -> Option<(String, Form)> {
     ];
     stripped.into_iter().find_map(|(ending, replacement, form)| {
         let stem = word.strip_suffix(ending)?;
-        let base = known(&format!("{stem}{replacement}")).or_else(|| undoubled(stem))?;
-        Some((base, form))
+        let base = match replacement {
+            "" => known(stem),
+            letter => known(&format!("{stem}{letter}")),
+        };
+        Some((base.or_else(|| undoubled(stem))?, form))
     })
 }
 
 /// `stopp` of `stopped` is `stop`.
-fn undoubled(stem: &str) -> Option<String> {
+fn undoubled(stem: &str) -> Option<&'static str> {
     let mut letters = stem.chars().rev();
     let (last, before) = (letters.next()?, letters.next()?);
     (last == before).then(|| known(&stem[..stem.len() - last.len_utf8()])).flatten()
 }
 
-fn known(word: &str) -> Option<String> {
+fn known(word: &str) -> Option<&'static str> {
     let american = ["ise", "yse"].into_iter().find_map(|ending| {
         let stem = word.strip_suffix(ending)?;
         Some(format!("{stem}{}ze", &ending[..1]))
     });
-    let spelled = american.filter(|word| VERBS.contains(word.as_str()));
-    spelled.or_else(|| VERBS.contains(word).then(|| word.to_owned()))
+    let spelled = american.and_then(|word| VERBS.get(word.as_str()));
+    spelled.or_else(|| VERBS.get(word)).copied()
 }
 
 /// Words that end a noun phrase, or before which none has begun.
@@ -288,10 +296,10 @@ mod tests {
             ("classified", "classify"),
             ("described", "describe"),
         ] {
-            assert_eq!(of(form).as_deref(), Some(base), "{form}");
+            assert_eq!(of(form), Some(base), "{form}");
         }
         assert_eq!(of("patient"), None);
-        assert_eq!(verb_of("listing"), Some(("list".to_owned(), Form::Gerund)));
+        assert_eq!(verb_of("listing"), Some(("list", Form::Gerund)));
     }
 
     #[test]

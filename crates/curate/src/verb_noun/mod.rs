@@ -10,6 +10,7 @@ mod lexicon;
 mod phrase;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,45 +41,58 @@ pub struct VerbNoun {
 /// assert_eq!((found.verb.as_str(), found.noun.as_deref()), ("write", Some("term")));
 /// ```
 pub fn extract(instruction: &str) -> Option<VerbNoun> {
-    let tokens = tokens(instruction);
-    let words: Vec<&str> = tokens.iter().map(String::as_str).collect();
-    sentences(&words)
+    let words = Words::of(instruction);
+    sentences(&words.list())
         .into_iter()
         .find_map(|(sentence, is_question)| clause::root(sentence, is_question))
 }
 
-/// Words in lower case, and every other sign by itself.
-fn tokens(text: &str) -> Vec<String> {
-    let mut tokens: Vec<String> = Vec::new();
-    let mut word = String::new();
-    let characters: Vec<char> = text.chars().collect();
-    for (at, &character) in characters.iter().enumerate() {
-        let neighbour = |place: Option<usize>| place.and_then(|place| characters.get(place));
-        let is_digit = |place| neighbour(place).is_some_and(char::is_ascii_digit);
-        let joins = match character {
-            '-' | '\'' | '’' | '_' => {
-                !word.is_empty()
-                    && neighbour(Some(at + 1)).is_some_and(|next| next.is_alphanumeric())
+/// The tokens of an instruction, in one piece of memory.
+struct Words {
+    lower: String,
+    spans: Vec<Range<usize>>,
+}
+
+impl Words {
+    /// Words in lower case, and every other sign by itself.
+    fn of(text: &str) -> Self {
+        let mut words = Self { lower: String::with_capacity(text.len()), spans: Vec::new() };
+        let (mut before, mut start) = (' ', 0);
+        let mut characters = text.chars().peekable();
+        while let Some(character) = characters.next() {
+            let after = characters.peek().copied().unwrap_or(' ');
+            let joins = match character {
+                '-' | '\'' | '’' | '_' => words.lower.len() > start && after.is_alphanumeric(),
+                '.' | ',' | '/' => before.is_ascii_digit() && after.is_ascii_digit(),
+                other => other.is_alphanumeric(),
+            };
+            before = character;
+            if joins {
+                let plain = if character == '’' { '\'' } else { character };
+                words.lower.extend(plain.to_lowercase());
+                continue;
             }
-            '.' | ',' | '/' => is_digit(at.checked_sub(1)) && is_digit(Some(at + 1)),
-            other => other.is_alphanumeric(),
-        };
-        if joins {
-            let plain = if character == '’' { '\'' } else { character };
-            word.extend(plain.to_lowercase());
-            continue;
+            words.end(&mut start);
+            if !character.is_whitespace() && !"\"“”'‘’*`".contains(character) {
+                words.lower.push(character);
+                words.end(&mut start);
+            }
         }
-        if !word.is_empty() {
-            tokens.push(std::mem::take(&mut word));
-        }
-        if !character.is_whitespace() && !"\"“”'‘’*`".contains(character) {
-            tokens.push(character.to_string());
+        words.end(&mut start);
+        words
+    }
+
+    /// Ends the token that begins at `start`, if there is any.
+    fn end(&mut self, start: &mut usize) {
+        if self.lower.len() > *start {
+            self.spans.push(*start..self.lower.len());
+            *start = self.lower.len();
         }
     }
-    if !word.is_empty() {
-        tokens.push(word);
+
+    fn list(&self) -> Vec<&str> {
+        self.spans.iter().map(|span| &self.lower[span.clone()]).collect()
     }
-    tokens
 }
 
 /// The sentences without their end marks, and whether the mark is that of a question.
@@ -185,7 +199,7 @@ mod tests {
     #[test]
     fn signs_inside_words_and_numbers_join() {
         assert_eq!(
-            tokens("Rate the patient’s “pain” (1.5-2), e.g. now."),
+            Words::of("Rate the patient’s “pain” (1.5-2), e.g. now.").list(),
             [
                 "rate",
                 "the",

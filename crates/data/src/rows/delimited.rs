@@ -5,6 +5,7 @@
 
 use std::io::{self, BufRead};
 use std::path::Path;
+use std::sync::Arc;
 
 use bioinstruct_core::record::Instruction;
 use serde_json::{Map, Value};
@@ -56,7 +57,7 @@ pub(super) fn read(
     reader: impl BufRead,
     delimiter: u8,
     path: &Path,
-    file: &str,
+    file: &Arc<str>,
     source: &str,
 ) -> Result<ReadRows, RowsError> {
     let mut found = ReadRows::default();

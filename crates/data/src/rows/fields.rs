@@ -1,9 +1,9 @@
 //! From a JSON value to a row, or to the field that is wrong and why.
 
-use bioinstruct_core::record::{Category, Exchange, Instruction, Provenance};
+use bioinstruct_core::record::{Exchange, Instruction, Provenance};
 use serde_json::{Map, Value};
 
-use super::chat;
+use super::{chat, plain};
 
 /// Which field is wrong, when the rest could be read, and why.
 pub(super) type BadField = (Option<&'static str>, String);
@@ -18,10 +18,7 @@ pub(super) fn row(value: Value, source: &str) -> Result<Instruction, BadField> {
     } else {
         own_turn(&mut object)?
     };
-    // The published sets know other categories; those are as good as none.
-    let category = text(&mut object, "category")?.and_then(|name| {
-        Category::ALL.into_iter().find(|category| category.name().eq_ignore_ascii_case(name.trim()))
-    });
+    let category = text(&mut object, "category")?.and_then(|name| plain::category(&name));
     let provenance = match object.remove("provenance") {
         None | Some(Value::Null) => outer_provenance(&mut object, source)?,
         Some(value) => serde_json::from_value(value)

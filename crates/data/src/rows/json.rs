@@ -1,36 +1,45 @@
 //! Rows of JSON lines and JSON arrays: [`read`].
 //!
-//! Pieces are cut one after the other and parsed a batch at a time, on all threads of the current rayon pool.
+//! Pieces are cut one after the other and parsed a batch at a time, on all threads of the current rayon pool; one of them
+//! cuts the next batch meanwhile.
 
 use std::io::BufRead;
+use std::sync::Arc;
 
 use bioinstruct_core::record::Instruction;
 use rayon::prelude::*;
 
 use super::pieces::{Piece, Pieces};
-use super::{ROW_LIMIT, ReadRows, fields};
+use super::{ROW_LIMIT, ReadRows, fields, plain};
 
 /// Most pieces that are parsed together.
 const BATCH: usize = 4096;
 
 /// All rows of a JSON text.
-pub(super) fn read(reader: impl BufRead, file: &str, source: &str) -> std::io::Result<ReadRows> {
+pub(super) fn read(
+    reader: impl BufRead + Send,
+    file: &Arc<str>,
+    source: &str,
+) -> std::io::Result<ReadRows> {
     let mut found = ReadRows::default();
     let mut pieces = Pieces::new(reader)?;
-    loop {
-        let batch = next_batch(&mut pieces)?;
-        if batch.is_empty() {
-            return Ok(found);
-        }
-        let parsed: Vec<_> =
-            batch.into_par_iter().map(|piece| (piece.line, row_of(piece, source))).collect();
+    let mut batch = next_batch(&mut pieces)?;
+    while !batch.is_empty() {
+        let (parsed, next) = rayon::join(|| parse(batch, source), || next_batch(&mut pieces));
         for (line, row) in parsed {
             match row {
                 Ok(row) => found.keep(row, file, line),
                 Err((line, field, reason)) => found.quarantine(file, line, field, reason),
             }
         }
+        batch = next?;
     }
+    Ok(found)
+}
+
+/// What each piece is, and its line.
+fn parse(batch: Vec<Piece>, source: &str) -> Vec<(usize, Result<Instruction, BadPiece>)> {
+    batch.into_par_iter().map(|piece| (piece.line, row_of(piece, source))).collect()
 }
 
 /// The next pieces: as many as are worth sharing among threads, and no more than two rows of the greatest length hold.
@@ -52,6 +61,9 @@ fn row_of(piece: Piece, source: &str) -> Result<Instruction, BadPiece> {
     let start = piece.line;
     let bytes = piece.content.map_err(|reason| (start, None, reason))?;
     let text = utf8(&bytes, start)?;
+    if let Some(row) = plain::read(text, source) {
+        return Ok(row);
+    }
     let value = serde_json::from_str(text).map_err(|error| {
         let line = start + error.line().saturating_sub(1);
         (line, None, syntax_reason(&error))

@@ -16,6 +16,7 @@ mod no_input;
 mod packing;
 mod parquet;
 mod pieces;
+mod plain;
 mod write;
 
 pub use error::RowsError;
@@ -25,6 +26,7 @@ pub use write::{Format, named_format, write_rows};
 
 use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use bioinstruct_core::record::Instruction;
 use serde::{Deserialize, Serialize};
@@ -37,8 +39,8 @@ pub const ROW_LIMIT: usize = 4 << 20;
 pub struct LocatedRow {
     /// The row.
     pub row: Instruction,
-    /// The file, as it was given.
-    pub file: String,
+    /// The file, as it was given; shared by its rows.
+    pub file: Arc<str>,
     /// Where the row begins, counted from one; in Parquet the row's number.
     pub line: usize,
 }
@@ -79,12 +81,16 @@ pub struct ReadRows {
 impl ReadRows {
     /// Appends what another file holds.
     pub fn append(&mut self, other: Self) {
-        self.rows.extend(other.rows);
+        if self.rows.is_empty() {
+            self.rows = other.rows; // the first file, often the only one: nothing is moved
+        } else {
+            self.rows.extend(other.rows);
+        }
         self.quarantined.extend(other.quarantined);
     }
 
-    fn keep(&mut self, row: Instruction, file: &str, line: usize) {
-        self.rows.push(LocatedRow { row, file: file.to_owned(), line });
+    fn keep(&mut self, row: Instruction, file: &Arc<str>, line: usize) {
+        self.rows.push(LocatedRow { row, file: Arc::clone(file), line });
     }
 
     fn quarantine(&mut self, file: &str, line: usize, field: Option<&str>, reason: String) {
@@ -106,7 +112,7 @@ impl ReadRows {
 pub fn read_rows(path: &Path) -> Result<ReadRows, RowsError> {
     let mut reader = BufReader::with_capacity(1 << 16, fs_err::File::open(path)?);
     let packing = Packing::of(reader.fill_buf()?);
-    let name = path.display().to_string();
+    let name: Arc<str> = path.display().to_string().into();
     let damaged = |error: std::io::Error| match packing {
         // The system's own errors carry a number; what is left says that the packed bytes are wrong.
         Some(packing) if error.raw_os_error().is_none() => {
@@ -132,12 +138,12 @@ pub fn read_rows(path: &Path) -> Result<ReadRows, RowsError> {
 }
 
 /// Reads all rows of a text; `file` is its name in locations and in the provenance of rows that bring none.
-pub fn read_rows_from(reader: impl BufRead, file: &str) -> Result<ReadRows, RowsError> {
+pub fn read_rows_from(reader: impl BufRead + Send, file: &str) -> Result<ReadRows, RowsError> {
     read_text(reader, Path::new(file))
 }
 
 /// JSON or CSV, by the text's beginning and, where that leaves it open, by the file's name.
-fn read_text(mut reader: impl BufRead, path: &Path) -> Result<ReadRows, RowsError> {
+fn read_text(mut reader: impl BufRead + Send, path: &Path) -> Result<ReadRows, RowsError> {
     let mut head = Vec::new();
     reader.by_ref().take(1 << 16).read_to_end(&mut head)?;
     if let Some(found) = not_text(&head) {
@@ -145,7 +151,7 @@ fn read_text(mut reader: impl BufRead, path: &Path) -> Result<ReadRows, RowsErro
     }
     let delimiter = delimited::delimiter_of(&head, path);
     let whole = Cursor::new(head).chain(reader);
-    let name = path.display().to_string();
+    let name: Arc<str> = path.display().to_string().into();
     let source = source_name(path);
     match delimiter {
         Some(delimiter) => delimited::read(whole, delimiter, path, &name, &source),

@@ -53,7 +53,7 @@ impl Packing {
     }
 
     /// What is in the file, as a stream.
-    pub(super) fn reader<'a>(self, packed: impl BufRead + 'a) -> Box<dyn Read + 'a> {
+    pub(super) fn reader<'a>(self, packed: impl BufRead + Send + 'a) -> Box<dyn Read + Send + 'a> {
         match self {
             Self::Gzip => Box::new(MultiGzDecoder::new(packed)),
             Self::Zstandard => {

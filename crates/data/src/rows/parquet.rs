@@ -60,7 +60,7 @@ pub(super) fn whole(unpacked: impl Read, path: &Path) -> io::Result<bytes::Bytes
 pub(super) fn read<C: ChunkReader + 'static>(
     file: C,
     path: &Path,
-    name: &str,
+    name: &Arc<str>,
 ) -> Result<ReadRows, RowsError> {
     let refuse = |reason: String| RowsError::Parquet { path: path.to_owned(), reason };
     // The crate returns errors for what it checks; what it does not check is a file that cannot be read as well.

@@ -2,10 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::conflicts_in_groups;
 use super::index::RowIndex;
+use super::numbering::queries_of;
 use super::rule::{LeastLcs, NoveltyRule};
 use super::search::{Query, Seeker};
-use super::{conflicts_in_groups, queries_of};
 use crate::lcs::LcsPattern;
 use crate::rouge::RougeScore;
 use crate::vocabulary::Vocabulary;
