@@ -85,7 +85,7 @@ mod tests {
                 {"id": "c", "x": 1.0, "y": 0.2, "category": "ie"},
             ],
         }));
-        assert!(view.sentence.starts_with("1,234 rows are alike"), "{}", view.sentence);
+        assert!(view.sentence.contains(": 1,234, of which 5 differ"), "{}", view.sentence);
         assert!(view.sentence.contains("at least 0.90 by minilm"), "{}", view.sentence);
         let legend: Vec<_> =
             view.legend.iter().map(|(class, _, count)| (*class, count.as_str())).collect();
