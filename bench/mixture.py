@@ -32,7 +32,8 @@ TRAINING = [
     "--set", "train.epochs=1", "--batch-rows", "16", "--lr", "1e-3", "--cutoff", "512", "--dropout", "0",
     "--set", "train.evaluate_every=44", "--set", "train.checkpoint_every=20",
 ]
-SHOWN = {"accuracy", "rougeL", "f1", "f1_micro"}
+SHOWN = {"accuracy", "rougeL", "span_f1_micro"}
+COMPARED = {"accuracy", "rougeL", "span_f1"}  # item by item
 
 
 def call(arguments, *verb):
@@ -98,6 +99,15 @@ def speed(run):
     return found | {"median_tokens_per_second": statistics.median(line["tokens_per_second"] for line in lines(run / "train/timing.jsonl") if "tokens_per_second" in line)}
 
 
+def processor():
+    found = [line for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return found[0].split(":", 1)[1].strip() if found else platform.machine()
+
+
+def train_kernels(run):
+    return json.loads((run / "train/manifest.json").read_text())["kernels"]
+
+
 def cell(score):
     return f"{score['value']:.3f} [{score['ci_low']:.3f}, {score['ci_high']:.3f}]"
 
@@ -118,6 +128,17 @@ def table(result):
     return rows
 
 
+def reading(result):
+    """What the tuning changed against the base under the same template, in a sentence."""
+    pairs = [of for of in result["comparisons"] if of["metric"] in COMPARED and of["b"].endswith("-tuned") and not of["a"].endswith("-chat")]
+    names = lambda wanted: ", ".join(of["task"] for of in pairs if wanted(of)) or "none"
+    return (
+        f"Against the base under the same template, beyond noise: better on {names(lambda of: not of['within_noise'] and of['delta'] > 0)}; "
+        f"worse on {names(lambda of: not of['within_noise'] and of['delta'] < 0)}. Within noise: {names(lambda of: of['within_noise'])}. "
+        f"With {len(pairs)} tasks, a difference beyond noise on one of them can be chance."
+    )
+
+
 def page(result):
     training, curated, speed = result["training"], result["curation"], result["speed"]
     points = ", ".join(f"{point['dev_loss']:.3f} at step {point['step']}" for point in result["dev_curve"])
@@ -125,7 +146,7 @@ def page(result):
     readings = [
         f"- {of['task']}, {of['metric']}: {of['b']} minus {of['a']} is {of['delta']:+.3f} [{of['ci_low']:+.3f}, {of['ci_high']:+.3f}], p = {of['p']:.3f}, "
         f"{'within noise' if of['within_noise'] else 'beyond noise'}"
-        for of in result["comparisons"] if of["metric"] in SHOWN and of["b"] not in ("base", "base-chat")
+        for of in result["comparisons"] if of["metric"] in COMPARED and of["b"].endswith("-tuned")
     ]
     return "\n".join([
         "# SmolLM2-135M tuned on 4,000 rows of public training data", "",
@@ -138,12 +159,23 @@ def page(result):
         f"{training['label_tokens']:,} of them learned; {speed['tokens_per_second']:.0f} tokens/s inside steps (median {speed['median_tokens_per_second']:.0f}), "
         f"so {training['tokens'] / speed['tokens_per_second'] / 60:.0f} minutes; peak {speed['peak_rss_bytes'] / 1e9:.2f} GB.",
         f"- Dev loss: {points}; the adapter of step {training['kept_step']} is scored.", "",
+        "`smollm2` is the base under the template of the tuning, `smollm2-chat` the base under its own chat template, `smollm2-tuned` the base with the adapter.",
         "Values are over the first items of each task, with 95 % bootstrap intervals over items.", "",
         *table(result), "",
+        reading(result), "",
         "## Paired differences", "",
         "Item by item; McNemar's test for accuracy, permutation of signs for the rest; not corrected for their number.", "",
         *readings, "",
     ])
+
+
+def without_paths(value, work):
+    """The same with paths told from the working folder: where that lay is nobody's business."""
+    if isinstance(value, dict):
+        return {key: without_paths(item, work) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_paths(item, work) for item in value]
+    return value.removeprefix(f"{work}/") if isinstance(value, str) else value
 
 
 def main():
@@ -162,13 +194,14 @@ def main():
     result = {
         "date": str(datetime.date.today()),
         "version": subprocess.run([str(arguments.binary), "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip(),
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors",
+        "machine": f"{processor()}, {os.cpu_count()} processors, kernels {train_kernels(run)}",
         "export": export, "curation": curated, "training": train, "speed": speed(run),
         "dev_curve": curve(run), "scores": scores, "comparisons": comparisons, "limits": {"choices": arguments.choices, "written": arguments.written},
         "hashes": {name: digest(run / name) for name in ("dataset/train.jsonl", "dataset/dev.jsonl", "train/adapter/adapter_model.safetensors")},
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     stem = arguments.out / f"{result['date']}-mixture"
+    result = without_paths(result, arguments.work)
     stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     stem.with_suffix(".md").write_text(page(result))
 
