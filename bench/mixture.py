@@ -128,6 +128,10 @@ def table(result):
     return rows
 
 
+def p_value(p):
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def reading(result):
     """What the tuning changed against the base under the same template, in a sentence."""
     pairs = [of for of in result["comparisons"] if of["metric"] in COMPARED and of["b"].endswith("-tuned") and not of["a"].endswith("-chat")]
@@ -144,7 +148,7 @@ def page(result):
     points = ", ".join(f"{point['dev_loss']:.3f} at step {point['step']}" for point in result["dev_curve"])
     dropped = ", ".join(f"{count} {task}" for task, count in sorted(curated["contaminated"].items()) if count)
     readings = [
-        f"- {of['task']}, {of['metric']}: {of['b']} minus {of['a']} is {of['delta']:+.3f} [{of['ci_low']:+.3f}, {of['ci_high']:+.3f}], p = {of['p']:.3f}, "
+        f"- {of['task']}, {of['metric']}: {of['b']} minus {of['a']} is {of['delta']:+.3f} [{of['ci_low']:+.3f}, {of['ci_high']:+.3f}], {p_value(of['p'])}, "
         f"{'within noise' if of['within_noise'] else 'beyond noise'}"
         for of in result["comparisons"] if of["metric"] in COMPARED and of["b"].endswith("-tuned")
     ]
@@ -156,7 +160,7 @@ def page(result):
         f"item of a scored task ({dropped}), {curated['rejected'].get('exact', 0)} because they stand twice: {curated['train']:,} to learn from, {curated['dev']} to watch.",
         f"- Settings: `{' '.join(TRAINING)}`; everything else as in the preset `modern`.",
         f"- Training: {training['steps']} steps on {training['rows']:,} rows ({training['overlong_rows']} longer than the cutoff are left out), {training['tokens']:,} tokens, "
-        f"{training['label_tokens']:,} of them learned; {speed['tokens_per_second']:.0f} tokens/s inside steps (median {speed['median_tokens_per_second']:.0f}), "
+        f"{training['label_tokens']:,} of them learned; {speed['tokens_per_second']:.0f} tokens/s inside steps (median of steps {speed['median_tokens_per_second']:.0f}; other work on the machine lowers the first more), "
         f"so {training['tokens'] / speed['tokens_per_second'] / 60:.0f} minutes; peak {speed['peak_rss_bytes'] / 1e9:.2f} GB.",
         f"- Dev loss: {points}; the adapter of step {training['kept_step']} is scored.", "",
         "`smollm2` is the base under the template of the tuning, `smollm2-chat` the base under its own chat template, `smollm2-tuned` the base with the adapter.",
