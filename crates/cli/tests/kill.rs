@@ -39,16 +39,13 @@ fn train(run: &Path) -> Command {
 }
 
 fn train_on(run: &Path, count: usize) -> Command {
-    // Sixty kills of the demo model take some twenty minutes with one row a step, and three times as long with three.
-    let (model, batch) = match std::env::var("BIOINSTRUCT_KILL_MODEL") {
-        Ok(model) => (model, "1"),
-        Err(_) => ("tests/fixtures/tiny-llama".to_owned(), "3"),
-    };
+    let model = std::env::var("BIOINSTRUCT_KILL_MODEL");
+    let model = model.unwrap_or_else(|_| "tests/fixtures/tiny-llama".to_owned());
     let mut command = Command::new(env!("CARGO_BIN_EXE_bioinstruct"));
     command
         .args(["train", "--offline", "--model", &model, "--data"])
         .arg(rows(run, count))
-        .args(["--max-steps", &STEPS.to_string(), "--batch-rows", batch, "--rank", "4"])
+        .args(["--max-steps", &STEPS.to_string(), "--batch-rows", "3", "--rank", "4"])
         .args(["--set", "train.lr=1e-3", "--set", "train.unit_tokens=200"])
         .args(["--set", "train.evaluate_every=9", "--set", "train.checkpoint_every=7", "--run"])
         .arg(run)
