@@ -174,20 +174,15 @@ fn categories(rows: &[Instruction]) -> BTreeMap<String, CategoryShare> {
 
 /// Rows per value, the empty one as `unknown`.
 fn tally(rows: &[Instruction], value: fn(&Instruction) -> &str) -> BTreeMap<String, usize> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for row in rows {
         let name = match value(row) {
             "" => "unknown",
             name => name,
         };
-        match counts.get_mut(name) {
-            Some(count) => *count += 1,
-            None => {
-                counts.insert(name.to_owned(), 1);
-            }
-        }
+        *counts.entry(name).or_default() += 1;
     }
-    counts
+    counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
 /// `seeds.jsonl:seed-017` comes from `seeds.jsonl`.

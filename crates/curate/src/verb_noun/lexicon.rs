@@ -6,20 +6,20 @@ use std::sync::LazyLock;
 use foldhash::fast::FixedState;
 
 /// Asked for every word of every instruction, some of them several times.
-type Words = HashSet<&'static str, FixedState>;
+type WordSet = HashSet<&'static str, FixedState>;
 
 const VERB_FILE: &str = include_str!("../../data/verbs.txt");
 
-static VERBS: LazyLock<Words> = LazyLock::new(|| {
+static VERBS: LazyLock<WordSet> = LazyLock::new(|| {
     let lines = VERB_FILE.lines().filter(|line| !line.starts_with('#'));
     lines.flat_map(str::split_whitespace).collect()
 });
 
-fn words(list: &'static str) -> Words {
+fn words(list: &'static str) -> WordSet {
     list.split_whitespace().collect()
 }
 
-static BOUNDARIES: LazyLock<Words> = LazyLock::new(|| {
+static BOUNDARIES: LazyLock<WordSet> = LazyLock::new(|| {
     words(
         "of in on for to with from by at about between into through during using after before without within as than \
      under over among against regarding concerning including per via based that which who whose whom where when how \
@@ -30,7 +30,7 @@ static BOUNDARIES: LazyLock<Words> = LazyLock::new(|| {
     )
 });
 
-static DETERMINERS: LazyLock<Words> = LazyLock::new(|| {
+static DETERMINERS: LazyLock<WordSet> = LazyLock::new(|| {
     words(
         "the a an this that these those each every all any some no both its their his her your my our another other \
      following more most least many several few only one two three four five six seven eight nine ten twenty single \
@@ -39,11 +39,11 @@ static DETERMINERS: LazyLock<Words> = LazyLock::new(|| {
     )
 });
 
-static PARTITIVES: LazyLock<Words> = LazyLock::new(|| {
+static PARTITIVES: LazyLock<WordSet> = LazyLock::new(|| {
     words("one each any some all both none many most several two three four five few either")
 });
 
-static OPENERS: LazyLock<Words> = LazyLock::new(|| {
+static OPENERS: LazyLock<WordSet> = LazyLock::new(|| {
     words(
         "given based using from for in on at according with without after before considering as assuming under to if when \
      by following provided suppose reading looking imagine while within drawing taking keeping where during through \
@@ -51,7 +51,7 @@ static OPENERS: LazyLock<Words> = LazyLock::new(|| {
     )
 });
 
-static SHORT: LazyLock<Words> = LazyLock::new(|| {
+static SHORT: LazyLock<WordSet> = LazyLock::new(|| {
     words(
         "short brief clear simple plain concise new main key major common complex long good best high low small large \
      correct likely kind easy precise oral",

@@ -57,12 +57,14 @@ impl Words {
     /// Words in lower case, and every other sign by itself.
     fn of(text: &str) -> Self {
         let mut words = Self { lower: String::with_capacity(text.len()), spans: Vec::new() };
-        let (mut before, mut start) = (' ', 0);
+        let mut before = ' ';
         let mut characters = text.chars().peekable();
         while let Some(character) = characters.next() {
             let after = characters.peek().copied().unwrap_or(' ');
             let joins = match character {
-                '-' | '\'' | '’' | '_' => words.lower.len() > start && after.is_alphanumeric(),
+                '-' | '\'' | '’' | '_' => {
+                    words.lower.len() > words.start() && after.is_alphanumeric()
+                }
                 '.' | ',' | '/' => before.is_ascii_digit() && after.is_ascii_digit(),
                 other => other.is_alphanumeric(),
             };
@@ -72,21 +74,26 @@ impl Words {
                 words.lower.extend(plain.to_lowercase());
                 continue;
             }
-            words.end(&mut start);
+            words.end();
             if !character.is_whitespace() && !"\"“”'‘’*`".contains(character) {
                 words.lower.push(character);
-                words.end(&mut start);
+                words.end();
             }
         }
-        words.end(&mut start);
+        words.end();
         words
     }
 
-    /// Ends the token that begins at `start`, if there is any.
-    fn end(&mut self, start: &mut usize) {
-        if self.lower.len() > *start {
-            self.spans.push(*start..self.lower.len());
-            *start = self.lower.len();
+    /// Where the token begins that is not ended yet.
+    fn start(&self) -> usize {
+        self.spans.last().map_or(0, |span| span.end)
+    }
+
+    /// Ends that token, if there is any.
+    fn end(&mut self) {
+        let token = self.start()..self.lower.len();
+        if !token.is_empty() {
+            self.spans.push(token);
         }
     }
 

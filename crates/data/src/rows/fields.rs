@@ -1,9 +1,9 @@
 //! From a JSON value to a row, or to the field that is wrong and why.
 
-use bioinstruct_core::record::{Exchange, Instruction, Provenance};
+use bioinstruct_core::record::{Category, Exchange, Instruction, Provenance};
 use serde_json::{Map, Value};
 
-use super::{chat, plain};
+use super::chat;
 
 /// Which field is wrong, when the rest could be read, and why.
 pub(super) type BadField = (Option<&'static str>, String);
@@ -18,7 +18,7 @@ pub(super) fn row(value: Value, source: &str) -> Result<Instruction, BadField> {
     } else {
         own_turn(&mut object)?
     };
-    let category = text(&mut object, "category")?.and_then(|name| plain::category(&name));
+    let category = text(&mut object, "category")?.and_then(|name| category(&name));
     let provenance = match object.remove("provenance") {
         None | Some(Value::Null) => outer_provenance(&mut object, source)?,
         Some(value) => serde_json::from_value(value)
@@ -62,22 +62,37 @@ fn is_absent(object: &Map<String, Value>, field: &str) -> bool {
 
 /// What seed tasks and foreign rows say of themselves beside their text.
 fn outer_provenance(object: &mut Map<String, Value>, source: &str) -> Result<Provenance, BadField> {
-    let source = match object.remove("id") {
-        Some(Value::String(id)) if !id.is_empty() => format!("{source}:{id}"),
-        Some(Value::Number(id)) => format!("{source}:{id}"),
-        _ => source.to_owned(),
+    let id = match object.remove("id") {
+        Some(Value::String(id)) => Some(id),
+        Some(Value::Number(id)) => Some(id.to_string()),
+        _ => None,
     };
     let restricted = match object.remove("restricted") {
         None | Some(Value::Null) => false,
         Some(Value::Bool(restricted)) => restricted,
         Some(other) => return Err(wrong_kind("restricted", &other, "true or false")),
     };
-    Ok(Provenance {
-        source,
-        licence: text(object, "licence")?.unwrap_or_default(),
-        restricted,
-        ..Provenance::default()
-    })
+    let licence = text(object, "licence")?.unwrap_or_default();
+    Ok(provenance(source, id, licence, restricted))
+}
+
+/// The provenance of a row that brings none: the file and the id that the row has there.
+pub(super) fn provenance(
+    file: &str,
+    id: Option<String>,
+    licence: String,
+    restricted: bool,
+) -> Provenance {
+    let source = match id.filter(|id| !id.is_empty()) {
+        Some(id) => format!("{file}:{id}"),
+        None => file.to_owned(),
+    };
+    Provenance { source, licence, restricted, ..Provenance::default() }
+}
+
+/// The published sets know other categories; those are as good as none.
+pub(super) fn category(name: &str) -> Option<Category> {
+    Category::ALL.into_iter().find(|category| category.name().eq_ignore_ascii_case(name.trim()))
 }
 
 /// A text field; absent and null are the same.

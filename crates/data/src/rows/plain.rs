@@ -3,9 +3,11 @@
 //! Everything else (a chat, a conversation, a field of another name or type, an error) is left to [`super::fields`], which knows
 //! how to say what is wrong. So this reader must agree with that one on every row that it takes; a test holds it to that.
 
-use bioinstruct_core::record::{Category, Instruction, Provenance};
+use bioinstruct_core::record::{Instruction, Provenance};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+
+use super::fields;
 
 /// A row whose fields have the types that they should have, and no others.
 #[derive(Deserialize)]
@@ -51,26 +53,21 @@ pub(super) fn read(text: &str, source: &str) -> Option<Instruction> {
     if is_conversation || texts.into_iter().chain(&row.category).any(|text| holds_nul(text)) {
         return None;
     }
-    let category = row.category.and_then(|name| category(&name));
-    let provenance = row.provenance.unwrap_or_else(|| Provenance {
-        source: named(source, row.id),
-        licence,
-        restricted: row.restricted.unwrap_or_default(),
-        ..Provenance::default()
+    let category = row.category.and_then(|name| fields::category(&name));
+    let provenance = row.provenance.unwrap_or_else(|| {
+        let id = row.id.and_then(Name::text);
+        fields::provenance(source, id, licence, row.restricted.unwrap_or_default())
     });
     Some(Instruction::new(row.instruction, input, row.output, category, provenance))
 }
 
-/// The published sets know other categories; those are as good as none.
-pub(super) fn category(name: &str) -> Option<Category> {
-    Category::ALL.into_iter().find(|category| category.name().eq_ignore_ascii_case(name.trim()))
-}
-
-fn named(source: &str, id: Option<Name>) -> String {
-    match id {
-        Some(Name::Text(id)) if !id.is_empty() => format!("{source}:{id}"),
-        Some(Name::Number(id)) => format!("{source}:{id}"),
-        _ => source.to_owned(),
+impl Name {
+    fn text(self) -> Option<String> {
+        match self {
+            Self::Text(id) => Some(id),
+            Self::Number(id) => Some(id.to_string()),
+            Self::Other(_) => None,
+        }
     }
 }
 
@@ -79,7 +76,6 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::super::fields;
     use super::*;
 
     #[test]
