@@ -17,9 +17,14 @@ mod verbs;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 
 use crate::arguments::{Arguments, Verb};
 use crate::console::Console;
+
+/// Curation holds a handful of strings for each of a million rows; the system's allocator takes a sixth of its time.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

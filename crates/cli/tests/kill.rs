@@ -102,6 +102,19 @@ impl Numbers {
     }
 }
 
+/// Kills a run at this moment; false if it was done before.
+fn killed_after(child: &mut Child, moment: Duration) -> bool {
+    let begin = Instant::now();
+    while begin.elapsed() < moment {
+        if child.try_wait().expect("it can be asked").is_some() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().expect("it can be killed");
+    !child.wait().expect("it ends").success()
+}
+
 #[test]
 fn kills_at_any_moment_change_nothing() {
     let kills = std::env::var("BIOINSTRUCT_KILLS").ok().and_then(|text| text.parse().ok());
@@ -121,11 +134,10 @@ fn kills_at_any_moment_change_nothing() {
         for _ in 0..=(numbers.unit() * 3.0) as usize {
             let mut child = start(&mut train(&run));
             let moment = whole.mul_f64(numbers.unit());
-            std::thread::sleep(moment);
-            child.kill().expect("it can be killed");
-            if !child.wait().expect("it ends").success() {
-                told.push(format!("{:.2} s", moment.as_secs_f64()));
+            if !killed_after(&mut child, moment) {
+                break;
             }
+            told.push(format!("{:.2} s", moment.as_secs_f64()));
         }
         must_succeed(&finish(&mut train(&run)));
         let told = format!("kills after {}", told.join(", "));

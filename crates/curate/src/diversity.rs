@@ -3,12 +3,11 @@
 //! What is quadratic is done on a sample when there are many rows. A sample is the rows with the lowest content hashes: it has no
 //! seed, and does not depend on the order of the rows.
 
-use std::collections::{HashMap, HashSet};
-
 use bioinstruct_core::record::Instruction;
 use bioinstruct_text::novelty::{nearest_texts, pairwise_f1};
 use bioinstruct_text::rouge::Tokens;
-use foldhash::fast::FixedState;
+use bioinstruct_text::vocabulary::Vocabulary;
+use rayon::join;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +101,6 @@ impl Diversity {
     /// Measures the kept rows.
     pub fn of(rows: &[Instruction]) -> Self {
         let by_hash = in_order_of_hashes(rows);
-        let found: Vec<_> = rows.par_iter().map(|row| extract(&row.instruction)).collect();
         let texts: [(&str, TextOf); 3] = [
             ("instruction", |row| &row.instruction),
             ("input", |row| bioinstruct_data::rows::input_or_empty(&row.input)),
@@ -113,16 +111,26 @@ impl Diversity {
                 by_hash.iter().take(PAIR_SAMPLE).map(|&at| text(&rows[at])).collect();
             Similarities::of(pairwise_f1(&sample), sample.len(), rows.len())
         };
-        Self {
-            verb_nouns: VerbNouns::of(&found),
-            nearest: nearest(rows, &by_hash),
-            instruction_pairs: pairs(|row| &row.instruction),
-            output_pairs: pairs(|row| &row.output),
-            vocabulary: texts
-                .into_par_iter()
-                .map(|(name, text)| word_growth(name, rows, &by_hash, text))
-                .collect(),
-        }
+        let verb_nouns = || {
+            let found: Vec<_> = rows.par_iter().map(|row| extract(&row.instruction)).collect();
+            VerbNouns::of(&found)
+        };
+        let vocabulary = || {
+            let texts = texts.into_par_iter();
+            texts.map(|(name, text)| word_growth(name, rows, &by_hash, text)).collect()
+        };
+        // Each has a part that one thread does alone, while the others go on.
+        let (nearest, (verb_nouns, (vocabulary, (instruction_pairs, output_pairs)))) = join(
+            || nearest(rows, &by_hash),
+            || {
+                join(verb_nouns, || {
+                    join(vocabulary, || {
+                        join(|| pairs(|row| &row.instruction), || pairs(|row| &row.output))
+                    })
+                })
+            },
+        );
+        Self { verb_nouns, nearest, instruction_pairs, output_pairs, vocabulary }
     }
 }
 
@@ -142,31 +150,37 @@ fn nearest(rows: &[Instruction], by_hash: &[usize]) -> Similarities {
     Similarities::of(values, count, rows.len())
 }
 
-/// Rows whose words are counted by one task.
-const COUNTED_TOGETHER: usize = 4096;
+/// Rows whose words are counted by one task: their table fits in a cache.
+const COUNTED_TOGETHER: usize = 2048;
 
+/// The rows are read in the order of memory; `by_hash` says in which order they count.
 fn word_growth(name: &str, rows: &[Instruction], by_hash: &[usize], text: TextOf) -> WordGrowth {
-    let counted: Vec<WordCount> = by_hash
+    let mut ranks = vec![0; rows.len()];
+    for (rank, &at) in by_hash.iter().enumerate() {
+        ranks[at] = rank;
+    }
+    let counted: Vec<WordCount> = rows
         .par_chunks(COUNTED_TOGETHER)
-        .enumerate()
-        .map(|(chunk, places)| {
-            let texts = places.iter().map(|&at| text(&rows[at]));
-            WordCount::of(chunk * COUNTED_TOGETHER, texts)
-        })
+        .zip(ranks.par_chunks(COUNTED_TOGETHER))
+        .map(|(rows, ranks)| WordCount::of(rows.iter().map(text).zip(ranks.iter().copied())))
         .collect();
-    let mut known: HashSet<Box<str>, FixedState> = HashSet::default();
-    let (mut tokens, mut types) = (vec![0], vec![0; rows.len()]);
-    for count in counted {
-        for length in count.tokens {
-            tokens.push(tokens.last().copied().unwrap_or_default() + length);
+    let mut known = Vocabulary::new();
+    let (mut lengths, mut first_ranks) = (vec![0; rows.len()], Vec::new());
+    for (count, ranks) in counted.into_iter().zip(ranks.chunks(COUNTED_TOGETHER)) {
+        for (&rank, length) in ranks.iter().zip(count.tokens) {
+            lengths[rank] = length;
         }
-        #[expect(
-            clippy::iter_over_hash_type,
-            reason = "sums: a word counts for its row whatever came before it"
-        )]
-        for (word, row) in count.first_rows {
-            types[row] += usize::from(known.insert(word));
+        for (id, rank) in known.absorb(count.words).into_iter().zip(count.first_ranks) {
+            note_first(&mut first_ranks, id, rank);
         }
+    }
+    let mut types = vec![0; rows.len()];
+    for rank in first_ranks {
+        types[rank] += 1;
+    }
+    let mut tokens = vec![0];
+    for length in lengths {
+        tokens.push(tokens.last().copied().unwrap_or_default() + length);
     }
     let mut growth = Vec::new();
     let mut seen = 0;
@@ -186,26 +200,33 @@ fn word_growth(name: &str, rows: &[Instruction], by_hash: &[usize], text: TextOf
 struct WordCount {
     /// How many each row has.
     tokens: Vec<usize>,
-    /// Different words, and the row that brings each first.
-    first_rows: HashMap<Box<str>, usize, FixedState>,
+    words: Vocabulary,
+    /// The lowest rank of a row with each word, in the order of their ids.
+    first_ranks: Vec<usize>,
 }
 
 impl WordCount {
-    /// Of texts of rows counted from `first`.
-    fn of<'a>(first: usize, texts: impl Iterator<Item = &'a str>) -> Self {
-        let mut found = Self { tokens: Vec::new(), first_rows: HashMap::default() };
-        for (row, text) in (first..).zip(texts) {
-            let tokens = Tokens::of(text);
+    /// Of texts and the ranks of their rows.
+    fn of<'a>(texts: impl Iterator<Item = (&'a str, usize)>) -> Self {
+        let (mut tokens, mut words, mut first_ranks) = (Vec::new(), Vocabulary::new(), Vec::new());
+        let mut spaced = Tokens::default();
+        for (text, rank) in texts {
             let mut count = 0;
-            for token in tokens.iter() {
+            for token in spaced.read(text) {
                 count += 1;
-                if !found.first_rows.contains_key(token) {
-                    found.first_rows.insert(token.into(), row);
-                }
+                note_first(&mut first_ranks, words.add(token), rank);
             }
-            found.tokens.push(count);
+            tokens.push(count);
         }
-        found
+        Self { tokens, words, first_ranks }
+    }
+}
+
+/// A word stands in a row of this rank.
+fn note_first(first_ranks: &mut Vec<usize>, id: u32, rank: usize) {
+    match first_ranks.get_mut(id as usize) {
+        Some(first) => *first = rank.min(*first),
+        None => first_ranks.push(rank), // ids count up
     }
 }
 

@@ -82,7 +82,8 @@ pub fn inconsistent_duplicates(rows: &[LocatedRow]) -> Vec<Together> {
     let mut keys: Vec<(u128, usize)> = rows
         .par_iter()
         .enumerate()
-        .filter_map(|(at, located)| Some((question_key(&located.row)?, at)))
+        .map_init(Words::default, |words, (at, located)| Some((words.question(&located.row)?, at)))
+        .flatten_iter()
         .collect();
     keys.par_sort_unstable();
     let of_one_question = keys.chunk_by(|first, second| first.0 == second.0);
@@ -94,27 +95,35 @@ pub fn inconsistent_duplicates(rows: &[LocatedRow]) -> Vec<Together> {
     groups.into_par_iter().filter_map(|group| finding(rows, &group)).collect()
 }
 
-/// The words of instruction and input, and of what was said before them, hashed; nothing for an instruction without any.
-fn question_key(row: &Instruction) -> Option<u128> {
-    let mut words = String::new();
-    add_words(&row.instruction, &mut words);
-    if words.is_empty() {
-        return None;
-    }
-    let before = row.history.iter().flat_map(|turn| [&turn.user, &turn.assistant]);
-    let others = [input_or_empty(&row.input), row.system.as_str()].into_iter();
-    for text in others.chain(before.map(String::as_str)) {
-        words.push('\n'); // a token has no line break: it says where a text begins
-        add_words(text, &mut words);
-    }
-    Some(fingerprint([words.as_bytes()]))
+/// The words of texts, a space behind each, in memory that is used again and again.
+#[derive(Default)]
+struct Words {
+    tokens: Tokens,
+    text: String,
 }
 
-/// The words of a text, a space behind each.
-fn add_words(text: &str, words: &mut String) {
-    for token in Tokens::of(text).iter() {
-        words.push_str(token);
-        words.push(' ');
+impl Words {
+    /// Those of instruction and input, and of what was said before them, hashed; nothing for an instruction without any.
+    fn question(&mut self, row: &Instruction) -> Option<u128> {
+        self.text.clear();
+        self.add(&row.instruction);
+        if self.text.is_empty() {
+            return None;
+        }
+        let before = row.history.iter().flat_map(|turn| [&turn.user, &turn.assistant]);
+        let others = [input_or_empty(&row.input), row.system.as_str()].into_iter();
+        for text in others.chain(before.map(String::as_str)) {
+            self.text.push('\n'); // a token has no line break: it says where a text begins
+            self.add(text);
+        }
+        Some(fingerprint([self.text.as_bytes()]))
+    }
+
+    fn add(&mut self, text: &str) {
+        for token in self.tokens.read(text) {
+            self.text.push_str(token);
+            self.text.push(' ');
+        }
     }
 }
 
@@ -138,11 +147,12 @@ impl Answer {
 fn finding(rows: &[LocatedRow], group: &[usize]) -> Option<Together> {
     let mut answers: Vec<Answer> = Vec::new();
     let mut seen: HashSet<u128> = HashSet::new();
+    let mut words = Words::default();
     for &place in group {
-        let mut words = String::new();
-        add_words(&rows[place].row.output, &mut words);
-        if !words.is_empty() && seen.insert(fingerprint([words.as_bytes()])) {
-            answers.push(Answer::new(place, &words));
+        words.text.clear();
+        words.add(&rows[place].row.output);
+        if !words.text.is_empty() && seen.insert(fingerprint([words.text.as_bytes()])) {
+            answers.push(Answer::new(place, &words.text));
         }
     }
     if answers.len() < 2 {

@@ -1,30 +1,25 @@
 //! The stage `curate` of a run: [`run_stage`] reads files and publishes `dataset/`.
 
+mod publish;
+
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::PathBuf;
 
 use bioinstruct_core::hash::ContentHash;
 use bioinstruct_core::jsonl;
 use bioinstruct_core::model::Embedder;
-use bioinstruct_core::record::{Instruction, SeedTask};
-use bioinstruct_core::run_directory::{
-    Manifest, RunDirectory, RunError, Stage, create_private_directory,
-};
+use bioinstruct_core::record::SeedTask;
+use bioinstruct_core::run_directory::{Manifest, RunDirectory, RunError, Stage};
 use bioinstruct_data::rows::{ReadRows, RowsError, read_rows};
 use bioinstruct_data::split::{DevSize, Split, split};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::card::dataset_card;
-use crate::category::{self, HandLabels, Labeller, Labelling, LocalClassifier, choice};
+use self::publish::{CONTAMINATION, SIDES, exports, publish, publish_exports};
+use crate::category::{self, HandLabels, Labeller, LocalClassifier, choice};
 use crate::decontaminate::against::Against;
-use crate::export::{self, Export};
-use crate::findings::Together;
-use crate::history::Origin;
-use crate::meaning::{self, Meaning};
+use crate::meaning;
 use crate::pipeline::{FunnelStep, Outcome, curate_against};
-use crate::statistics::Statistics;
 use crate::{CurateConfig, CurateError};
 
 /// The directory of the stage in a run.
@@ -43,12 +38,6 @@ const OUTPUTS: [&str; 8] = [
     "stats.json",
     "README.md",
 ];
-
-/// The two sides of a dataset.
-const SIDES: [&str; 2] = ["train", "dev"];
-
-/// Published beside the others when rows were compared with the items of tasks.
-const CONTAMINATION: [&str; 2] = ["contamination.jsonl", "contamination.json"];
 
 /// What `curate --json` prints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -312,103 +301,4 @@ fn summary_of(outcome: &Outcome, parted: &Split) -> StageSummary {
         seconds: BTreeMap::new(),
         was_finished: false,
     }
-}
-
-fn publish(
-    stage: &Stage,
-    outcome: &Outcome,
-    (labelling, meaning): (Labelling, Option<Meaning>),
-    parted: &Split,
-    config: &CurateConfig,
-    seed: u64,
-) -> Result<(), CurateError> {
-    // The statistics need the rows alone, and the files of rows nothing of the statistics.
-    let (statistics, written) = rayon::join(
-        || Statistics {
-            meaning,
-            ..Statistics::of(outcome, labelling, parted.train.len(), parted.dev.len())
-        },
-        || publish_rows(stage, outcome, parted),
-    );
-    written?;
-    let card = dataset_card(&statistics, &config.rules()?, seed)?;
-    stage.publish("stats.json", |out| write_pretty(out, &statistics))?;
-    if let Some(contamination) = &outcome.contamination {
-        let [pairs, report] = CONTAMINATION;
-        stage.publish(pairs, |out| jsonl::write(out, &contamination.found))?;
-        stage.publish(report, |out| write_pretty(out, &contamination.report))?;
-    }
-    stage.publish("README.md", |out| out.write_all(card.as_bytes()))?;
-    let timings = outcome
-        .funnel
-        .iter()
-        .map(|step| Timing { filter: step.filter.clone(), seconds: step.seconds });
-    stage.publish("timing.jsonl", |out| jsonl::write(out, timings))?;
-    Ok(())
-}
-
-/// The files of rows, which are most of what is published.
-fn publish_rows(stage: &Stage, outcome: &Outcome, parted: &Split) -> Result<(), RunError> {
-    let side = |positions: &[usize]| -> Vec<&Instruction> {
-        positions.iter().map(|&at| &outcome.kept[at]).collect()
-    };
-    let origins = || -> Vec<&Origin> {
-        let sides = parted.train.iter().chain(&parted.dev);
-        sides.map(|&at| &outcome.origins[at]).collect()
-    };
-    let findings: Vec<WithTexts> =
-        outcome.findings.iter().map(|together| WithTexts { outcome, together }).collect();
-    let (train, others) = rayon::join(
-        || stage.publish("train.jsonl", |out| jsonl::write_in_parallel(out, &side(&parted.train))),
-        || {
-            stage.publish("dev.jsonl", |out| jsonl::write_in_parallel(out, &side(&parted.dev)))?;
-            stage.publish("origins.jsonl", |out| jsonl::write_in_parallel(out, &origins()))?;
-            stage.publish("rejected.jsonl", |out| {
-                jsonl::write_in_parallel(out, &outcome.rejected)
-            })?;
-            stage.publish("findings.jsonl", |out| jsonl::write_in_parallel(out, &findings))
-        },
-    );
-    train.and(others).map(|_| ())
-}
-
-/// A finding that takes its texts from the rows only while it is written.
-struct WithTexts<'a> {
-    outcome: &'a Outcome,
-    together: &'a Together,
-}
-
-impl Serialize for WithTexts<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.outcome.finding(self.together).serialize(serializer)
-    }
-}
-
-/// The formats that the configuration names.
-fn exports(config: &CurateConfig) -> Result<Vec<Export>, CurateError> {
-    config.export.iter().map(|name| Export::named(name)).collect()
-}
-
-fn publish_exports(
-    stage: &Stage,
-    outcome: &Outcome,
-    parted: &Split,
-    exports: &[Export],
-) -> Result<(), CurateError> {
-    if exports.is_empty() {
-        return Ok(());
-    }
-    create_private_directory(&stage.path(export::DIRECTORY)).map_err(RunError::Io)?;
-    for (side, positions) in SIDES.into_iter().zip([&parted.train, &parted.dev]) {
-        let rows: Vec<Instruction> = positions.iter().map(|&at| outcome.kept[at].clone()).collect();
-        for export in exports {
-            stage.publish(&export.file(side), |out| export.write(out, &rows))?;
-        }
-    }
-    Ok(())
-}
-
-fn write_pretty(out: &mut dyn Write, value: &impl Serialize) -> std::io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
-    out.write_all(b"\n")
 }

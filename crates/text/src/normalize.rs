@@ -8,6 +8,11 @@ pub fn is_space(character: char) -> bool {
     character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}')
 }
 
+/// [`is_space`] of a byte of ASCII, in a form of which the compiler compares many at once.
+fn is_ascii_space(byte: u8) -> bool {
+    (byte == b' ') | (byte.wrapping_sub(b'\t') < 5) | (byte.wrapping_sub(0x1c) < 4)
+}
+
 /// The words of `text` as Python's `str.split()` gives them: maximal runs without white space.
 ///
 /// ```
@@ -23,18 +28,32 @@ pub fn word_count(text: &str) -> usize {
     if !text.is_ascii() {
         return words(text).count();
     }
-    let mut was_space = true;
-    let mut count = 0;
-    for byte in text.bytes() {
-        let is_space = is_space(char::from(byte));
-        count += usize::from(was_space && !is_space);
-        was_space = is_space;
-    }
-    count
+    let bytes = text.as_bytes();
+    let Some(&first) = bytes.first() else { return 0 };
+    let starts = |(before, after): (&[u8], &[u8])| -> usize {
+        let pairs = before.iter().zip(after);
+        usize::from(
+            pairs.map(|(&a, &b)| u8::from(is_ascii_space(a) & !is_ascii_space(b))).sum::<u8>(),
+        )
+    };
+    let before = bytes[..bytes.len() - 1].chunks(u8::MAX.into());
+    usize::from(!is_ascii_space(first))
+        + before.zip(bytes[1..].chunks(u8::MAX.into())).map(starts).sum::<usize>()
 }
 
 /// `text` with every run of white space replaced by one space and none at the ends, as `" ".join(text.split())`.
 pub fn collapse_whitespace(text: &str) -> String {
+    if text.is_ascii() {
+        let words = text.as_bytes().split(|&byte| is_ascii_space(byte));
+        let mut collapsed = Vec::with_capacity(text.len());
+        for word in words.filter(|word| !word.is_empty()) {
+            if !collapsed.is_empty() {
+                collapsed.push(b' ');
+            }
+            collapsed.extend_from_slice(word);
+        }
+        return String::from_utf8(collapsed).unwrap_or_default();
+    }
     let mut collapsed = String::with_capacity(text.len());
     for word in words(text) {
         if !collapsed.is_empty() {
@@ -81,6 +100,8 @@ pub fn answer_key(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Every code point for which Python 3.11's `str.isspace` is true.
@@ -106,6 +127,16 @@ mod tests {
         assert_eq!(word_count("one\u{b}two ü \u{1f}three"), 4);
         assert_eq!(collapse_whitespace("\n a\t\u{3000}b\u{1c}c  "), "a b c");
         assert_eq!(collapse_whitespace("  "), "");
+    }
+
+    proptest! {
+        #[test]
+        fn ascii_is_read_as_all_text_is(text in "([ -~\\t\\n\u{b}\u{1c}-\u{1f}]|a{1,3} ){0,600}") {
+            prop_assert!(text.is_ascii());
+            prop_assert_eq!(word_count(&text), words(&text).count());
+            let joined = words(&text).collect::<Vec<_>>().join(" ");
+            prop_assert_eq!(collapse_whitespace(&text), joined);
+        }
     }
 
     #[test]

@@ -124,7 +124,7 @@ pub fn tokenize(text: &str, stemmer: Stemmer) -> Vec<String> {
 /// # use bioinstruct_text::rouge::Tokens;
 /// assert_eq!(Tokens::of("naïve, 4.5 mg").iter().collect::<Vec<_>>(), ["na", "ve", "4", "5", "mg"]);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tokens {
     /// The text in lower case, with a space for every character that is not part of a token.
     spaced: String,
@@ -133,27 +133,40 @@ pub struct Tokens {
 impl Tokens {
     /// The tokens of `text`, without stemming.
     pub fn of(text: &str) -> Self {
+        let mut tokens = Self::default();
+        tokens.put(text);
+        tokens
+    }
+
+    /// The tokens of another text, in the memory of the one before.
+    pub fn read(&mut self, text: &str) -> impl Iterator<Item = &str> {
+        self.put(text);
+        self.iter()
+    }
+
+    fn put(&mut self, text: &str) {
+        self.spaced.clear();
         if text.is_ascii() {
-            let spaced = text.bytes().map(|byte| {
+            let mut bytes = std::mem::take(&mut self.spaced).into_bytes();
+            bytes.extend(text.bytes().map(|byte| {
                 let lower = byte.to_ascii_lowercase();
                 let is_token = lower.is_ascii_lowercase() || byte.is_ascii_digit();
                 if is_token { lower } else { b' ' }
-            });
-            let spaced = String::from_utf8(spaced.collect()).unwrap_or_default();
-            return Self { spaced };
+            }));
+            self.spaced = String::from_utf8(bytes).unwrap_or_default();
+            return;
         }
-        let mut spaced = String::with_capacity(text.len());
+        self.spaced.reserve(text.len());
         for character in text.chars() {
             match character {
-                'a'..='z' | '0'..='9' => spaced.push(character),
-                'A'..='Z' => spaced.push(character.to_ascii_lowercase()),
+                'a'..='z' | '0'..='9' => self.spaced.push(character),
+                'A'..='Z' => self.spaced.push(character.to_ascii_lowercase()),
                 // The only characters beyond ASCII whose lower case has ASCII in it: KELVIN SIGN, I WITH DOT ABOVE.
-                '\u{212a}' => spaced.push('k'),
-                '\u{130}' => spaced.push_str("i "),
-                _ => spaced.push(' '),
+                '\u{212a}' => self.spaced.push('k'),
+                '\u{130}' => self.spaced.push_str("i "),
+                _ => self.spaced.push(' '),
             }
         }
-        Self { spaced }
     }
 
     /// In their order.

@@ -3,6 +3,7 @@
 //! Longest common subsequences and n-grams compare millions of tokens; comparing ids is exact and needs no strings.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 
 use foldhash::fast::FixedState;
 
@@ -12,7 +13,9 @@ pub const UNKNOWN: u32 = u32::MAX;
 /// Distinct words and their ids 0, 1, 2, …
 #[derive(Debug, Clone, Default)]
 pub struct Vocabulary {
-    ids: HashMap<Box<str>, u32, FixedState>,
+    /// Nearly all words of a text: they are compared and hashed as one number.
+    short: HashMap<ShortWord, u32, FixedState>,
+    long: HashMap<Box<str>, u32, FixedState>,
 }
 
 impl Vocabulary {
@@ -26,28 +29,105 @@ impl Vocabulary {
     /// # Panics
     /// When more than 2³² − 1 distinct words are added, which no memory this runs in can hold.
     pub fn add(&mut self, word: &str) -> u32 {
-        if let Some(&id) = self.ids.get(word) {
-            return id;
+        match self.lookup(word) {
+            UNKNOWN => {
+                let id = self.next_id();
+                match ShortWord::of(word) {
+                    Some(word) => self.short.insert(word, id),
+                    None => self.long.insert(word.into(), id),
+                };
+                id
+            }
+            id => id,
         }
-        let id = u32::try_from(self.ids.len()).ok().filter(|&id| id != UNKNOWN);
-        let id = id.expect("four thousand million distinct words do not fit in memory");
-        self.ids.insert(word.into(), id);
-        id
+    }
+
+    /// Adds all words of `other`, and gives their ids here in the order of their ids there.
+    ///
+    /// # Panics
+    /// As [`Self::add`].
+    pub fn absorb(&mut self, other: Self) -> Vec<u32> {
+        let mut ids = vec![0; other.len()];
+        let mut short: Vec<(ShortWord, u32)> = other.short.into_iter().collect();
+        let mut long: Vec<(Box<str>, u32)> = other.long.into_iter().collect();
+        short.sort_unstable_by_key(|&(_, id)| id);
+        long.sort_unstable_by_key(|&(_, id)| id);
+        let mut long = long.into_iter().peekable();
+        let mut short = short.into_iter().peekable();
+        for (there, here) in (0..).zip(&mut ids) {
+            let next = self.next_id();
+            *here = match short.next_if(|&(_, id)| id == there) {
+                Some((word, _)) => *self.short.entry(word).or_insert(next),
+                None => {
+                    long.next().map_or(next, |(word, _)| *self.long.entry(word).or_insert(next))
+                }
+            };
+        }
+        ids
+    }
+
+    fn next_id(&self) -> u32 {
+        let id = u32::try_from(self.len()).ok().filter(|&id| id != UNKNOWN);
+        id.expect("four thousand million distinct words do not fit in memory")
     }
 
     /// The id of `word`, or [`UNKNOWN`].
     pub fn lookup(&self, word: &str) -> u32 {
-        self.ids.get(word).copied().unwrap_or(UNKNOWN)
+        let short = ShortWord::of(word);
+        let id = short.map_or_else(|| self.long.get(word), |word| self.short.get(&word));
+        id.copied().unwrap_or(UNKNOWN)
     }
 
     /// Number of distinct words.
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.short.len() + self.long.len()
     }
 
     /// Whether no word was added.
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.len() == 0
+    }
+}
+
+/// A word of up to fifteen bytes as a number that no other word has: its bytes, and its length in the highest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ShortWord {
+    // Halves, since a table of whole numbers of 128 bits would align its entries and be a third larger.
+    low: u64,
+    high: u64,
+}
+
+impl Hash for ShortWord {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(u128::from(self.high) << 64 | u128::from(self.low));
+    }
+}
+
+impl ShortWord {
+    /// Nothing for a longer word.
+    fn of(word: &str) -> Option<Self> {
+        let bytes = word.as_bytes();
+        let length = bytes.len();
+        // Two loads that overlap in the middle of a word cost less than a copy of as many bytes as it has.
+        let (low, high) = match length {
+            0 => (0, 0),
+            1..=3 => {
+                let at = |place: usize| u64::from(bytes[place]) << (8 * place);
+                (at(0) | at(length / 2) | at(length - 1), 0)
+            }
+            4..=7 => {
+                let first = u32::from_le_bytes(*bytes.first_chunk()?);
+                let last = u32::from_le_bytes(*bytes.last_chunk()?);
+                (u64::from(first) | u64::from(last) << (8 * (length - 4)), 0)
+            }
+            8 => (u64::from_le_bytes(*bytes.first_chunk()?), 0),
+            9..=15 => {
+                let last = u64::from_le_bytes(*bytes.last_chunk()?);
+                (u64::from_le_bytes(*bytes.first_chunk()?), last >> (8 * (16 - length)))
+            }
+            _ => return None,
+        };
+        Some(Self { low, high: high | (length as u64) << 56 })
     }
 }
 
@@ -73,6 +153,8 @@ pub(crate) fn mix(value: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -84,5 +166,36 @@ mod tests {
         assert_eq!(vocabulary.lookup("rash"), 2);
         assert_eq!(vocabulary.lookup("cough"), UNKNOWN);
         assert_eq!(vocabulary.len(), 3);
+    }
+
+    proptest! {
+        /// Words that differ in length only by a zero byte, and words around the fifteen bytes of a short one.
+        #[test]
+        fn different_words_have_different_ids(
+            words in prop::collection::vec("[ab\0é]{0,18}", 0..60),
+            more in prop::collection::vec("[ab\0é]{0,18}", 0..60),
+        ) {
+            let mut vocabulary = Vocabulary::new();
+            let mut known: Vec<&str> = Vec::new();
+            let mut expected = |word| {
+                let place = known.iter().position(|&other| other == word);
+                place.unwrap_or_else(|| {
+                    known.push(word);
+                    known.len() - 1
+                }) as u32
+            };
+            for word in &words {
+                let id = expected(word);
+                prop_assert_eq!(vocabulary.add(word), id);
+                prop_assert_eq!(vocabulary.lookup(word), id);
+            }
+            let mut other = Vocabulary::new();
+            let places: Vec<u32> = more.iter().map(|word| other.add(word)).collect();
+            let expected: Vec<u32> = more.iter().map(|word| expected(word)).collect();
+            let ids = vocabulary.absorb(other);
+            let found: Vec<u32> = places.iter().map(|&place| ids[place as usize]).collect();
+            prop_assert_eq!(found, expected);
+            prop_assert_eq!(vocabulary.len(), known.len());
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bioinstruct_core::record::{Instruction, SeedTask};
+use foldhash::fast::FixedState;
 
 use super::{Evidence, Filter, Objection};
 use crate::CurateError;
@@ -11,14 +12,14 @@ use crate::config::Rules;
 /// Rows seen so far, by their ids, which are hashes of their texts.
 struct Exact {
     /// The names under which a person finds the seeds.
-    seeds: HashMap<String, String>,
-    rows: HashSet<String>,
+    seeds: HashMap<String, String, FixedState>,
+    rows: HashSet<String, FixedState>,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the registry's signature")]
 pub(super) fn build(_: &Rules, seeds: &[SeedTask]) -> Result<Box<dyn Filter>, CurateError> {
     let seeds = seeds.iter().map(|seed| (Instruction::from(seed).id, seed.id.clone())).collect();
-    Ok(Box::new(Exact { seeds, rows: HashSet::new() }))
+    Ok(Box::new(Exact { seeds, rows: HashSet::default() }))
 }
 
 impl Filter for Exact {

@@ -1,6 +1,7 @@
 //! The words that the extraction of verbs and nouns knows: [`verb_of`], the classes of function words, [`singular`].
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::iter;
 use std::sync::LazyLock;
 
 use foldhash::fast::FixedState;
@@ -114,8 +115,37 @@ const IRREGULAR: &[(&str, &str)] = &[
     ("held", "hold"),
 ];
 
+/// All forms of all verbs: what [`by_rule`] says of everything that it accepts.
+static FORMS: LazyLock<HashMap<String, (&'static str, Form), FixedState>> = LazyLock::new(|| {
+    let irregular = IRREGULAR.iter().map(|(form, _)| (*form).to_owned());
+    let forms = VERBS.iter().flat_map(|verb| possible_forms(verb)).chain(irregular);
+    forms
+        .filter_map(|form| Some((by_rule(&form)?, form)))
+        .map(|(verb, form)| (form, verb))
+        .collect()
+});
+
+/// Everything that the rule may take for a form of a verb, and more.
+fn possible_forms(verb: &str) -> Vec<String> {
+    let british = verb.strip_suffix("ze").map(|stem| format!("{stem}se"));
+    let mut forms = Vec::new();
+    for base in iter::once(verb).chain(british.as_deref()) {
+        let without_last = &base[..base.len() - 1];
+        let doubled = format!("{base}{}", &base[base.len() - 1..]);
+        for stem in [base, without_last, &doubled] {
+            let endings = ["", "ies", "es", "s", "ied", "ed", "d", "ing"];
+            forms.extend(endings.map(|ending| format!("{stem}{ending}")));
+        }
+    }
+    forms
+}
+
 /// The base of a verb's form, when the verb is known. British `-ise` and `-yse` become `-ize` and `-yze`.
 pub(super) fn verb_of(word: &str) -> Option<(&'static str, Form)> {
+    FORMS.get(word).copied()
+}
+
+fn by_rule(word: &str) -> Option<(&'static str, Form)> {
     if let Some(base) = known(word) {
         return Some((base, Form::Base));
     }
@@ -281,6 +311,10 @@ pub(super) fn singular(noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -300,6 +334,19 @@ mod tests {
         }
         assert_eq!(of("patient"), None);
         assert_eq!(verb_of("listing"), Some(("list", Form::Gerund)));
+    }
+
+    proptest! {
+        /// Words that are forms of verbs, nearly are, or might be.
+        #[test]
+        fn the_table_of_forms_is_the_rule(
+            verb in prop::sample::select(VERBS.iter().copied().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()),
+            cut in 0usize..3,
+            ending in "(ise|yse|ize)?[a-z]?(ies|es|s|ied|ed|d|ing|e|y)?",
+        ) {
+            let word = format!("{}{ending}", &verb[..verb.len().saturating_sub(cut)]);
+            prop_assert_eq!(verb_of(&word), by_rule(&word), "{}", word);
+        }
     }
 
     #[test]

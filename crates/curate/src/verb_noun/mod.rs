@@ -56,7 +56,9 @@ struct Words {
 impl Words {
     /// Words in lower case, and every other sign by itself.
     fn of(text: &str) -> Self {
-        let mut words = Self { lower: String::with_capacity(text.len()), spans: Vec::new() };
+        let (lower, spans) =
+            (String::with_capacity(text.len()), Vec::with_capacity(text.len() / 4));
+        let mut words = Self { lower, spans };
         let mut before = ' ';
         let mut characters = text.chars().peekable();
         while let Some(character) = characters.next() {
@@ -71,7 +73,11 @@ impl Words {
             before = character;
             if joins {
                 let plain = if character == '’' { '\'' } else { character };
-                words.lower.extend(plain.to_lowercase());
+                if plain.is_ascii() {
+                    words.lower.push(plain.to_ascii_lowercase());
+                } else {
+                    words.lower.extend(plain.to_lowercase());
+                }
                 continue;
             }
             words.end();

@@ -15,37 +15,64 @@ use super::{ROW_LIMIT, ReadRows, fields, plain};
 /// Most pieces that are parsed together.
 const BATCH: usize = 4096;
 
+/// Pieces of the first batch, for which every thread but one waits.
+const FIRST_BATCH: usize = 256;
+
 /// All rows of a JSON text.
 pub(super) fn read(
     reader: impl BufRead + Send,
     file: &Arc<str>,
     source: &str,
 ) -> std::io::Result<ReadRows> {
+    // In a thread of the pool itself, which need not be woken for each batch.
+    rayon::scope(|_| read_in_batches(reader, file, source))
+}
+
+fn read_in_batches(
+    reader: impl BufRead + Send,
+    file: &Arc<str>,
+    source: &str,
+) -> std::io::Result<ReadRows> {
     let mut found = ReadRows::default();
     let mut pieces = Pieces::new(reader)?;
-    let mut batch = next_batch(&mut pieces)?;
+    let mut count = FIRST_BATCH;
+    let mut batch = next_batch(&mut pieces, count)?;
+    let mut parsed = Vec::new();
     while !batch.is_empty() {
-        let (parsed, next) = rayon::join(|| parse(batch, source), || next_batch(&mut pieces));
-        for (line, row) in parsed {
-            match row {
-                Ok(row) => found.keep(row, file, line),
-                Err((line, field, reason)) => found.quarantine(file, line, field, reason),
-            }
-        }
-        batch = next?;
+        count = (2 * count).min(BATCH);
+        let (now, next) = rayon::join(
+            || parse(batch, source),
+            || {
+                keep(parsed, &mut found, file);
+                next_batch(&mut pieces, count)
+            },
+        );
+        (parsed, batch) = (now, next?);
     }
+    keep(parsed, &mut found, file);
     Ok(found)
 }
 
-/// What each piece is, and its line.
-fn parse(batch: Vec<Piece>, source: &str) -> Vec<(usize, Result<Instruction, BadPiece>)> {
+/// The line of a piece, and what it is.
+type Parsed = (usize, Result<Instruction, BadPiece>);
+
+fn keep(parsed: Vec<Parsed>, found: &mut ReadRows, file: &Arc<str>) {
+    for (line, row) in parsed {
+        match row {
+            Ok(row) => found.keep(row, file, line),
+            Err((line, field, reason)) => found.quarantine(file, line, field, reason),
+        }
+    }
+}
+
+fn parse(batch: Vec<Piece>, source: &str) -> Vec<Parsed> {
     batch.into_par_iter().map(|piece| (piece.line, row_of(piece, source))).collect()
 }
 
-/// The next pieces: as many as are worth sharing among threads, and no more than two rows of the greatest length hold.
-fn next_batch<R: BufRead>(pieces: &mut Pieces<R>) -> std::io::Result<Vec<Piece>> {
+/// The next pieces: up to `count`, and no more than two rows of the greatest length hold.
+fn next_batch<R: BufRead>(pieces: &mut Pieces<R>, count: usize) -> std::io::Result<Vec<Piece>> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
-    while batch.len() < BATCH && bytes < ROW_LIMIT {
+    while batch.len() < count && bytes < ROW_LIMIT {
         let Some(piece) = pieces.next_piece()? else { break };
         bytes += piece.content.as_ref().map_or(0, Vec::len);
         batch.push(piece);

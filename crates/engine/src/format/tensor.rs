@@ -71,7 +71,7 @@ impl TensorView {
     ) -> Self {
         let mut view =
             Self { name: name.to_string(), shape: shape.to_vec(), data_type, order, bytes };
-        debug_assert_eq!(view.bytes.len(), view.rows() * view.bytes_of_row());
+        assert_eq!(view.bytes.len(), view.rows() * view.bytes_of_row());
         if shape.len() == 1 && order != RowOrder::AsStored {
             // a bias: its "rows" are its elements, and it is small
             let size = data_type.block_bytes();
