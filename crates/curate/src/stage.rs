@@ -125,7 +125,13 @@ pub fn run_stage_asking(
         (None, Some(own)) => Some(own.as_mut()),
         (None, None) => None,
     };
-    let mut wanted = manifest(files, seeds, config, &against, seed)?;
+    // To hash a file takes as long as to read it; a stage that may be finished reads no rows.
+    let may_be_finished = stage.manifest()?.is_some();
+    let (wanted, early) = rayon::join(
+        || manifest(files, seeds, config, &against, seed),
+        || (!may_be_finished).then(|| read_files(files)),
+    );
+    let mut wanted = wanted?;
     if let Some(labeller) = &labeller {
         wanted.inputs.insert("categories".to_owned(), labeller.digest());
     }
@@ -142,10 +148,7 @@ pub fn run_stage_asking(
     if let Some(found) = stage.finished(&wanted)? {
         return earlier_summary(&stage, &found);
     }
-    let mut read = ReadRows::default();
-    for file in files {
-        read.append(read_rows(file)?);
-    }
+    let read = early.unwrap_or_else(|| read_files(files))?;
     refuse_bad_input(&stage, &read, files, config)?;
     let mut outcome = curate_against(read, seeds, config, &against)?;
     let labelling = category::fill(&mut outcome.kept, labeller)?;
@@ -179,6 +182,14 @@ pub fn run_stage_asking(
     let (finished, ()) = rayon::join(|| stage.finish(manifest, &outputs), || drop(outcome));
     finished?;
     Ok(summary)
+}
+
+fn read_files(files: &[PathBuf]) -> Result<ReadRows, RowsError> {
+    let mut read = ReadRows::default();
+    for file in files {
+        read.append(read_rows(file)?);
+    }
+    Ok(read)
 }
 
 /// The labeller that the configuration names, when it is one of ours.
