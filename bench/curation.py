@@ -44,6 +44,7 @@ def write_set(corpus, data, kind, count, path):
         for at, text in enumerate(corpus.rows(kind, data, count)):
             row = {"instruction": text, "input": "", "output": answers[at % len(answers)]}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    os.sync()  # or the first files of ours would wait until this one is on the disk
 
 
 def timed(command):
