@@ -57,7 +57,7 @@ impl LcsPattern {
     }
 
     /// What is made of the row above the table's first one; a row of usual length needs no memory of its own.
-    fn from_first_row<T>(&self, make: impl FnOnce(&mut [u64]) -> T) -> T {
+    fn with_first_row<T>(&self, make: impl FnOnce(&mut [u64]) -> T) -> T {
         let words = self.words();
         match [u64::MAX; USUAL_WORDS].get_mut(..words) {
             Some(row) => make(row),
@@ -69,7 +69,7 @@ impl LcsPattern {
     pub fn length_with(&self, text: &[u32]) -> usize {
         match &self.masks {
             Masks::One(pattern) => rises_before(&[pattern.last_row(text)], self.length),
-            Masks::Many(pattern) => self.from_first_row(|row| {
+            Masks::Many(pattern) => self.with_first_row(|row| {
                 for mask in text.iter().filter_map(|&token| pattern.bits(token)) {
                     advance(row, mask);
                 }
@@ -84,7 +84,7 @@ impl LcsPattern {
         let mut spare = text.len().checked_sub(least)?;
         let length = match &self.masks {
             Masks::One(_) => self.length_with(text),
-            Masks::Many(pattern) => self.from_first_row(|row| {
+            Masks::Many(pattern) => self.with_first_row(|row| {
                 for &token in text {
                     match pattern.bits(token) {
                         Some(mask) => advance(row, mask),
