@@ -106,7 +106,8 @@ impl Numbers {
 fn killed_after(child: &mut Child, moment: Duration) -> bool {
     let begin = Instant::now();
     while begin.elapsed() < moment {
-        if child.try_wait().expect("it can be asked").is_some() {
+        if let Some(status) = child.try_wait().expect("it can be asked") {
+            assert!(status.success(), "it ended by itself: {status}");
             return false;
         }
         std::thread::sleep(Duration::from_millis(1));

@@ -256,16 +256,21 @@ impl Stage {
         Ok(path)
     }
 
+    /// [`Self::publish`] of a value as JSON for people to read, with a line break at its end.
+    pub fn publish_json(&self, file: &str, value: &impl Serialize) -> Result<PathBuf, RunError> {
+        self.publish(file, |out| {
+            serde_json::to_writer_pretty(&mut *out, value)?;
+            out.write_all(b"\n")
+        })
+    }
+
     /// Hashes the named outputs into the manifest and writes it: the stage is finished.
     pub fn finish(&self, mut manifest: Manifest, outputs: &[&str]) -> Result<Manifest, RunError> {
         for name in outputs {
             let hash = ContentHash::of_file(&self.path(name))?;
             manifest.outputs.insert((*name).to_owned(), hash.to_string());
         }
-        self.publish("manifest.json", |out| {
-            serde_json::to_writer_pretty(&mut *out, &manifest)?;
-            out.write_all(b"\n")
-        })?;
+        self.publish_json("manifest.json", &manifest)?;
         Ok(manifest)
     }
 }

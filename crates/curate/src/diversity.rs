@@ -178,21 +178,14 @@ fn word_growth(name: &str, rows: &[Instruction], by_hash: &[usize], text: TextOf
     for rank in first_ranks {
         types[rank] += 1;
     }
-    let mut tokens = vec![0];
-    for length in lengths {
-        tokens.push(tokens.last().copied().unwrap_or_default() + length);
-    }
-    let mut growth = Vec::new();
-    let mut seen = 0;
-    for (before, new) in types.into_iter().enumerate() {
-        seen += new;
-        let done = before + 1;
-        let is_point = done * POINTS / rows.len() > before * POINTS / rows.len();
-        if is_point && growth.last() != Some(&[tokens[done], seen]) {
-            growth.push([tokens[done], seen]);
+    let (mut growth, mut tokens, mut seen) = (Vec::new(), 0, 0);
+    for (before, (length, new)) in lengths.into_iter().zip(types).enumerate() {
+        (tokens, seen) = (tokens + length, seen + new);
+        let is_point = (before + 1) * POINTS / rows.len() > before * POINTS / rows.len();
+        if is_point && growth.last() != Some(&[tokens, seen]) {
+            growth.push([tokens, seen]);
         }
     }
-    let tokens = tokens.last().copied().unwrap_or_default();
     WordGrowth { text: name.to_owned(), tokens, types: known.len(), growth }
 }
 

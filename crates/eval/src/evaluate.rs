@@ -104,8 +104,8 @@ pub fn evaluate(
         }
     }
     let scores = rebuild(stage.directory())?;
-    write_json(stage, "scores.json", &scores.rows)?;
-    write_json(stage, "comparisons.json", &scores.comparisons)?;
+    stage.publish_json("scores.json", &scores.rows)?;
+    stage.publish_json("comparisons.json", &scores.comparisons)?;
     Ok(scores)
 }
 
@@ -170,12 +170,4 @@ fn check(
         Some(name) => Err(EvaluationError::Repeated { name }),
         None => Ok(()),
     }
-}
-
-fn write_json(stage: &Stage, file: &str, rows: &impl Serialize) -> Result<(), EvaluationError> {
-    stage.publish(file, |out| {
-        serde_json::to_writer_pretty(&mut *out, rows)?;
-        out.write_all(b"\n")
-    })?;
-    Ok(())
 }

@@ -152,10 +152,7 @@ pub(crate) fn publish(
     let file = format!("{}/{name}.jsonl", info.candidate);
     let path = stage.publish(&file, |out| jsonl::write(out, predictions))?;
     info.predictions = ContentHash::of_file(&path)?.to_string();
-    stage.publish(&format!("{}/{name}.info.json", info.candidate), |out| {
-        serde_json::to_writer_pretty(&mut *out, &info)?;
-        out.write_all(b"\n")
-    })?;
+    stage.publish_json(&format!("{}/{name}.info.json", info.candidate), &info)?;
     Ok(())
 }
 

@@ -16,9 +16,6 @@ use self::one_word::OneWord;
 
 const WORD_BITS: usize = u64::BITS as usize;
 
-/// Words of the rows of texts of up to 512 tokens.
-const USUAL_WORDS: usize = 8;
-
 /// A token sequence prepared for comparison with many others.
 #[derive(Debug, Clone)]
 pub struct LcsPattern {
@@ -56,25 +53,17 @@ impl LcsPattern {
         }
     }
 
-    /// What is made of the row above the table's first one; a row of usual length needs no memory of its own.
-    fn with_first_row<T>(&self, make: impl FnOnce(&mut [u64]) -> T) -> T {
-        let words = self.words();
-        match [u64::MAX; USUAL_WORDS].get_mut(..words) {
-            Some(row) => make(row),
-            None => make(&mut vec![u64::MAX; words]),
-        }
-    }
-
     /// Length of the longest common subsequence of the pattern and `text`.
     pub fn length_with(&self, text: &[u32]) -> usize {
         match &self.masks {
             Masks::One(pattern) => rises_before(&[pattern.last_row(text)], self.length),
-            Masks::Many(pattern) => self.with_first_row(|row| {
+            Masks::Many(pattern) => {
+                let mut row = vec![u64::MAX; self.words()];
                 for mask in text.iter().filter_map(|&token| pattern.bits(token)) {
-                    advance(row, mask);
+                    advance(&mut row, mask);
                 }
-                rises_before(row, self.length)
-            }),
+                rises_before(&row, self.length)
+            }
         }
     }
 
@@ -84,15 +73,16 @@ impl LcsPattern {
         let mut spare = text.len().checked_sub(least)?;
         let length = match &self.masks {
             Masks::One(_) => self.length_with(text),
-            Masks::Many(pattern) => self.with_first_row(|row| {
+            Masks::Many(pattern) => {
+                let mut row = vec![u64::MAX; self.words()];
                 for &token in text {
                     match pattern.bits(token) {
-                        Some(mask) => advance(row, mask),
+                        Some(mask) => advance(&mut row, mask),
                         None => spare = spare.checked_sub(1)?,
                     }
                 }
-                Some(rises_before(row, self.length))
-            })?,
+                rises_before(&row, self.length)
+            }
         };
         (length >= least).then_some(length)
     }

@@ -52,8 +52,7 @@ impl Vocabulary {
         let mut long: Vec<(Box<str>, u32)> = other.long.into_iter().collect();
         short.sort_unstable_by_key(|&(_, id)| id);
         long.sort_unstable_by_key(|&(_, id)| id);
-        let mut long = long.into_iter().peekable();
-        let mut short = short.into_iter().peekable();
+        let (mut short, mut long) = (short.into_iter().peekable(), long.into_iter());
         for (there, here) in (0..).zip(&mut ids) {
             let next = self.next_id();
             *here = match short.next_if(|&(_, id)| id == there) {

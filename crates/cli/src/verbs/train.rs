@@ -266,9 +266,6 @@ fn write_adapter(
         precision: job.config.precision.clone(),
         notice: NOT_FOR_PATIENT_CARE.to_owned(),
     };
-    stage.publish("adapter/bioinstruct.json", |out| {
-        serde_json::to_writer_pretty(&mut *out, &card)?;
-        out.write_all(b"\n")
-    })?;
+    stage.publish_json("adapter/bioinstruct.json", &card)?;
     Ok(())
 }

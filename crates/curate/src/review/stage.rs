@@ -57,10 +57,7 @@ pub fn take(run: &RunDirectory, sheets: &[PathBuf], seed: u64) -> Result<Review,
     }
     let review = Review::of(&rows, &ratings);
     let stage = run.stage(DIRECTORY)?;
-    stage.publish(REVIEW, |out| {
-        serde_json::to_writer_pretty(&mut *out, &review)?;
-        out.write_all(b"\n")
-    })?;
+    stage.publish_json(REVIEW, &review)?;
     stage.finish(Manifest::new("review", seed, json!({}), inputs), &[REVIEW])?;
     Ok(review)
 }

@@ -1,6 +1,7 @@
 //! The files of a dataset: [`publish`] writes those of rows, of numbers and the card, [`publish_exports`] the other formats.
 //!
-//! Each file has a thread that writes it and waits until it is durable, so that the threads that have something to compute do not.
+//! The files that every dataset has are each written by a thread that waits until they are durable, so that the threads that have
+//! something to compute do not.
 
 use std::io::{Error, ErrorKind, Result as IoResult, Write};
 use std::path::PathBuf;
@@ -64,11 +65,11 @@ pub(super) fn publish(
     if let Some(contamination) = &outcome.contamination {
         let [pairs, report] = CONTAMINATION;
         stage.publish(pairs, |out| jsonl::write(out, &contamination.found))?;
-        stage.publish(report, |out| pretty(out, &contamination.report))?;
+        stage.publish_json(report, &contamination.report)?;
     }
     scope(|scope| {
         let files = [
-            scope.spawn(|| stage.publish("stats.json", |out| pretty(out, &statistics))),
+            scope.spawn(|| stage.publish_json("stats.json", &statistics)),
             scope.spawn(|| stage.publish("README.md", |out| out.write_all(card.as_bytes()))),
             scope.spawn(|| stage.publish("timing.jsonl", |out| jsonl::write(out, timings))),
         ];
@@ -116,7 +117,6 @@ fn publish_jsonl<'scope, T: Serialize + Sync>(
     let made = jsonl::in_parallel(rows, |part| {
         // Nobody takes the part when the file could not be written: the thread says why when it is joined.
         let _ = send.send(part);
-        Ok(())
     });
     made.map_err(RunError::Io)?;
     let _ = send.send(END.to_vec());
@@ -171,11 +171,6 @@ pub(super) fn publish_exports(
         }
     }
     Ok(())
-}
-
-fn pretty(out: &mut dyn Write, value: &impl Serialize) -> IoResult<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
-    out.write_all(b"\n")
 }
 
 #[cfg(test)]

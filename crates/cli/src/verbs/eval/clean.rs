@@ -34,10 +34,7 @@ pub(super) fn publish(
     }
     let suspects: Suspects =
         read.tasks.into_iter().map(|(task, found)| (task, found.remaining)).collect();
-    stage.publish(SUSPECTS, |out| {
-        serde_json::to_writer_pretty(&mut *out, &suspects)?;
-        out.write_all(b"\n")
-    })?;
+    stage.publish_json(SUSPECTS, &suspects)?;
     Ok(())
 }
 
