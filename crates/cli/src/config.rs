@@ -24,6 +24,9 @@ pub(crate) struct Config {
     pub(crate) threads: usize,
     /// Most memory of this process in MiB, where it is less than what the machine has free; zero is off.
     pub(crate) memory_limit: usize,
+    /// Whether a training step computes activations again instead of keeping them: `auto` where memory asks for it, `always`,
+    /// `never`. It changes no result; a step takes up to a half longer.
+    pub(crate) recompute: Recompute,
     /// How frozen weights are kept: `f32`, `bf16` or `stored`.
     pub(crate) precision: String,
     /// The section of `generate`.
@@ -38,12 +41,25 @@ pub(crate) struct Config {
     pub(crate) merge: MergeConfig,
 }
 
+/// When activations are computed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Recompute {
+    /// Where they do not fit into the memory that is free, and would fit so.
+    Auto,
+    /// In every run.
+    Always,
+    /// In none.
+    Never,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             seed: 42,
             threads: 0,
             memory_limit: 0,
+            recompute: Recompute::Auto,
             precision: "bf16".to_owned(),
             generate: GenerateConfig::default(),
             curate: CurateConfig::default(),

@@ -15,7 +15,7 @@ use bioinstruct_engine::kernels::KernelPath;
 use bioinstruct_engine::lora::{Adapter, Merge, Projection};
 use bioinstruct_engine::model::Llama;
 use bioinstruct_engine::model::inference::{Extension, Workspace};
-use bioinstruct_engine::model::training::{Batch, Step};
+use bioinstruct_engine::model::training::{Activations, Batch, Step};
 use bioinstruct_engine::peft;
 use bioinstruct_engine::train::config::TrainConfig;
 use bioinstruct_engine::train::example::Example;
@@ -95,7 +95,7 @@ fn in_units(
     unit: usize,
 ) -> (f64, Vec<f32>) {
     let labels: usize = rows.iter().map(Example::labels).sum();
-    let (mut loss, mut tape) = (0.0, model.new_tape());
+    let (mut loss, mut tape) = (0.0, model.new_tape(Activations::Kept));
     let mut gradient = model.backend().zeros(adapter.layout.length());
     for unit in rows.chunks(unit) {
         let mut batch = Batch::default();
@@ -226,7 +226,13 @@ fn noise_and_dropout_do_not_depend_on_the_batch() {
         let step =
             Step { scale: 1.0, dropout: Some((0.2, streams)), noise: Some((noise, streams)) };
         let mut gradient = model.backend().zeros(adapter.layout.length());
-        model.losses_and_gradient(&mut model.new_tape(), &adapter, &batch, step, &mut gradient)
+        model.losses_and_gradient(
+            &mut model.new_tape(Activations::Kept),
+            &adapter,
+            &batch,
+            step,
+            &mut gradient,
+        )
     };
     let together = run(rows, &streams, 5.0);
     let apart: Vec<f32> = rows

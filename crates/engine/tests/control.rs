@@ -12,6 +12,7 @@ use bioinstruct_engine::backend::Cpu;
 use bioinstruct_engine::error::EngineError;
 use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::kernels::lanes::Precision;
+use bioinstruct_engine::model::training::Activations;
 use bioinstruct_engine::model::{Llama, LoadOptions};
 use bioinstruct_engine::train::config::{Keep, LossNorm, TrainConfig};
 use bioinstruct_engine::train::evaluate::evaluate;
@@ -54,6 +55,7 @@ fn train(
         seed: 5,
         fingerprint: BTreeMap::from([("data".to_owned(), "d".to_owned())]),
         directory,
+        activations: Activations::Kept,
         stop: Arc::clone(&stop),
     };
     let mut records = Vec::new();
@@ -223,7 +225,7 @@ fn the_two_averages_of_a_loss() {
         5,
     )
     .unwrap();
-    let mut tape = model.new_tape();
+    let mut tape = model.new_tape(Activations::Kept);
     let mut mean = |rows: &[Example]| {
         let stop = AtomicBool::new(false);
         evaluate(&model, &mut tape, None, rows, 100, &stop).unwrap().loss

@@ -15,7 +15,7 @@ use bioinstruct_engine::kernels::KernelPath;
 use bioinstruct_engine::lora::Adapter;
 use bioinstruct_engine::model::Llama;
 use bioinstruct_engine::model::inference::{Extension, Workspace};
-use bioinstruct_engine::model::training::{Batch, Step};
+use bioinstruct_engine::model::training::{Activations, Batch, Step};
 use bioinstruct_engine::peft;
 use golden_files::{
     all_logits, example, golden, ids, model, paths, relative_error, repository, values,
@@ -135,7 +135,7 @@ fn adapter_logits_loss_and_gradients_equal_peft() {
                 let mut gradient = model.backend().zeros(adapter.layout.length());
                 let scale = 1.0 / batch.labels.len() as f32;
                 let losses = model.losses_and_gradient(
-                    &mut model.new_tape(),
+                    &mut model.new_tape(Activations::Kept),
                     &adapter,
                     &batch,
                     Step::plain(scale),
@@ -235,8 +235,8 @@ fn decoding_token_by_token_equals_transformers_with_the_same_bits_in_any_batch()
 }
 
 #[test]
-fn gradients_have_the_same_bits_on_any_number_of_threads() {
-    let run = |family: &str, path: KernelPath, threads: usize| {
+fn gradients_have_the_same_bits_on_any_number_of_threads_and_from_activations_computed_again() {
+    let run = |family: &str, path: KernelPath, threads: usize, activations: Activations| {
         let model = model(&folder(family), path, threads);
         let adapter = adapter(&model, family);
         let mut batch = Batch::default();
@@ -247,15 +247,24 @@ fn gradients_have_the_same_bits_on_any_number_of_threads() {
         let streams = [7, 8].map(|seed| bioinstruct_core::random::Stream::new(seed, "dropout"));
         let step = Step { scale: 0.1, dropout: Some((0.1, &streams)), noise: None };
         let mut gradient = model.backend().zeros(adapter.layout.length());
-        let losses =
-            model.losses_and_gradient(&mut model.new_tape(), &adapter, &batch, step, &mut gradient);
+        let losses = model.losses_and_gradient(
+            &mut model.new_tape(activations),
+            &adapter,
+            &batch,
+            step,
+            &mut gradient,
+        );
         (losses, gradient)
     };
     for family in FAMILIES {
         for path in paths() {
-            let one = run(family, path, 1);
-            assert_eq!(one, run(family, path, 2), "{family}, {path:?}");
-            assert_eq!(one, run(family, path, 4), "{family}, {path:?}");
+            let one = run(family, path, 1, Activations::Kept);
+            for threads in [1, 2, 4] {
+                let kept = run(family, path, threads, Activations::Kept);
+                assert_eq!(one, kept, "{family}, {path:?}, {threads} threads");
+                let again = run(family, path, threads, Activations::Recomputed);
+                assert_eq!(one, again, "{family}, {path:?}, {threads} threads, recomputed");
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::kernels::KernelPath;
 use bioinstruct_engine::kernels::lanes::Precision;
 use bioinstruct_engine::local::{chat_template, encode_rendered};
-use bioinstruct_engine::model::training::Batch;
+use bioinstruct_engine::model::training::{Activations, Batch};
 use bioinstruct_engine::model::{Llama, LoadOptions};
 use bioinstruct_engine::tokenizer::Tokenizer;
 use bioinstruct_engine::train::config::TrainConfig;
@@ -313,7 +313,7 @@ fn rows_of_one_batch_do_not_see_one_another() {
     let encoder = model.encoder(&json!({}));
     let rows = [row("Name a drug.", "", "Aspirin"), row("Say.", "a b c", "d"), row("x", "", "yes")];
     let examples = encoder.examples(&rows, 1).unwrap().examples;
-    let mut tape = llama.new_tape();
+    let mut tape = llama.new_tape(Activations::Kept);
     let mut losses = |examples: &[&Example]| {
         let mut batch = Batch::default();
         for example in examples {

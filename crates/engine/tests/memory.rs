@@ -7,6 +7,7 @@ use bioinstruct_engine::backend::{Backend, Cpu};
 use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::kernels::KernelPath;
 use bioinstruct_engine::kernels::lanes::Precision;
+use bioinstruct_engine::model::training::Activations;
 use bioinstruct_engine::model::{Llama, LoadOptions};
 use bioinstruct_engine::train::config::{LossOn, TrainConfig};
 use bioinstruct_engine::train::example::Example;
@@ -52,43 +53,52 @@ fn operands_and_logits_are_as_planned() {
         let plan = Plan::new(&lengths, &[Stratum::all(rows.len())], &config, 1).unwrap();
         let demand = Demand::of(&plan, &rows, &dev, &config);
         for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
-            let planned = MemoryPlan::new(&file, &config, precision, &demand, path).unwrap();
             let backend = Cpu::with_path(path, 2).unwrap();
             let options = LoadOptions { precision, positions: 0 };
             let model = Llama::load(&file, backend, options).unwrap();
-            let directory = tempfile::tempdir().unwrap();
-            let inputs = Inputs {
-                model: &model,
-                strata: &[Stratum::all(rows.len())],
-                examples: &rows,
-                dev: &dev,
-                config: &config,
-                seed: 1,
-                fingerprint: std::collections::BTreeMap::new(),
-                directory: directory.path(),
-                stop: Arc::default(),
-            };
-            let outcome = run(&inputs, &mut |_| {}).unwrap();
-            let told = format!("{targets:?} {} {precision:?}", path.name());
-            let (operands, logits) = model.backend().scratch_bytes();
-            // The largest unit may be one of a dev evaluation, which has no gradients.
-            for (name, found) in [("operands of products", operands), ("logits", logits)] {
-                let planned = planned.bytes(name);
-                let close = planned >= found && planned <= found + found / 10;
-                assert!(close, "{name} of {told}: {planned} planned, {found} found");
+            let mut results = Vec::new();
+            for activations in [Activations::Kept, Activations::Recomputed] {
+                let how = (path, activations);
+                let planned = MemoryPlan::new(&file, &config, precision, &demand, how).unwrap();
+                let directory = tempfile::tempdir().unwrap();
+                let inputs = Inputs {
+                    model: &model,
+                    strata: &[Stratum::all(rows.len())],
+                    examples: &rows,
+                    dev: &dev,
+                    config: &config,
+                    seed: 1,
+                    fingerprint: std::collections::BTreeMap::new(),
+                    directory: directory.path(),
+                    activations,
+                    stop: Arc::default(),
+                };
+                let outcome = run(&inputs, &mut |_| {}).unwrap();
+                let told = format!("{targets:?} {} {precision:?} {activations:?}", path.name());
+                let (operands, logits) = model.backend().scratch_bytes();
+                // The largest unit may be one of a dev evaluation, which has no gradients.
+                for (name, found) in [("operands of products", operands), ("logits", logits)] {
+                    let planned = planned.bytes(name);
+                    let close = planned >= found && planned <= found + found / 10;
+                    assert!(close, "{name} of {told}: {planned} planned, {found} found");
+                }
+                let values = outcome.parameters.len() * 4;
+                assert_eq!(planned.bytes("adapter and optimizer state"), 3 * values, "{told}");
+
+                let lora = config.lora().unwrap();
+                let adapter = model.adapter(lora, &outcome.parameters).unwrap();
+                let mut tape = model.new_tape(activations);
+                model.reserve_tape(&mut tape, demand.unit_tokens, Some(&adapter));
+                assert_eq!(planned.bytes("activations"), tape.bytes(model.backend()), "{told}");
+
+                let norms = (2 * model.config().layers + 1) * model.config().hidden_size * 4;
+                assert_eq!(planned.weight_bytes, model.weight_bytes() + norms, "{told}");
+                results.push((outcome.parameters, planned.bytes("activations")));
             }
-            let values = outcome.parameters.len() * 4;
-            assert_eq!(planned.bytes("adapter and optimizer state"), 3 * values, "{told}");
-
-            let lora = config.lora().unwrap();
-            let adapter = model.adapter(lora, &outcome.parameters).unwrap();
-            let mut tape = model.new_tape();
-            model.reserve_tape(&mut tape, demand.unit_tokens, Some(&adapter));
-            assert_eq!(planned.bytes("activations"), tape.bytes(model.backend()), "{told}");
-
-            let norms = (2 * model.config().layers + 1) * model.config().hidden_size * 4;
-            assert_eq!(planned.weight_bytes, model.weight_bytes() + norms, "{told}");
             assert!(model.backend().kernels().contains(path.name()));
+            let [(kept, most), (again, least)] = &results[..] else { unreachable!("two runs") };
+            assert!(kept == again, "what is computed again is the same: {targets:?} {precision:?}");
+            assert!(least < most, "{least} of {most} bytes");
         }
     }
 }

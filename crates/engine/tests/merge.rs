@@ -12,7 +12,7 @@ use bioinstruct_engine::merge::difference::{Difference, probe_ids, probe_logits}
 use bioinstruct_engine::merge::folder::{Written, write_folder};
 use bioinstruct_engine::merge::gguf::{FileType, write_gguf};
 use bioinstruct_engine::merge::gguf_adapter::write_gguf_adapter;
-use bioinstruct_engine::model::training::{Batch, Step};
+use bioinstruct_engine::model::training::{Activations, Batch, Step};
 use bioinstruct_engine::model::{Llama, LoadOptions};
 use bioinstruct_engine::peft;
 use bioinstruct_engine::tokenizer::Tokenizer;
@@ -204,8 +204,13 @@ fn step(file: &ModelFile, precision: Precision) -> (f32, Vec<f32>) {
     let length = adapter.layout.length();
     let mut gradient = model.backend().zeros(length);
     let step = Step::plain(1.0);
-    let losses =
-        model.losses_and_gradient(&mut model.new_tape(), &adapter, &batch, step, &mut gradient);
+    let losses = model.losses_and_gradient(
+        &mut model.new_tape(Activations::Kept),
+        &adapter,
+        &batch,
+        step,
+        &mut gradient,
+    );
     (losses.iter().sum(), model.backend().download(&gradient, 0..length))
 }
 

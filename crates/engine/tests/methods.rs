@@ -14,6 +14,7 @@ use bioinstruct_engine::backend::Cpu;
 use bioinstruct_engine::kernels::KernelPath;
 use bioinstruct_engine::lora::{Init, Layout, Projection};
 use bioinstruct_engine::model::Llama;
+use bioinstruct_engine::model::training::Activations;
 use bioinstruct_engine::train::checkpoint::{self, State};
 use bioinstruct_engine::train::config::TrainConfig;
 use bioinstruct_engine::train::example::Example;
@@ -116,6 +117,7 @@ fn train(
         seed,
         fingerprint,
         directory: directory.path(),
+        activations: Activations::Kept,
         stop: Arc::default(),
     };
     let mut records = Vec::new();

@@ -10,7 +10,7 @@ use bioinstruct_engine::backend::{AdamW, Backend, Cpu, Phase};
 use bioinstruct_engine::kernels::KernelPath;
 use bioinstruct_engine::model::adapting::Moments;
 use bioinstruct_engine::model::inference::{Extension, Workspace};
-use bioinstruct_engine::model::training::{Batch, Step};
+use bioinstruct_engine::model::training::{Activations, Batch, Step};
 use bioinstruct_engine::peft;
 use golden_files::{all_logits, example, golden, ids, model, paths, relative_error, values};
 use serde_json::Value;
@@ -49,8 +49,13 @@ fn adapter_logits_loss_and_gradients_equal_peft() {
         let mut gradient = model.backend().zeros(adapter.layout.length());
         let scale = 1.0 / batch.labels.len() as f32;
         let step = Step::plain(scale);
-        let losses =
-            model.losses_and_gradient(&mut model.new_tape(), &adapter, &batch, step, &mut gradient);
+        let losses = model.losses_and_gradient(
+            &mut model.new_tape(Activations::Kept),
+            &adapter,
+            &batch,
+            step,
+            &mut gradient,
+        );
         let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() * f64::from(scale);
         let expected = f64::from(values(&file, "loss")[0]);
         assert!((loss - expected).abs() < 1e-5 * expected, "loss {loss}, {expected}");
@@ -72,7 +77,7 @@ fn adamw_steps_equal_torch() {
         let mut adapter = peft::load(&model, &golden("tiny_adapter")).unwrap().adapter;
         let length = adapter.layout.length();
         let mut moments = Moments { mean: vec![0.0; length], square: vec![0.0; length] };
-        let mut tape = model.new_tape();
+        let mut tape = model.new_tape(Activations::Kept);
         for step in 0..3 {
             let mut batch = Batch::default();
             for sequence in settings["batches"][step].as_array().unwrap() {
@@ -194,8 +199,13 @@ fn gradients_have_the_same_bits_on_any_number_of_threads() {
         let streams = [7, 8, 9].map(|seed| bioinstruct_core::random::Stream::new(seed, "dropout"));
         let step = Step { scale: 0.1, dropout: Some((0.1, &streams)), noise: None };
         let mut gradient = model.backend().zeros(adapter.layout.length());
-        let losses =
-            model.losses_and_gradient(&mut model.new_tape(), &adapter, &batch, step, &mut gradient);
+        let losses = model.losses_and_gradient(
+            &mut model.new_tape(Activations::Kept),
+            &adapter,
+            &batch,
+            step,
+            &mut gradient,
+        );
         (losses, gradient)
     };
     for path in paths() {

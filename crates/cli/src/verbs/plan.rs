@@ -1,6 +1,7 @@
 //! `plan`: how much memory and time a training run will take, before its first step.
 
 use bioinstruct_engine::model::LoadOptions;
+use bioinstruct_engine::model::training::Activations;
 use bioinstruct_engine::train::estimate::{evaluations, measure};
 use bioinstruct_engine::train::plan::Plan;
 use serde_json::json;
@@ -31,6 +32,9 @@ pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow:
         console.print(&format!("{heading:<10} {name:<28} {:>9}\n", megabytes(bytes)))?;
         heading = "";
     }
+    if fit.activations == Activations::Recomputed {
+        console.print(&format!("{:<10} activations are computed again in the backward\n", ""))?;
+    }
     let available = fit.available.map(|available| fit.before + available);
     if let Some(available) = available {
         let fits = if fit.fits() { "it fits" } else { "it does NOT fit" };
@@ -46,7 +50,8 @@ pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow:
     let plan = Plan::new(&lengths, rows.strata, &config.train, config.seed)?;
     let options = LoadOptions { precision: config.precision()?, positions: 0 };
     let (file, threads) = (&prepared.file, config.threads);
-    let speed = measure(file, &config.train, options, threads, &plan, rows.learned)?;
+    let speed =
+        measure(file, &config.train, (options, fit.activations), threads, &plan, rows.learned)?;
     let evaluations = evaluations(&config.train, demand);
     let seconds = speed.seconds(demand, evaluations);
     console.print(&format!(
@@ -61,6 +66,7 @@ pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow:
         "unit_tokens": demand.unit_tokens,
         "unit_labels": demand.unit_labels,
         "step_units": demand.step_units,
+        "activations_recomputed": fit.activations == Activations::Recomputed,
         "before_bytes": fit.before,
         "parts": fit.memory.parts,
         "peak_bytes": fit.peak(),

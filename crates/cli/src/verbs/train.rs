@@ -18,12 +18,13 @@ use bioinstruct_core::template::InstructionTemplate;
 use bioinstruct_engine::backend::{Backend, Cpu};
 use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::local::{LocalModel, LocalOptions};
+use bioinstruct_engine::model::training::Activations;
 use bioinstruct_engine::peft;
 use bioinstruct_engine::train::{self, CHECKPOINTS, Inputs, Outcome, checkpoint};
 use serde_json::json;
 
 use crate::arguments::{Globals, Train};
-use crate::config::{Config, Flags, in_run};
+use crate::config::{Config, Flags, Recompute, in_run};
 use crate::console::Console;
 use crate::interrupt::Interrupt;
 use crate::model::{self, AdapterCard, DataFile};
@@ -134,11 +135,11 @@ pub(crate) fn stage(
     }
     let file = ModelFile::open(&resolved.path)?;
     let prepared = Prepared::encode(job, file, &data, console)?;
-    Fit::new(&prepared.file, config, prepared.rows())?.check(
-        &prepared.file,
-        config,
-        prepared.rows(),
-    )?;
+    let fit = Fit::new(&prepared.file, config, prepared.rows())?;
+    fit.check(&prepared.file, config, prepared.rows())?;
+    if fit.activations == Activations::Recomputed && config.recompute == Recompute::Auto {
+        console.say("train: activations are computed again, since memory does not hold them; a step takes up to a half longer");
+    }
     let Prepared { file, tokenizer, encoded } = prepared;
     let options = LocalOptions { precision: config.precision()?, ..LocalOptions::default() };
     let local = LocalModel::from_parts(Cpu::new(config.threads)?, &file, tokenizer, options)?;
@@ -161,6 +162,7 @@ pub(crate) fn stage(
             seed: config.seed,
             fingerprint,
             directory: stage.directory(),
+            activations: fit.activations,
             stop: Arc::clone(stop),
         };
         train::run(&inputs, &mut |progress| told.take(progress))

@@ -14,13 +14,22 @@ use super::microkernel::{self, Tile, run_tile};
 use super::source::{Direction, STRIP, Source, Values, strip};
 use super::threads::Threads;
 
-/// Lanes of one left row and one strip that are multiplied before the next part of k is filled: both stay in the caches
-/// nearest to the arithmetic.
-const K_LANES: usize = 576;
+/// Most lanes of one left row and one strip that are multiplied before the next part of k is filled. Each part more is a pass
+/// more over C; each lane more is one that the strips of a task take in the second cache. Measured; on AVX2, whose tiles are
+/// small, C costs more.
+const fn most_lanes(path: KernelPath) -> usize {
+    match path {
+        KernelPath::Avx2 => 1536,
+        KernelPath::Portable | KernelPath::Avx512 | KernelPath::Avx512Bf16 => 576,
+    }
+}
+
 /// Lanes that a part of k is a multiple of: stored blocks are read whole.
 const PART_LANES: usize = 32;
 /// Columns whose strips a task fills at once, so that the left rows pass by once for all of them.
 const GROUP: usize = 4 * STRIP;
+/// Tasks among which no thread waits long for the last one.
+const FEW_TASKS: usize = 16;
 /// Fewest rows worth filling strips for a second time, when there are too few groups to keep every thread busy.
 const SPLIT_ROWS: usize = 448;
 
@@ -180,7 +189,7 @@ pub fn multiply((path, threads): (KernelPath, &Threads), lane: Lane, products: &
     for (number, product) in products.iter().enumerate() {
         check(product, lane);
         // The cut depends on sizes alone; rows do not see one another, so it moves no bit.
-        let parts = if groups < 4 { (product.rows / SPLIT_ROWS).clamp(1, 4) } else { 1 };
+        let parts = FEW_TASKS.div_ceil(groups).min(product.rows / SPLIT_ROWS).max(1);
         let part = product.rows.div_ceil(parts).next_multiple_of(14).max(1);
         for column in (0..product.n).step_by(GROUP) {
             let columns = column..(column + GROUP).min(product.n);
@@ -252,7 +261,7 @@ fn run_task(
         let rows = rows.start.max(term.first_row)..rows.end.min(term.first_row + term.rows);
         let k = term.right.k();
         let lanes = lane.count(k);
-        let part = lanes.div_ceil(lanes.div_ceil(K_LANES)).next_multiple_of(PART_LANES);
+        let part = lanes.div_ceil(lanes.div_ceil(most_lanes(path))).next_multiple_of(PART_LANES);
         for first in (0..lanes).step_by(part) {
             let count = part.min(lanes - first);
             if !rows.is_empty() {

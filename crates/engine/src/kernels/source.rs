@@ -5,12 +5,13 @@
 //! as [`Direction::Transposed`], the input gradient as [`Direction::AsStored`]. A strip is filled once for all rows of a task,
 //! so what that costs is a few per cent of the product.
 
+mod floats;
+mod pairs;
+
 use std::ops::Range;
 
 use super::KernelPath;
-use super::lanes::{Lane, from_bf16, pair, to_bf16};
-use super::simd::dispatch;
-use super::transpose::transpose;
+use super::lanes::Lane;
 use crate::format::TensorView;
 use crate::format::blocks::PART;
 
@@ -37,6 +38,13 @@ pub enum Values<'a> {
     File(&'a TensorView),
     /// Rows of lanes, as a left operand has them; they are multiplied as lanes of the same kind.
     Lanes(Lane, &'a [u32]),
+}
+
+/// Rows of values and the distance between them.
+#[derive(Clone, Copy)]
+struct Rows<'a, T> {
+    values: &'a [T],
+    stride: usize,
 }
 
 /// Which way a stored matrix is multiplied.
@@ -91,8 +99,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Writes the strips of `columns` (whose start is a multiple of a strip's width w), one after the other, over `k` (whose
-    /// start is even): lane (i, j) of a strip at `w i + j`.
+    /// Writes the strips of `columns` (whose start is a multiple of [`STRIP`]), one after the other, over `k` (whose start is
+    /// even): lane (i, j) of a strip of width w at `w i + j`.
     ///
     /// Columns past the last, and the second half of an odd last pair, are zero.
     pub fn fill(
@@ -103,253 +111,32 @@ impl<'a> Source<'a> {
         k: Range<usize>,
         out: &mut [u32],
     ) {
-        let strip = strip(path);
-        let length = lane.count(k.len()) * strip;
-        if let (Direction::AsStored, Values::Bf16(values), Lane::Bf16Pair) =
-            (self.direction, self.values, lane)
-        {
-            // All strips of a stored row while it passes by: it is read in the order of memory.
-            let rows = Rows { values: &values[k.start * self.stride..], stride: self.stride };
-            return interleave_rows(path, rows, k.len(), columns, strip, out);
-        }
-        for (column, out) in columns.clone().step_by(strip).zip(out.chunks_exact_mut(length)) {
-            let columns = column..(column + strip).min(columns.end);
-            match self.direction {
-                Direction::Transposed => self.fill_transposed(path, lane, columns, k.clone(), out),
-                Direction::AsStored => self.fill_as_stored(path, lane, columns, k.clone(), out),
-            }
+        match lane {
+            Lane::F32 => self.fill_floats(path, columns, k, out),
+            Lane::Bf16Pair => self.fill_pairs(path, columns, k, out),
         }
     }
 
-    fn fill_transposed(
+    /// Values `part` of a stored row of a file. Parts of blocks are read whole, so `buffer` has room for them.
+    fn of_file<'b>(
         &self,
         path: KernelPath,
-        lane: Lane,
-        columns: Range<usize>,
-        k: Range<usize>,
-        out: &mut [u32],
-    ) {
-        let count = lane.count(k.len());
-        let strip = strip(path);
-        // Sixteen lanes of all columns at a time, turned on their side.
-        let mut square = [[0u32; 16]; STRIP];
-        for first in (0..count).step_by(16) {
-            let lanes = (count - first).min(16);
-            let start = k.start + first * lane.values();
-            let part = start..(start + 16 * lane.values()).min(k.end);
-            for (column, row) in columns.clone().zip(&mut square) {
-                self.read(path, lane, column, part.clone(), row);
-            }
-            transpose(path, &square, &mut out[first * strip..(first + lanes) * strip]);
-        }
-    }
-
-    /// Lanes of one stored row; lanes past the part are zero.
-    #[inline]
-    fn read(
-        &self,
-        path: KernelPath,
-        lane: Lane,
+        tensor: &TensorView,
         row: usize,
         part: Range<usize>,
-        out: &mut [u32; 16],
-    ) {
-        let stored = row * self.stride + part.start..row * self.stride + part.end;
-        if part.len() < 16 * lane.values() {
-            out.fill(0);
-        }
-        match (self.values, lane) {
-            (Values::F32(values), Lane::F32) => {
-                for (out, value) in out.iter_mut().zip(&values[stored]) {
-                    *out = value.to_bits();
-                }
-            }
-            (Values::F32(values), Lane::Bf16Pair) => {
-                super::lanes::put(path, lane, &values[stored], out);
-            }
-            (Values::Bf16(values), Lane::F32) => {
-                for (out, value) in out.iter_mut().zip(&values[stored]) {
-                    *out = from_bf16(*value).to_bits();
-                }
-            }
-            (Values::Bf16(values), Lane::Bf16Pair) => {
-                let (whole, rest) = values[stored].as_chunks::<2>();
-                for (out, [low, high]) in out.iter_mut().zip(whole) {
-                    *out = pair(*low, *high);
-                }
-                if let [last] = rest {
-                    out[whole.len()] = pair(*last, 0);
-                }
-            }
-            (Values::File(tensor), lane) => {
-                let mut values = [0.0; PART];
-                let skip = part.start % PART;
-                let whole =
-                    (skip + part.len()).next_multiple_of(PART).min(self.width - part.start + skip);
-                tensor.part_to_f32(path, row, part.start - skip, &mut values[..whole]);
-                super::lanes::put(path, lane, &values[skip..skip + part.len()], out);
-            }
-            (Values::Lanes(kept, lanes), lane) => {
-                assert_eq!(kept, lane, "lanes are multiplied as what they are");
-                let stored = stored.start / lane.values()..stored.end.div_ceil(lane.values());
-                out[..stored.len()].copy_from_slice(&lanes[stored]);
-            }
-        }
-    }
-
-    fn fill_as_stored(
-        &self,
-        path: KernelPath,
-        lane: Lane,
-        columns: Range<usize>,
-        k: Range<usize>,
-        out: &mut [u32],
-    ) {
-        let row = |row: usize| row * self.stride + columns.start..row * self.stride + columns.end;
-        let strip = strip(path);
-        for (number, out) in out[..lane.count(k.len()) * strip].chunks_exact_mut(strip).enumerate()
-        {
-            let first = k.start + number * lane.values();
-            let second = (first + 1 < k.end).then(|| row(first + 1));
-            out[columns.len()..].fill(0);
-            match (self.values, lane) {
-                (Values::F32(values), Lane::F32) => {
-                    for (out, value) in out.iter_mut().zip(&values[row(first)]) {
-                        *out = value.to_bits();
-                    }
-                }
-                (Values::Bf16(values), Lane::F32) => {
-                    for (out, value) in out.iter_mut().zip(&values[row(first)]) {
-                        *out = from_bf16(*value).to_bits();
-                    }
-                }
-                (Values::F32(values), Lane::Bf16Pair) => {
-                    let second = second.map_or(&[][..], |row| &values[row]);
-                    interleave_f32(path, &values[row(first)], second, out);
-                }
-                (Values::Bf16(_), Lane::Bf16Pair) => unreachable!("filled all strips at once"),
-                (Values::File(tensor), lane) => {
-                    let (mut low, mut high) = ([0.0; PART], [0.0; PART]);
-                    // A strip may be half a part; parts are read whole.
-                    let skip = columns.start % PART;
-                    let start = columns.start - skip;
-                    let whole =
-                        (skip + columns.len()).next_multiple_of(PART).min(self.width - start);
-                    tensor.part_to_f32(path, first, start, &mut low[..whole]);
-                    if second.is_some() {
-                        tensor.part_to_f32(path, first + 1, start, &mut high[..whole]);
-                    }
-                    let (low, high) =
-                        (&low[skip..skip + columns.len()], &high[skip..skip + columns.len()]);
-                    match lane {
-                        Lane::F32 => super::lanes::put(path, lane, low, out),
-                        Lane::Bf16Pair => interleave_f32(path, low, high, out),
-                    }
-                }
-                (Values::Lanes(kept, lanes), lane) => {
-                    assert_eq!(kept, lane, "lanes are multiplied as what they are");
-                    let part = |row: Range<usize>| {
-                        &lanes[row.start / lane.values()..row.end.div_ceil(lane.values())]
-                    };
-                    let second = second.map_or(&[][..], part);
-                    match lane {
-                        Lane::F32 => out[..columns.len()].copy_from_slice(part(row(first))),
-                        Lane::Bf16Pair => interleave_pairs(path, part(row(first)), second, out),
-                    }
-                }
-            }
-        }
-    }
-}
-
-dispatch!(fn interleave_f32 = interleave_f32_body(first: &[f32], second: &[f32], out: &mut [u32]));
-
-#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch!` names one")]
-#[inline(always)]
-fn interleave_f32_body<A: super::simd::Arithmetic>(first: &[f32], second: &[f32], out: &mut [u32]) {
-    if second.is_empty() {
-        for (out, low) in out.iter_mut().zip(first) {
-            *out = pair(to_bf16(*low), 0);
-        }
-    } else {
-        for (out, (low, high)) in out.iter_mut().zip(first.iter().zip(second)) {
-            *out = pair(to_bf16(*low), to_bf16(*high));
-        }
-    }
-}
-
-/// Rows of bfloat16 values and the distance between them.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    values: &'a [u16],
-    stride: usize,
-}
-
-dispatch!(fn interleave_rows = interleave_rows_body(
-    rows: Rows<'_>, count: usize, columns: Range<usize>, strip: usize, out: &mut [u32]
-));
-
-#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch!` names one")]
-#[inline(always)]
-fn interleave_rows_body<A: super::simd::Arithmetic>(
-    rows: Rows<'_>,
-    count: usize,
-    columns: Range<usize>,
-    strip: usize,
-    out: &mut [u32],
-) {
-    let zeros = [0; STRIP];
-    let length = count.div_ceil(2) * strip;
-    for pair_number in 0..count.div_ceil(2) {
-        let row = |row: usize| &rows.values[row * rows.stride..];
-        let first = row(2 * pair_number);
-        let second = (2 * pair_number + 1 < count).then(|| row(2 * pair_number + 1));
-        for (number, column) in columns.clone().step_by(strip).enumerate() {
-            let out = &mut out[number * length + pair_number * strip..][..strip];
-            let width = strip.min(columns.end - column);
-            let low = &first[column..column + width];
-            let high = second.map_or(&zeros[..width], |row| &row[column..column + width]);
-            if let (Ok(out), Ok(low), Ok(high)) = (
-                <&mut [u32; STRIP]>::try_from(&mut *out),
-                <&[u16; STRIP]>::try_from(low),
-                <&[u16; STRIP]>::try_from(high),
-            ) {
-                for at in 0..STRIP {
-                    out[at] = pair(low[at], high[at]);
-                }
-                continue;
-            }
-            out.fill(0);
-            for (out, (low, high)) in out.iter_mut().zip(low.iter().zip(high)) {
-                *out = pair(*low, *high);
-            }
-        }
-    }
-}
-
-dispatch!(fn interleave_pairs = interleave_pairs_body(first: &[u32], second: &[u32], out: &mut [u32]));
-
-#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch!` names one")]
-#[inline(always)]
-fn interleave_pairs_body<A: super::simd::Arithmetic>(
-    first: &[u32],
-    second: &[u32],
-    out: &mut [u32],
-) {
-    let (out, _) = out.as_chunks_mut::<2>();
-    if second.is_empty() {
-        for (out, low) in out.iter_mut().zip(first) {
-            *out = [low & 0xFFFF, low >> 16];
-        }
-    } else {
-        for (out, (low, high)) in out.iter_mut().zip(first.iter().zip(second)) {
-            *out = [low & 0xFFFF | high << 16, low >> 16 | high & 0xFFFF_0000];
-        }
+        buffer: &'b mut [f32],
+    ) -> &'b [f32] {
+        let skip = part.start % PART;
+        let start = part.start - skip;
+        let whole = (skip + part.len()).next_multiple_of(PART).min(self.width - start);
+        tensor.part_to_f32(path, row, start, &mut buffer[..whole]);
+        &buffer[skip..skip + part.len()]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::lanes::{from_bf16, to_bf16};
     use super::*;
     use bioinstruct_core::random::Stream;
 

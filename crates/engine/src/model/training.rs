@@ -1,7 +1,8 @@
 //! One training step's forward and backward over a ragged batch: losses, and the gradient of an adapter's factors.
 //!
 //! Only what the factors' gradients need is kept ([`Tape`]) and computed: no gradient of a frozen weight, none below the
-//! lowest adapted block. Norms and SwiGLU are computed again in the backward instead of being stored.
+//! lowest adapted block. Norms and SwiGLU are computed again in the backward instead of being stored, and where memory asks
+//! for it everything inside a block ([`Activations::Recomputed`]).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -63,11 +64,27 @@ impl Step<'_> {
     }
 }
 
-/// What one block keeps for its backward.
+/// What a step keeps of its forward. It changes time and memory, and no bit of any result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activations {
+    /// All that the backward reads.
+    #[default]
+    Kept,
+    /// The input of each block: the backward runs the block forward once more (Chen et al. 2016), so a step computes half as
+    /// much again.
+    Recomputed,
+}
+
+/// What the first norm of a block read and found.
+#[derive(Debug)]
+pub(super) struct BlockInput<B: Backend> {
+    pub(super) stream: B::Buffer,
+    pub(super) inverse: B::Buffer,
+}
+
+/// What one block keeps for its backward beside its input.
 #[derive(Debug)]
 pub(super) struct BlockTape<B: Backend> {
-    pub(super) input: B::Buffer,
-    pub(super) input_inverse: B::Buffer,
     /// Turned; or as projected, where the model norms heads.
     pub(super) query: B::Buffer,
     /// Likewise.
@@ -85,6 +102,8 @@ pub(super) struct BlockTape<B: Backend> {
 /// All buffers of a training step; made once, used for every step.
 #[derive(Debug)]
 pub struct Tape<B: Backend> {
+    pub(super) inputs: Vec<BlockInput<B>>,
+    /// One for each block, or one for all.
     pub(super) blocks: Vec<BlockTape<B>>,
     pub(super) last: B::Buffer,
     pub(super) last_inverse: B::Buffer,
@@ -117,31 +136,36 @@ impl<B: Backend> Tape<B> {
     pub fn bytes(&self, backend: &B) -> usize {
         let Self { last, last_inverse, hidden, delta, wide, d_stream, d_hidden, .. } = self;
         let Self { d_query, d_key, d_value, d_attended, d_wide, d_gate, d_up, .. } = self;
+        let inputs = self.inputs.iter().flat_map(|input| [&input.stream, &input.inverse]);
         let blocks = self.blocks.iter().flat_map(|block| {
-            let BlockTape { input, input_inverse, query, key, value, attended, .. } = block;
-            let BlockTape { log_sum_exp, middle, middle_inverse, gate, up, low, .. } = block;
-            let kept = [input, input_inverse, query, key, value, attended, log_sum_exp];
+            let BlockTape { query, key, value, attended, log_sum_exp, .. } = block;
+            let BlockTape { middle, middle_inverse, gate, up, low, .. } = block;
+            let kept = [query, key, value, attended, log_sum_exp];
             kept.into_iter().chain([middle, middle_inverse, gate, up]).chain(low)
         });
         let once = [last, last_inverse, hidden, delta, wide, d_stream, d_hidden];
         let once =
             once.into_iter().chain([d_query, d_key, d_value, d_attended]).chain(&self.turned);
-        let all = once.chain([d_wide, d_gate, d_up]).chain(blocks);
+        let all = once.chain([d_wide, d_gate, d_up]).chain(inputs).chain(blocks);
         all.map(|buffer| backend.buffer_bytes(buffer)).sum()
     }
 
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
+
+    /// Which of `blocks` belongs to this block of the model.
+    pub(super) fn place(&self, block: usize) -> usize {
+        block.min(self.blocks.len() - 1)
+    }
 }
 
 impl<B: Backend> Llama<B> {
     /// An empty tape; it grows to the longest batch it sees.
-    pub fn new_tape(&self) -> Tape<B> {
+    pub fn new_tape(&self, activations: Activations) -> Tape<B> {
         let empty = || self.backend.zeros(0);
+        let input = || BlockInput { stream: empty(), inverse: empty() };
         let block = || BlockTape {
-            input: empty(),
-            input_inverse: empty(),
             query: empty(),
             key: empty(),
             value: empty(),
@@ -153,8 +177,11 @@ impl<B: Backend> Llama<B> {
             up: empty(),
             low: std::array::from_fn(|_| empty()),
         };
+        let layers = self.config.layers;
+        let kept = if activations == Activations::Kept { layers } else { 1 };
         Tape {
-            blocks: (0..self.config.layers).map(|_| block()).collect(),
+            inputs: (0..layers).map(|_| input()).collect(),
+            blocks: (0..kept).map(|_| block()).collect(),
             last: empty(),
             last_inverse: empty(),
             hidden: empty(),
@@ -218,43 +245,26 @@ impl<B: Backend> Llama<B> {
         let (rows, hidden_size, epsilon) =
             (batch.tokens(), self.config.hidden_size, self.config.rms_norm_epsilon);
         self.reserve_tape(tape, rows, adapter);
-        let Tape { blocks, last, last_inverse, hidden, delta, wide, turned, stop, .. } = tape;
-        for index in 0..blocks.len() {
-            if stop.load(Ordering::Relaxed) {
+        for (index, block) in self.blocks.iter().enumerate() {
+            if tape.is_stopped() {
                 return;
             }
-            let (before, from) = blocks.split_at_mut(index);
-            let kept = &mut from[0];
-            match before.last() {
-                None => self.embed(batch, noise, &mut kept.input),
-                Some(before) => {
-                    self.backend.copy_rows(
-                        &before.middle,
-                        0..rows,
-                        hidden_size,
-                        &mut kept.input,
-                        0,
-                    );
-                }
+            let (place, before) = (tape.place(index), tape.place(index.saturating_sub(1)));
+            let Tape { inputs, blocks, hidden, delta, .. } = tape;
+            let BlockInput { stream, inverse } = &mut inputs[index];
+            if index == 0 {
+                self.embed(batch, noise, stream);
+            } else {
+                self.backend.copy_rows(&blocks[before].middle, 0..rows, hidden_size, stream, 0);
             }
-            let pending = (index > 0).then_some(&*delta);
-            let block = &self.blocks[index];
-            let norm = &block.input_norm;
-            self.backend.rms_norm(
-                rows,
-                &mut kept.input,
-                pending,
-                norm,
-                epsilon,
-                hidden,
-                &mut kept.input_inverse,
-            );
+            let (pending, norm) = ((index > 0).then_some(&*delta), &block.input_norm);
+            self.backend.rms_norm(rows, stream, pending, norm, epsilon, hidden, inverse);
             let context = BlockContext { model: self, block, index, adapter, batch, dropout };
-            context.forward(kept, hidden, delta, wide, turned);
+            context.forward(tape, place);
         }
-        if let Some(top) = blocks.last() {
-            self.backend.copy_rows(&top.middle, 0..rows, hidden_size, last, 0);
-        }
+        let top = tape.place(self.blocks.len() - 1);
+        let Tape { blocks, last, last_inverse, hidden, delta, .. } = tape;
+        self.backend.copy_rows(&blocks[top].middle, 0..rows, hidden_size, last, 0);
         self.backend.rms_norm(
             rows,
             last,
@@ -302,6 +312,10 @@ impl<B: Backend> Llama<B> {
             let block = &self.blocks[index];
             let context =
                 BlockContext { model: self, block, index, adapter: Some(adapter), batch, dropout };
+            // The last block's activations are still there.
+            if tape.blocks.len() == 1 && index + 1 < self.blocks.len() {
+                context.forward_again(tape);
+            }
             context.backward(tape, index > lowest, gradient);
         }
     }
@@ -313,8 +327,9 @@ impl<B: Backend> Llama<B> {
             let factors = adapter.and_then(|adapter| adapter.layout.factors(block, projection));
             factors.map_or(0, |factors| factors.kept(rows))
         };
-        for (index, block) in tape.blocks.iter_mut().enumerate() {
-            for (low_buffer, projection) in block.low.iter_mut().zip(Projection::ALL) {
+        for index in 0..self.blocks.len() {
+            let place = tape.place(index);
+            for (low_buffer, projection) in tape.blocks[place].low.iter_mut().zip(Projection::ALL) {
                 self.backend.reserve(low_buffer, low(index, projection));
             }
         }
@@ -324,10 +339,12 @@ impl<B: Backend> Llama<B> {
         tape.capacity = rows;
         let (hidden, wide) = (rows * config.hidden_size, rows * config.intermediate_size);
         let (query, narrow) = (rows * config.query_size(), rows * config.key_value_size());
+        for BlockInput { stream, inverse } in &mut tape.inputs {
+            self.backend.reserve(stream, hidden);
+            self.backend.reserve(inverse, rows);
+        }
         for block in &mut tape.blocks {
             for (buffer, length) in [
-                (&mut block.input, hidden),
-                (&mut block.input_inverse, rows),
                 (&mut block.query, query),
                 (&mut block.key, narrow),
                 (&mut block.value, narrow),

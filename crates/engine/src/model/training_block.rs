@@ -20,17 +20,35 @@ pub(super) struct BlockContext<'a, B: Backend> {
 }
 
 impl<B: Backend> BlockContext<'_, B> {
-    /// From the normed input in `hidden` to the block's contribution in `delta`; `kept.middle` is the stream between.
-    pub(super) fn forward(
-        &self,
-        kept: &mut BlockTape<B>,
-        hidden: &mut B::Buffer,
-        delta: &mut B::Buffer,
-        wide: &mut B::Buffer,
-        turned: &mut [B::Buffer; 2],
-    ) {
+    /// From the normed input in `tape.hidden` to the block's contribution in `tape.delta`; what the backward reads goes to
+    /// the `place` of the block, whose `middle` is the stream between.
+    pub(super) fn forward(&self, tape: &mut Tape<B>, place: usize) {
+        self.forward_to_down(tape, place);
+        let Tape { blocks, wide, delta, .. } = tape;
+        self.project([Projection::Down], wide, [delta], &mut blocks[place].low);
+    }
+
+    /// Fills the place of the block as [`BlockContext::forward`] did, from the block's input alone.
+    pub(super) fn forward_again(&self, tape: &mut Tape<B>) {
+        let (backend, place) = (&self.model.backend, tape.place(self.index));
+        let Tape { inputs, hidden, .. } = tape;
+        let (norm, epsilon) = (&self.block.input_norm, self.model.config.rms_norm_epsilon);
+        let input = &inputs[self.index].stream;
+        backend.rms_norm_again(self.batch.tokens(), input, norm, epsilon, hidden);
+        // What the block gave to the next is not read again, only what an adapter keeps of its last product.
+        if self.adapted(Projection::Down, &[]).is_some() {
+            self.forward(tape, place);
+        } else {
+            self.forward_to_down(tape, place);
+        }
+    }
+
+    /// All but the last product, whose input is then in `tape.wide`.
+    fn forward_to_down(&self, tape: &mut Tape<B>, place: usize) {
         let (model, backend, rows) = (self.model, &self.model.backend, self.batch.tokens());
         let config = &model.config;
+        let Tape { inputs, blocks, hidden, delta, wide, turned, .. } = tape;
+        let kept = &mut blocks[place];
         let low = &mut kept.low;
         let outputs = [&mut kept.query, &mut kept.key, &mut kept.value];
         self.project([Projection::Query, Projection::Key, Projection::Value], hidden, outputs, low);
@@ -44,22 +62,12 @@ impl<B: Backend> BlockContext<'_, B> {
         backend.attention(heads, sequences, query, key, value, attended, log_sum_exp);
         self.project([Projection::Output], &kept.attended, [&mut *delta], &mut kept.low);
 
-        backend.copy_rows(&kept.input, 0..rows, config.hidden_size, &mut kept.middle, 0);
+        let BlockTape { middle, middle_inverse, gate, up, low, .. } = kept;
+        backend.copy_rows(&inputs[self.index].stream, 0..rows, config.hidden_size, middle, 0);
         let (norm, epsilon) = (&self.block.middle_norm, config.rms_norm_epsilon);
-        backend.rms_norm(
-            rows,
-            &mut kept.middle,
-            Some(delta),
-            norm,
-            epsilon,
-            hidden,
-            &mut kept.middle_inverse,
-        );
-        let low = &mut kept.low;
-        let outputs = [&mut kept.gate, &mut kept.up];
-        self.project([Projection::Gate, Projection::Up], hidden, outputs, low);
-        backend.swiglu(rows * config.intermediate_size, &kept.gate, &kept.up, wide);
-        self.project([Projection::Down], wide, [delta], low);
+        backend.rms_norm(rows, middle, Some(delta), norm, epsilon, hidden, middle_inverse);
+        self.project([Projection::Gate, Projection::Up], hidden, [&mut *gate, &mut *up], low);
+        backend.swiglu(rows * config.intermediate_size, gate, up, wide);
     }
 
     /// From the gradient of the block's output in `tape.d_stream` to that of its input, in place.
@@ -72,7 +80,7 @@ impl<B: Backend> BlockContext<'_, B> {
         let (model, backend, rows) = (self.model, &self.model.backend, self.batch.tokens());
         let (config, epsilon) = (&model.config, model.config.rms_norm_epsilon);
         let length = rows * config.intermediate_size;
-        let kept = &tape.blocks[self.index];
+        let (input, kept) = (&tape.inputs[self.index], &tape.blocks[tape.place(self.index)]);
         let (hidden, wide) = (&mut tape.hidden, &mut tape.wide);
         let (d_stream, d_hidden) = (&mut tape.d_stream, &mut tape.d_hidden);
         let (d_gate, d_up) = (&mut tape.d_gate, &mut tape.d_up);
@@ -118,13 +126,13 @@ impl<B: Backend> BlockContext<'_, B> {
         );
         let gradients = [&mut *d_query, &mut *d_key];
         model.norm_and_turn_backward(self.block, positions, projected, gradients);
-        backend.rms_norm_again(rows, &kept.input, &self.block.input_norm, epsilon, hidden);
+        backend.rms_norm_again(rows, &input.stream, &self.block.input_norm, epsilon, hidden);
         let projections = [Projection::Query, Projection::Key, Projection::Value];
         let d_y = [&*d_query, &*d_key, &*d_value];
         let d_x = needs_input_gradient.then_some(&mut *d_hidden);
         self.project_backward(projections, hidden, kept, d_y, gradient, d_x);
         if needs_input_gradient {
-            let norm = (&kept.input, &kept.input_inverse);
+            let norm = (&input.stream, &input.inverse);
             backend.rms_norm_backward(rows, norm, &self.block.input_norm, d_hidden, d_stream);
         }
     }

@@ -16,7 +16,7 @@ use crate::backend::{Backend, Cpu};
 use crate::error::EngineError;
 use crate::format::ModelFile;
 use crate::lora::{Layers, Layout, LoraConfig, Matcher, Projection, Targets};
-use crate::model::training::{Batch, Step};
+use crate::model::training::{Activations, Batch, Step};
 use crate::model::{Llama, LoadOptions};
 
 /// Weights of a block times tokens that are timed at most: some seconds on a slow machine.
@@ -55,7 +55,7 @@ pub fn evaluations(config: &TrainConfig, demand: &Demand) -> usize {
 pub fn measure(
     file: &ModelFile,
     config: &TrainConfig,
-    options: LoadOptions,
+    (options, activations): (LoadOptions, Activations),
     threads: usize,
     plan: &Plan,
     rows: &[Example],
@@ -78,12 +78,12 @@ pub fn measure(
         batch.push(&row.ids[..tokens], &row.learned[..tokens]);
     }
     let tokens = batch.tokens().max(1) as f64;
-    let few = time(file, config, options, threads, &batch, 1)?;
+    let few = time(file, config, (options, activations), threads, &batch, 1)?;
     if model.layers < 2 {
         return Ok(Speed { train: few.train / tokens, evaluate: few.evaluate / tokens });
     }
     let blocks = model.layers.min(3);
-    let more = time(file, config, options, threads, &batch, blocks)?;
+    let more = time(file, config, (options, activations), threads, &batch, blocks)?;
     let whole = |few: f64, more: f64| {
         let block = ((more - few) / (blocks - 1) as f64).max(0.0);
         (few + block * (model.layers - 1) as f64) / tokens
@@ -95,7 +95,7 @@ pub fn measure(
 fn time(
     file: &ModelFile,
     config: &TrainConfig,
-    options: LoadOptions,
+    (options, activations): (LoadOptions, Activations),
     threads: usize,
     batch: &Batch,
     blocks: usize,
@@ -104,7 +104,7 @@ fn time(
     let (backend, lora) = (model.backend(), on_every_block(file, config)?);
     let layout = Layout::new(model.config(), &lora)?;
     let adapter = model.adapter(lora, &model.initial_values(&layout, 0, config.init))?;
-    let mut tape = model.new_tape();
+    let mut tape = model.new_tape(activations);
     let mut gradient = backend.zeros(layout.length());
     let streams: Vec<Stream> = (0..batch.sequences.len() as u64)
         .map(|sequence| Stream::new(0, "dropout").fork(sequence))

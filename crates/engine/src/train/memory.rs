@@ -14,6 +14,7 @@ use crate::format::{ModelConfig, ModelFile};
 use crate::kernels::KernelPath;
 use crate::kernels::lanes::Precision;
 use crate::lora::{Layout, Projection};
+use crate::model::training::Activations;
 
 /// Bytes of a value.
 const VALUE: usize = 4;
@@ -88,7 +89,7 @@ impl MemoryPlan {
         config: &TrainConfig,
         precision: Precision,
         demand: &Demand,
-        path: KernelPath,
+        (path, activations): (KernelPath, Activations),
     ) -> Result<Self, EngineError> {
         let model = file.config();
         let (_, layout) = config.adapter(model)?;
@@ -110,7 +111,7 @@ impl MemoryPlan {
             part("row lengths of adapted weights", layout.norms() * VALUE),
             part("best adapter so far", if evaluates { values } else { 0 }),
             part("gradients of units", buffers_for(demand.step_units) * values),
-            part("activations", tape_bytes(model, &layout, demand.unit_tokens)),
+            part("activations", tape_bytes(model, &layout, demand.unit_tokens, activations)),
             part("operands of products", scratch),
             part("logits", head),
             part("copy for a checkpoint", 3 * values),
@@ -149,16 +150,27 @@ fn weights(file: &ModelFile, precision: Precision) -> Result<(usize, usize), Eng
 }
 
 /// What the tape of a unit of `rows` tokens holds; see [`crate::model::training::Tape`].
-fn tape_bytes(model: &ModelConfig, layout: &Layout, rows: usize) -> usize {
+fn tape_bytes(
+    model: &ModelConfig,
+    layout: &Layout,
+    rows: usize,
+    activations: Activations,
+) -> usize {
     let (hidden, wide) = (model.hidden_size, model.intermediate_size);
     let (query, narrow) = (model.query_size(), model.key_value_size());
-    let block = 2 * hidden + 2 * query + 2 * narrow + 2 * wide + model.attention_heads + 2;
-    let low: usize = (0..model.layers)
-        .flat_map(|block| Projection::ALL.map(|projection| (block, projection)))
-        .filter_map(|(block, projection)| layout.factors(block, projection))
-        .map(|factors| factors.kept(1))
-        .sum();
+    let input = hidden + 1;
+    let block = hidden + 2 * query + 2 * narrow + 2 * wide + model.attention_heads + 1;
+    let low = |projection: Projection| {
+        let kept = (0..model.layers).filter_map(move |block| layout.factors(block, projection));
+        let kept = kept.map(|factors| factors.kept(1));
+        match activations {
+            Activations::Kept => kept.sum::<usize>(),
+            Activations::Recomputed => kept.max().unwrap_or(0),
+        }
+    };
+    let low: usize = Projection::ALL.into_iter().map(low).sum();
+    let blocks = if activations == Activations::Kept { model.layers } else { 1 };
     let turned = if model.query_key_norm { query + narrow } else { 0 };
     let once = 5 * hidden + 1 + 2 * query + 2 * narrow + 4 * wide + turned;
-    VALUE * rows * (model.layers * block + low + once)
+    VALUE * rows * (model.layers * input + blocks * block + low + once)
 }

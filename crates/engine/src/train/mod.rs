@@ -41,7 +41,7 @@ use crate::error::EngineError;
 use crate::lora::{Adapter, Layout};
 use crate::model::Llama;
 use crate::model::adapting::Moments;
-use crate::model::training::Tape;
+use crate::model::training::{Activations, Tape};
 
 /// What a run works on.
 #[derive(Debug)]
@@ -62,6 +62,8 @@ pub struct Inputs<'a, B: Backend> {
     pub fingerprint: BTreeMap<String, String>,
     /// Where metrics and checkpoints go.
     pub directory: &'a Path,
+    /// What a step keeps of its forward; of no consequence for the result.
+    pub activations: Activations,
     /// Set from outside to stop: the step at work is dropped, the last finished one becomes a checkpoint.
     pub stop: Arc<AtomicBool>,
 }
@@ -161,7 +163,7 @@ impl<'a, B: Backend> Run<'a, B> {
         let records =
             Records::open(directory, state.metrics_bytes, state.step, config.tensorboard)?;
         let adapter = model.adapter(lora, &state.parameters)?;
-        let mut tape = model.new_tape();
+        let mut tape = model.new_tape(inputs.activations);
         tape.stop_at(Arc::clone(&inputs.stop));
         let demand = Demand::of(&plan, inputs.examples, inputs.dev, config);
         model.reserve_tape(&mut tape, demand.unit_tokens, Some(&adapter));

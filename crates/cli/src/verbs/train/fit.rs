@@ -3,12 +3,13 @@
 
 use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::kernels::KernelPath;
+use bioinstruct_engine::model::training::Activations;
 use bioinstruct_engine::train::config::TrainConfig;
 use bioinstruct_engine::train::example::Example;
 use bioinstruct_engine::train::memory::{Demand, MemoryPlan};
 use bioinstruct_engine::train::plan::{Plan, Stratum};
 
-use crate::config::Config;
+use crate::config::{Config, Recompute};
 use crate::failure;
 use crate::memory::{available_bytes, resident_bytes};
 
@@ -17,6 +18,8 @@ use crate::memory::{available_bytes, resident_bytes};
 pub(crate) struct Fit {
     /// What the rows ask for.
     pub(crate) demand: Demand,
+    /// What a step keeps of its forward.
+    pub(crate) activations: Activations,
     /// The run's own buffers.
     pub(crate) memory: MemoryPlan,
     /// What this process holds before: program, tokenizer, rows.
@@ -39,12 +42,22 @@ pub(crate) struct Rows<'a> {
 impl Fit {
     /// For these settings and rows.
     pub(crate) fn new(file: &ModelFile, config: &Config, rows: Rows<'_>) -> anyhow::Result<Self> {
-        let (demand, memory) = planned(file, config, rows)?;
         let before = resident_bytes().unwrap_or(0);
         let limit = (config.memory_limit > 0)
             .then(|| ((config.memory_limit as u64) << 20).saturating_sub(before));
         let available = [limit, available_bytes()].into_iter().flatten().min();
-        Ok(Self { demand, memory, before, available })
+        let most = match config.recompute {
+            Recompute::Always => Activations::Recomputed,
+            Recompute::Auto | Recompute::Never => Activations::Kept,
+        };
+        let (demand, memory) = planned(file, config, rows, most)?;
+        let fit = Self { demand, activations: most, memory, before, available };
+        if fit.fits() || config.recompute == Recompute::Never {
+            return Ok(fit);
+        }
+        let activations = Activations::Recomputed;
+        let (_, memory) = planned(file, config, rows, activations)?;
+        Ok(Self { activations, memory, ..fit })
     }
 
     /// The most bytes that the process will hold.
@@ -78,7 +91,7 @@ impl Fit {
             let mut config = config.clone();
             change.apply(&mut config);
             let rows = Rows { learned: rows.learned, strata: &strata, watched: &watched };
-            let (_, memory) = planned(file, &config, rows)?;
+            let (_, memory) = planned(file, &config, rows, self.activations)?;
             if self.holds(&memory) {
                 return Ok(Some((change.flags(), self.before + memory.peak() as u64)));
             }
@@ -136,12 +149,13 @@ fn planned(
     file: &ModelFile,
     config: &Config,
     rows: Rows<'_>,
+    activations: Activations,
 ) -> anyhow::Result<(Demand, MemoryPlan)> {
     let lengths: Vec<usize> = rows.learned.iter().map(|row| row.ids.len()).collect();
     let plan = Plan::new(&lengths, rows.strata, &config.train, config.seed)?;
     let demand = Demand::of(&plan, rows.learned, rows.watched, &config.train);
     let (precision, path) = (config.precision()?, KernelPath::choose()?);
-    let memory = MemoryPlan::new(file, &config.train, precision, &demand, path)?;
+    let memory = MemoryPlan::new(file, &config.train, precision, &demand, (path, activations))?;
     Ok((demand, memory))
 }
 

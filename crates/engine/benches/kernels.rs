@@ -1,0 +1,234 @@
+//! The inner loops one by one, on all processors and the kernels that `BIOINSTRUCT_KERNELS` names (else the fastest):
+//! `cargo bench --package bioinstruct-engine [-- NAME]`.
+//!
+//! Items are floating-point operations (of a product, two for each multiplication), so `Gitem/s` are GFLOP/s; of operations
+//! that memory bounds, the bytes that they read and write are counted. Shapes are those of a model of 135 million weights at
+//! 2,048 tokens, and of one of seven billion.
+
+use std::fmt::{self, Display, Formatter};
+use std::sync::LazyLock;
+
+use bioinstruct_engine::format::DataType;
+use bioinstruct_engine::kernels::KernelPath;
+use bioinstruct_engine::kernels::few_rows::{FewRows, multiply_few};
+use bioinstruct_engine::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
+use bioinstruct_engine::kernels::lanes::{Lane, Precision, to_bf16};
+use bioinstruct_engine::kernels::quantised::{BlockMatrix, QuantisedRows, multiply_rows};
+use bioinstruct_engine::kernels::source::{Direction, Source, Values};
+use bioinstruct_engine::kernels::threads::Threads;
+use bioinstruct_engine::ops::attention::{self, Attended, Gradients, Heads, Kept};
+use bioinstruct_engine::ops::{cross_entropy, rms_norm, swiglu};
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+
+/// Tokens of a batch.
+const ROWS: usize = 2048;
+/// Tokens of each of its sequences.
+const SEQUENCE: usize = 256;
+const HIDDEN: usize = 576;
+const INTERMEDIATE: usize = 1536;
+const VOCABULARY: usize = 49_152;
+const HEADS: Heads = Heads { query: 9, key_value: 3, size: 64, window: None };
+
+static PATH: LazyLock<KernelPath> =
+    LazyLock::new(|| KernelPath::choose().expect("the named kernels run on this processor"));
+static THREADS: LazyLock<Threads> =
+    LazyLock::new(|| Threads::new(0).expect("as many threads as processors"));
+
+fn main() {
+    divan::main();
+}
+
+fn context() -> (KernelPath, &'static Threads) {
+    (*PATH, &THREADS)
+}
+
+/// Numbers between −1 and 1 that are all different.
+fn numbers(count: usize) -> Vec<f32> {
+    (0..count).map(|at| ((at * 7919 % 20_011) as f32 / 10_005.5) - 1.0).collect()
+}
+
+/// C (rows, n) = A (rows, k) · B (k, n).
+#[derive(Clone, Copy)]
+struct Shape {
+    k: usize,
+    n: usize,
+}
+
+impl Display for Shape {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}x{}", self.k, self.n)
+    }
+}
+
+const SHAPES: [Shape; 7] = [
+    Shape { k: HIDDEN, n: HIDDEN },
+    Shape { k: HIDDEN, n: INTERMEDIATE },
+    Shape { k: INTERMEDIATE, n: HIDDEN },
+    Shape { k: 4096, n: 4096 },
+    Shape { k: HIDDEN, n: VOCABULARY },
+    Shape { k: HIDDEN, n: 16 },
+    Shape { k: 16, n: HIDDEN },
+];
+
+fn product(bencher: Bencher<'_, '_>, shape: Shape, precision: Precision, direction: Direction) {
+    let Shape { k, n } = shape;
+    let lane = Lane::of(*PATH, precision);
+    let (floats, width) = (numbers(k * n), if direction == Direction::AsStored { n } else { k });
+    let halves: Vec<u16> = floats.iter().map(|value| to_bf16(*value)).collect();
+    let values = match precision {
+        Precision::Bf16 => Values::Bf16(&halves),
+        Precision::F32 | Precision::Stored => Values::F32(&floats),
+    };
+    let right = Source::new(values, width, direction);
+    let (mut left, mut c) = (LeftBuffer::default(), vec![0.0; ROWS * n]);
+    left.put(context(), lane, &numbers(ROWS * k), k);
+    bencher.counter(ItemsCount::new(2 * ROWS * k * n)).bench_local(|| {
+        let terms = vec![Term { left: left.left(), right, first_row: 0, rows: ROWS }];
+        let product = Product { c: &mut c, n, rows: ROWS, terms, output: Output::Store };
+        multiply(context(), lane, &mut [product]);
+    });
+}
+
+#[divan::bench(args = SHAPES)]
+fn product_f32(bencher: Bencher<'_, '_>, shape: Shape) {
+    product(bencher, shape, Precision::F32, Direction::Transposed);
+}
+
+#[divan::bench(args = SHAPES)]
+fn product_bf16(bencher: Bencher<'_, '_>, shape: Shape) {
+    product(bencher, shape, Precision::Bf16, Direction::Transposed);
+}
+
+#[divan::bench(args = SHAPES)]
+fn input_gradient_bf16(bencher: Bencher<'_, '_>, shape: Shape) {
+    product(bencher, shape, Precision::Bf16, Direction::AsStored);
+}
+
+/// Decoding: bytes are those of the weights.
+#[divan::bench(args = [1, 8])]
+fn few_rows_bf16(bencher: Bencher<'_, '_>, rows: usize) {
+    let lane = Lane::of(*PATH, Precision::Bf16);
+    let weights: Vec<u16> =
+        numbers(HIDDEN * VOCABULARY).iter().map(|value| to_bf16(*value)).collect();
+    let right = Source::new(Values::Bf16(&weights), HIDDEN, Direction::Transposed);
+    let (mut left, mut y) = (LeftBuffer::default(), vec![0.0; rows * VOCABULARY]);
+    left.put(context(), lane, &numbers(rows * HIDDEN), HIDDEN);
+    bencher.counter(BytesCount::new(2 * weights.len())).bench_local(|| {
+        let mut products = [FewRows { right, y: &mut y }];
+        multiply_few(context(), lane, left.left(), rows, &mut products);
+    });
+}
+
+const BLOCKS: [DataType; 8] = [
+    DataType::Q8_0,
+    DataType::Q4_0,
+    DataType::Q4_1,
+    DataType::Q5_0,
+    DataType::Q5_1,
+    DataType::Q4_K,
+    DataType::Q5_K,
+    DataType::Q6_K,
+];
+
+/// Decoding from a file's blocks: bytes are those of the weights.
+#[divan::bench(args = BLOCKS, consts = [1, 8])]
+fn few_rows_blocks<const TOKENS: usize>(bencher: Bencher<'_, '_>, data_type: DataType) {
+    let (width, rows) = (4096, 11_008);
+    // What a weight says takes no time: any bytes of which scales are finite will do.
+    let weights = vec![0x21; data_type.row_bytes(width) * rows];
+    let matrix = BlockMatrix::new(data_type, &weights, rows, width);
+    let (mut x, mut y) = (QuantisedRows::default(), vec![0.0; TOKENS * rows]);
+    x.put(*PATH, &numbers(TOKENS * width), width);
+    bencher
+        .counter(BytesCount::new(weights.len()))
+        .bench_local(|| multiply_rows(*PATH, &THREADS, matrix, &x, &mut y));
+}
+
+/// Scores and weighted values of the keys that are seen.
+fn attention_operations() -> usize {
+    let seen = SEQUENCE * (SEQUENCE + 1) / 2;
+    ROWS / SEQUENCE * seen * HEADS.query * HEADS.size * 4
+}
+
+#[divan::bench]
+fn attention_forward(bencher: Bencher<'_, '_>) {
+    let query = numbers(ROWS * HEADS.query_width());
+    let (key, value) =
+        (numbers(ROWS * HEADS.key_value_width()), numbers(ROWS * HEADS.key_value_width()));
+    let (mut out, mut sums) = (query.clone(), vec![0.0; ROWS * HEADS.query]);
+    bencher.counter(ItemsCount::new(attention_operations())).bench_local(|| {
+        attention::forward(context(), HEADS, &query, &attended(&key, &value), &mut out, &mut sums);
+    });
+}
+
+/// Five products where the forward has two.
+#[divan::bench]
+fn attention_backward(bencher: Bencher<'_, '_>) {
+    let query = numbers(ROWS * HEADS.query_width());
+    let (key, value) =
+        (numbers(ROWS * HEADS.key_value_width()), numbers(ROWS * HEADS.key_value_width()));
+    let (mut out, mut log_sum_exp) = (query.clone(), vec![0.0; ROWS * HEADS.query]);
+    attention::forward(
+        context(),
+        HEADS,
+        &query,
+        &attended(&key, &value),
+        &mut out,
+        &mut log_sum_exp,
+    );
+    let kept =
+        Kept { query: &query, key: &key, value: &value, out: &out, log_sum_exp: &log_sum_exp };
+    let (mut d_query, mut d_key, mut d_value) = (query.clone(), key.clone(), value.clone());
+    let sequences: Vec<_> =
+        (0..ROWS).step_by(SEQUENCE).map(|first| first..first + SEQUENCE).collect();
+    bencher.counter(ItemsCount::new(attention_operations() / 2 * 5)).bench_local(|| {
+        let gradients = Gradients { query: &mut d_query, key: &mut d_key, value: &mut d_value };
+        attention::backward(context(), HEADS, kept, &sequences, &query, gradients);
+    });
+}
+
+fn attended<'a>(key: &'a [f32], value: &'a [f32]) -> Vec<Attended<'a>> {
+    let length = SEQUENCE * HEADS.key_value_width();
+    let parts = key.chunks_exact(length).zip(value.chunks_exact(length)).enumerate();
+    parts
+        .map(|(number, (keys, values))| {
+            let first = number * SEQUENCE;
+            Attended { rows: first..first + SEQUENCE, past: 0, keys, values }
+        })
+        .collect()
+}
+
+#[divan::bench]
+fn rms_norm_forward(bencher: Bencher<'_, '_>) {
+    let (mut stream, delta) = (numbers(ROWS * HIDDEN), vec![0.0; ROWS * HIDDEN]);
+    let (weight, mut out, mut inverse) = (numbers(HIDDEN), delta.clone(), vec![0.0; ROWS]);
+    bencher.counter(BytesCount::new(4 * 4 * ROWS * HIDDEN)).bench_local(|| {
+        rms_norm::forward(
+            context(),
+            &mut stream,
+            Some(&delta),
+            (&weight, 1e-5),
+            &mut out,
+            &mut inverse,
+        );
+    });
+}
+
+#[divan::bench]
+fn swiglu_forward(bencher: Bencher<'_, '_>) {
+    let (gate, up) = (numbers(ROWS * INTERMEDIATE), numbers(ROWS * INTERMEDIATE));
+    let mut out = gate.clone();
+    bencher
+        .counter(BytesCount::new(3 * 4 * gate.len()))
+        .bench_local(|| swiglu::forward(context(), &gate, &up, &mut out));
+}
+
+/// One token.
+#[divan::bench]
+fn head_loss_of_a_row(bencher: Bencher<'_, '_>) {
+    let mut logits = numbers(VOCABULARY);
+    bencher
+        .counter(BytesCount::new(4 * VOCABULARY))
+        .bench_local(|| cross_entropy::loss_and_gradient(*PATH, &mut logits, 7, 1.0));
+}

@@ -1,0 +1,230 @@
+//! Strips of 32-bit floats, from what a [`Source`] stores.
+
+use std::ops::Range;
+
+use super::{Direction, PART, Rows, STRIP, Source, Values, strip};
+use crate::format::TensorView;
+use crate::kernels::KernelPath;
+use crate::kernels::lanes::Lane;
+use crate::kernels::simd::{Arithmetic, dispatch};
+use crate::kernels::transpose::transpose;
+
+/// Values that are turned at once.
+const SQUARE: usize = 16;
+/// Columns of a file's rows that are widened at once.
+const FILE_COLUMNS: usize = 4 * STRIP;
+
+/// Writes rows into strips.
+type Fill<T> = fn(KernelPath, Rows<'_, T>, Extent, &mut [u32]);
+
+/// A stored value that becomes a 32-bit lane.
+trait Widen: Copy {
+    /// [`lay`], compiled for each path.
+    const LAY: Fill<Self>;
+    /// [`turn`], compiled for each path.
+    const TURN: Fill<Self>;
+
+    fn widen(self) -> u32;
+}
+
+impl Widen for f32 {
+    const LAY: Fill<Self> = lay_f32;
+    const TURN: Fill<Self> = turn_f32;
+
+    #[inline(always)]
+    fn widen(self) -> u32 {
+        self.to_bits()
+    }
+}
+
+/// A bfloat16.
+impl Widen for u16 {
+    const LAY: Fill<Self> = lay_bf16;
+    const TURN: Fill<Self> = turn_bf16;
+
+    #[inline(always)]
+    fn widen(self) -> u32 {
+        u32::from(self) << 16
+    }
+}
+
+/// A lane.
+impl Widen for u32 {
+    const LAY: Fill<Self> = lay_lanes;
+    const TURN: Fill<Self> = turn_lanes;
+
+    #[inline(always)]
+    fn widen(self) -> u32 {
+        self
+    }
+}
+
+/// Which strips are written: `columns` of B, and `count` values along k of the `length` lanes that follow one another for
+/// each strip.
+#[derive(Clone, Copy)]
+struct Extent {
+    path: KernelPath,
+    columns: usize,
+    count: usize,
+    length: usize,
+}
+
+impl Source<'_> {
+    /// See [`Source::fill`].
+    pub(super) fn fill_floats(
+        &self,
+        path: KernelPath,
+        columns: Range<usize>,
+        k: Range<usize>,
+        out: &mut [u32],
+    ) {
+        let length = k.len() * strip(path);
+        let extent = Extent { path, columns: columns.len(), count: k.len(), length };
+        let place = (columns, k);
+        match self.values {
+            Values::F32(values) => self.fill_rows(values, place, extent, out),
+            Values::Bf16(values) => self.fill_rows(values, place, extent, out),
+            Values::Lanes(kept, lanes) => {
+                assert_eq!(kept, Lane::F32, "lanes are multiplied as what they are");
+                self.fill_rows(lanes, place, extent, out);
+            }
+            Values::File(tensor) => match self.direction {
+                Direction::AsStored => self.lay_file(tensor, place, extent, out),
+                Direction::Transposed => self.turn_file(tensor, place, extent, out),
+            },
+        }
+    }
+
+    fn fill_rows<T: Widen>(
+        &self,
+        values: &[T],
+        (columns, k): (Range<usize>, Range<usize>),
+        extent: Extent,
+        out: &mut [u32],
+    ) {
+        let (row, column, fill) = match self.direction {
+            Direction::AsStored => (k.start, columns.start, T::LAY),
+            Direction::Transposed => (columns.start, k.start, T::TURN),
+        };
+        let values = &values[row * self.stride + column..];
+        fill(extent.path, Rows { values, stride: self.stride }, extent, out);
+    }
+
+    /// k counts a file's rows.
+    fn lay_file(
+        &self,
+        tensor: &TensorView,
+        (columns, k): (Range<usize>, Range<usize>),
+        extent: Extent,
+        out: &mut [u32],
+    ) {
+        let (path, strip) = (extent.path, strip(extent.path));
+        let mut buffer = [0.0; FILE_COLUMNS + PART];
+        for (number, row) in k.enumerate() {
+            for first in columns.clone().step_by(FILE_COLUMNS) {
+                let part = first..(first + FILE_COLUMNS).min(columns.end);
+                let extent = Extent { columns: part.len(), count: 1, ..extent };
+                let values = self.of_file(path, tensor, row, part, &mut buffer);
+                let rows = Rows { values, stride: values.len() };
+                let place = (first - columns.start) / strip * extent.length + number * strip;
+                lay_f32(path, rows, extent, &mut out[place..]);
+            }
+        }
+    }
+
+    /// k runs along a file's rows.
+    fn turn_file(
+        &self,
+        tensor: &TensorView,
+        (columns, k): (Range<usize>, Range<usize>),
+        extent: Extent,
+        out: &mut [u32],
+    ) {
+        let (path, strip) = (extent.path, strip(extent.path));
+        let mut values = [[0.0; PART]; STRIP];
+        let starts = columns.clone().step_by(strip);
+        for (column, out) in starts.zip(out.chunks_exact_mut(extent.length)) {
+            let columns = column..(column + strip).min(columns.end);
+            for start in k.clone().step_by(PART) {
+                let part = start..(start + PART).min(k.end);
+                for (row, values) in columns.clone().zip(&mut values) {
+                    let mut buffer = [0.0; 2 * PART];
+                    let found = self.of_file(path, tensor, row, part.clone(), &mut buffer);
+                    values[..found.len()].copy_from_slice(found);
+                }
+                let rows = Rows { values: values.as_flattened(), stride: PART };
+                let extent = Extent { columns: columns.len(), count: part.len(), ..extent };
+                turn_f32(path, rows, extent, &mut out[(start - k.start) * strip..]);
+            }
+        }
+    }
+}
+
+dispatch!(fn lay_f32 = lay(rows: Rows<'_, f32>, extent: Extent, out: &mut [u32]));
+dispatch!(fn lay_bf16 = lay(rows: Rows<'_, u16>, extent: Extent, out: &mut [u32]));
+dispatch!(fn lay_lanes = lay(rows: Rows<'_, u32>, extent: Extent, out: &mut [u32]));
+
+/// k counts stored rows: a row's values are spread over the strips while it passes by.
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch!` names one")]
+#[inline(always)]
+fn lay<A: Arithmetic>(
+    rows: Rows<'_, impl Widen>,
+    Extent { path, columns, count, length }: Extent,
+    out: &mut [u32],
+) {
+    let strip = strip(path);
+    for k in 0..count {
+        let row = &rows.values[k * rows.stride..][..columns];
+        for (number, values) in row.chunks(strip).enumerate() {
+            let out = &mut out[number * length + k * strip..][..strip];
+            let (whole, rest) = values.as_chunks::<SQUARE>();
+            let (out, out_rest) = out.split_at_mut(whole.len() * SQUARE);
+            for (out, values) in out.as_chunks_mut::<SQUARE>().0.iter_mut().zip(whole) {
+                for at in 0..SQUARE {
+                    out[at] = values[at].widen();
+                }
+            }
+            for (at, out) in out_rest.iter_mut().enumerate() {
+                *out = rest.get(at).map_or(0, |value| value.widen());
+            }
+        }
+    }
+}
+
+dispatch!(fn turn_f32 = turn(rows: Rows<'_, f32>, extent: Extent, out: &mut [u32]));
+dispatch!(fn turn_bf16 = turn(rows: Rows<'_, u16>, extent: Extent, out: &mut [u32]));
+dispatch!(fn turn_lanes = turn(rows: Rows<'_, u32>, extent: Extent, out: &mut [u32]));
+
+/// k runs along stored rows: sixteen values of all columns of a strip at a time, turned on their side.
+#[expect(clippy::extra_unused_type_parameters, reason = "`dispatch!` names one")]
+#[inline(always)]
+fn turn<A: Arithmetic>(
+    rows: Rows<'_, impl Widen>,
+    Extent { path, columns, count, length }: Extent,
+    out: &mut [u32],
+) {
+    let strip = strip(path);
+    for (number, column) in (0..columns).step_by(strip).enumerate() {
+        let mut square = [[0u32; SQUARE]; STRIP];
+        let inside = strip.min(columns - column);
+        for first in (0..count).step_by(SQUARE) {
+            let lanes = SQUARE.min(count - first);
+            for (at, square) in square.iter_mut().enumerate().take(inside) {
+                let row = &rows.values[(column + at) * rows.stride + first..];
+                match row.first_chunk::<SQUARE>().filter(|_| lanes == SQUARE) {
+                    Some(row) => {
+                        for at in 0..SQUARE {
+                            square[at] = row[at].widen();
+                        }
+                    }
+                    None => square
+                        .iter_mut()
+                        .zip(&row[..lanes])
+                        .for_each(|(lane, value)| *lane = value.widen()),
+                }
+            }
+            let place = number * length + first * strip;
+            transpose(path, &square, &mut out[place..place + lanes * strip]);
+        }
+    }
+}
