@@ -1,13 +1,17 @@
 """Runs ours and the peers on the same work, in turn, on one machine, and writes a table and the raw figures.
 
-    python bench/run.py --peers DIR --scripts DIR --data DIR [--rows train,real,decode,score] [--rounds 3]
+    python bench/run.py --peers DIR --scripts DIR --data DIR [--rows train,real,forward,decode,score,large] [--rounds 3]
 
 --peers is a folder with the peers' Python environment (`venv/`), the demo model as a Hugging Face folder (`smollm2-hf/`) and
 as GGUF files (`smollm2.gguf`, `smollm2-q4_0.gguf`, `smollm2-q8_0.gguf`); --scripts holds the scripts that run a peer; --data
 the public data. Ours is `target/release/bioinstruct`, called as a user calls it. Needs only Python's standard library.
 
 Every measurement runs `rounds` times, ours and the peers in alternation. Printed: medians, ratios, and the greatest resident
-memory. Results go to `bench/results/DATE.json` and `.md`, with machine, versions and commands.
+memory. Results go to `bench/results/DATE.json` and `.md`, with machine, versions and commands. Where a row says what share of
+the processor's peak it reaches, the peak is what `bioinstruct doctor` measures on operands that stay in the nearest cache.
+
+PEFT's default on a bfloat16 base takes minutes a step where the processor multiplies no bfloat16: `--peer-types float32` leaves
+it out, and `--peer-steps 1` counts one step of it.
 """
 
 import argparse
@@ -85,22 +89,22 @@ def median(results, key):
     return statistics.median(result[key] for result in results)
 
 
-def packed_rows(runner):
-    """Rows that the template turns into exactly 256 tokens each, found by asking what the model sees."""
-    path, draw = runner.scratch / "packed.jsonl", random.Random(1)
-    lengths = [200] * 48
-    texts = [[draw.choice(WORDS) for _ in range(256)] for _ in lengths]
+def packed_rows(runner, model, tokens=256, count=48):
+    """Rows that the template turns into exactly so many tokens each, found by asking what the model sees."""
+    path, draw = runner.scratch / f"packed-{tokens}.jsonl", random.Random(1)
+    lengths = [tokens - 56] * count
+    texts = [[draw.choice(WORDS) for _ in range(tokens)] for _ in lengths]
     for _ in range(8):
         with path.open("w", encoding="utf-8") as file:
             for text, length in zip(texts, lengths):
                 row = {"instruction": "Go on", "input": "", "output": " ".join(text[:length])}
                 file.write(json.dumps(row) + "\n")
-        shown = runner.ours("preview", "preview", "--data", path, "--loss", "all", "--rows", len(lengths), run=False)
-        tokens = [len(row["tokens"]) for row in shown["rows"]]
-        if all(count == 256 for count in tokens):
+        shown = runner.ours("preview", "preview", "--model", model, "--data", path, "--loss", "all", "--rows", count, run=False)
+        found = [len(row["tokens"]) for row in shown["rows"]]
+        if all(length == tokens for length in found):
             return path
-        lengths = [length + 256 - count for length, count in zip(lengths, tokens)]
-    sys.exit("no rows of 256 tokens were found")
+        lengths = [length + tokens - now for length, now in zip(lengths, found)]
+    sys.exit(f"no rows of {tokens} tokens were found")
 
 
 def real_rows(runner):
@@ -118,25 +122,42 @@ LORA = ["--rank", 16, "--alpha", 16, "--targets", "q,k,v,o", "--set", "train.dev
 
 
 def train(runner):
-    rows, hub = packed_rows(runner), pathlib.Path(runner.arguments.peers) / "smollm2-hf"
-    gguf = pathlib.Path(runner.arguments.peers) / "smollm2.gguf"
+    gguf, hub = pathlib.Path(runner.arguments.peers) / "smollm2.gguf", pathlib.Path(runner.arguments.peers) / "smollm2-hf"
+    rows, types = packed_rows(runner, gguf), runner.arguments.peer_types
     plain, base = ["--dropout", 0], ["train", "--model", gguf, "--data", rows, "--loss", "all", "--batch-rows", 8, "--max-steps", 6, *LORA]
-    peer = lambda name, *flags, environment=None: runner.peer(  # noqa: E731
-        name, "train_peft.py", "--model", hub, "--threads", runner.arguments.threads, *flags, environment=environment
+    peer = lambda name, *flags, environment=None: lambda: runner.peer(  # noqa: E731
+        name, "train_peft.py", "--model", hub, "--threads", runner.arguments.threads, "--steps", runner.arguments.peer_steps, *flags,
+        environment=environment,
     )
-    ours, dropped, default, same, tuned = runner.rounds(
-        lambda: runner.ours("ours", *base, *plain),
-        lambda: runner.ours("ours, dropout 0.05", *base, "--dropout", 0.05),
-        lambda: peer("PEFT, f32 adapters"),
-        lambda: peer("PEFT, bf16 adapters", "--adapter-dtype", "same"),
-        lambda: peer("PEFT, bf16 adapters, tuned allocator", "--adapter-dtype", "same", environment=TUNED),
+    same = ["--adapter-dtype", "same"]
+    peers = {
+        "PEFT in f32": ("float32", peer("PEFT, f32", "--dtype", "float32")),
+        "PEFT in f32, tuned allocator": ("float32", peer("PEFT, f32, tuned", "--dtype", "float32", environment=TUNED)),
+        "PEFT on a bf16 base, f32 adapters": ("bfloat16", peer("PEFT, bf16 base")),
+        "PEFT in bf16": ("bfloat16", peer("PEFT, bf16", *same)),
+        "PEFT in bf16, tuned allocator": ("bfloat16", peer("PEFT, bf16, tuned", *same, environment=TUNED)),
+    }
+    peers = {name: run for name, (kind, run) in peers.items() if kind in types}
+    ours, dropped, *theirs = runner.rounds(
+        lambda: runner.ours("ours", *base, *plain), lambda: runner.ours("ours, dropout 0.05", *base, "--dropout", 0.05), *peers.values()
     )
-    smallest = min(median(results, "peak_bytes") for results in (default, same, tuned))
     rate = lambda results: median(results, "tokens_per_second")  # noqa: E731
-    for name, results in (("PEFT", default), ("PEFT, bf16 adapters", same), ("the same, tuned allocator", tuned)):
+    for name, results in zip(peers, theirs):
         yield "train 8 x 256, tokens/s", name, rate(ours), rate(results)
+    smallest = min(median(results, "peak_bytes") for results in theirs)
     yield "train 8 x 256, peak MB (less is better)", "PEFT's smallest", median(ours, "peak_bytes") / 1e6, smallest / 1e6
     yield "dropout 0.05, tokens/s", "ours without dropout", rate(dropped), rate(ours)
+    # Two operations a weight and token forward, two backward; attention and adapters.
+    yield "train 8 x 256, GFLOP/s (0.58 a token)", "the processor's peak", rate(ours) * 0.58, runner.peak
+
+
+def forward(runner):
+    gguf = pathlib.Path(runner.arguments.peers) / "smollm2.gguf"
+    rows = packed_rows(runner, gguf)
+    flags = ["--model", gguf, "--data", rows, "--loss", "all", "--batch-rows", 8, "--max-steps", 1, "--dropout", 0, *LORA]
+    (ours,) = runner.rounds(lambda: runner.ours("ours, forward", "plan", *flags, run=False))
+    rate = median(ours, "evaluated_tokens_per_second")
+    yield "forward and loss, 1,024 tokens at a time, GFLOP/s (0.278 a token)", "the processor's peak", rate * 0.278, runner.peak
 
 
 def real(runner):
@@ -144,9 +165,10 @@ def real(runner):
     gguf = pathlib.Path(runner.arguments.peers) / "smollm2.gguf"
     base = ["train", "--model", gguf, "--data", rows, "--template", "alpaca", "--batch-rows", 8, "--cutoff", 512, "--dropout", 0, *LORA]
     base += ["--set", "train.epochs=1.0"]
+    kind = runner.arguments.peer_types[-1]
     peer = lambda name, *flags: runner.peer(  # noqa: E731
         name, "train_peft.py", "--model", hub, "--data", rows, "--rows", 256, "--length", 512,
-        "--threads", runner.arguments.threads, *flags
+        "--threads", runner.arguments.threads, "--dtype", kind, *flags
     )
     ours, stored, default, bucket = runner.rounds(
         lambda: runner.ours("ours, real rows", *base),
@@ -155,8 +177,8 @@ def real(runner):
         lambda: peer("PEFT, bucketed", "--bucket"),
     )
     rate = lambda results: median(results, "tokens_per_second")  # noqa: E731
-    yield "train 256 real rows, real tokens/s", "PEFT, padded", rate(ours), rate(default)
-    yield "train 256 real rows, real tokens/s", "PEFT, bucketed", rate(ours), rate(bucket)
+    yield "train 256 real rows, real tokens/s", f"PEFT in {kind}, padded", rate(ours), rate(default)
+    yield "train 256 real rows, real tokens/s", f"PEFT in {kind}, bucketed", rate(ours), rate(bucket)
     peak = lambda results: median(results, "peak_bytes") / 1e6  # noqa: E731
     yield "train 256 real rows, peak MB (less is better)", "PEFT, padded", peak(ours), peak(default)
     yield "the same on Q4_1 as stored, tokens/s", "ours in bf16", rate(stored), rate(ours)
@@ -181,10 +203,20 @@ def decode(runner):
                median(peer, "decode_tokens_per_second"))
         yield (f"prefill {name}, about 512 tokens, tokens/s", "llama.cpp", median(read, "prefill_tokens_per_second"),
                median(peer, "prefill_tokens_per_second"))
+    prompts = [flag for number in range(8) for flag in ("--prompt", f"Tell a long story about river number {number}.")]
+    hub, gguf = pathlib.Path(runner.arguments.peers) / "smollm2-hf", pathlib.Path(runner.arguments.peers) / "smollm2-q4_0.gguf"
+    kind = runner.arguments.peer_types[-1]
+    together, peer = runner.rounds(
+        lambda: runner.ours("ours, decode 8", "chat", "--model", gguf, "--precision", "stored", "--max-tokens", 128, *prompts, run=False),
+        lambda: runner.peer(f"transformers, {kind}, decode 8", "generate_torch.py", "--model", hub, "--batch", 8, "--dtype", kind,
+                            "--threads", runner.arguments.threads, "--runs", 1),
+    )
+    yield ("decode Q4_0, batch 8, tokens/s", f"transformers in {kind}", median(together, "decode_tokens_per_second"),
+           median(peer, "tokens_per_second"))
 
 
 def score(runner):
-    limit, peers = 300, pathlib.Path(runner.arguments.peers)
+    limit, kind, peers = 300, runner.arguments.peer_types[-1], pathlib.Path(runner.arguments.peers)
     data = pathlib.Path(runner.arguments.data) / "medqa/phrases_no_exclude_test.jsonl"
     ours, peer = runner.rounds(
         lambda: runner.ours(
@@ -192,13 +224,30 @@ def score(runner):
             "--limit", limit),
         lambda: runner.peer(
             "lm-evaluation-harness, MedQA", "score_lm_eval.py", "--model", peers / "smollm2-hf", "--task", "medqa_4options",
-            "--data", data, "--limit", limit, "--dtype", "bfloat16", "--out", runner.scratch / "items.jsonl"),
+            "--data", data, "--limit", limit, "--dtype", kind, "--out", runner.scratch / "items.jsonl"),
     )
     rate = lambda results: limit / median(results, "wall_seconds")  # noqa: E731
-    yield "score MedQA, whole command, questions/s", "lm-evaluation-harness", rate(ours), rate(peer)
+    yield "score MedQA, whole command, questions/s", f"lm-evaluation-harness in {kind}", rate(ours), rate(peer)
 
 
-ROWS = {"train": train, "real": real, "decode": decode, "score": score}
+def large(runner):
+    gguf = runner.scratch / "synthetic-7b.gguf"
+    subprocess.run([sys.executable, ROOT / "bench/synthetic_model.py", "--out", gguf], check=True)
+    rows = packed_rows(runner, gguf, tokens=512, count=4)
+    flags = ["train", "--model", gguf, "--precision", "stored", "--data", rows, "--loss", "all", "--batch-rows", 1, "--max-steps", 2]
+    flags += ["--dropout", 0, *LORA]
+    kept, again = runner.rounds(
+        lambda: runner.ours("ours, 7B", *flags), lambda: runner.ours("ours, 7B, recomputed", *flags, "--set", "recompute='always'")
+    )
+    gguf.unlink()
+    # 6.61 G weights, two operations forward and two backward each.
+    for name, results in (("", kept), (", activations computed again", again)):
+        rate = median(results, "tokens_per_second") * 26.4
+        yield f"7B shape in Q4_K, 512 tokens a step{name}, GFLOP/s (26.4 a token)", "the processor's peak", rate, runner.peak
+        yield f"7B shape in Q4_K{name}, peak MB (less is better)", "limit", median(results, "peak_bytes") / 1e6, 8000
+
+
+ROWS = {"train": train, "real": real, "forward": forward, "decode": decode, "score": score, "large": large}
 
 
 def main():
@@ -208,6 +257,8 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peer-types", type=lambda text: text.split(","), default=["float32", "bfloat16"])
+    parser.add_argument("--peer-steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     for name in ("peers", "scripts", "data"):
@@ -215,6 +266,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         runner, lines = Runner(arguments, scratch), []
         doctor = runner.ours("doctor", "doctor", run=False)
+        runner.peak = next(one["peak_gflops_bf16"] for one in doctor["kernels"] if one["path"] == doctor["used"])
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False)
         for name in arguments.rows.split(","):
             for work, against, ours, theirs in ROWS[name](runner):

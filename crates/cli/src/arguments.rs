@@ -368,9 +368,9 @@ pub(crate) struct Chat {
     /// Answer with this adapter
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
-    /// Ask this once, instead of reading from the terminal
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) prompt: Option<String>,
+    /// Ask this once, instead of reading from the terminal; several are answered side by side
+    #[arg(long = "prompt", value_name = "TEXT")]
+    pub(crate) prompts: Vec<String>,
     /// The template [default: the adapter's own, else the model's chat template]
     #[arg(long, value_name = "NAME")]
     pub(crate) template: Option<String>,

@@ -10,7 +10,7 @@ use bioinstruct_core::model::{
 };
 use bioinstruct_core::template::InstructionTemplate;
 use bioinstruct_engine::local::LocalModel;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::arguments::{Chat, Globals};
 use crate::config::{Config, Flags};
@@ -49,20 +49,10 @@ pub(crate) fn run(verb: &Chat, globals: &Globals, console: &Console) -> anyhow::
     let template = model::agreed_template(card.as_ref(), verb.template.as_deref(), fallback)?;
     let talk = Talk { verb, template: &template, seed: config.seed };
     console.say(NOT_FOR_PATIENT_CARE);
-    match &verb.prompt {
-        Some(prompt) => {
-            let reply = talk.ask(&mut local, vec![Message::user(prompt)], console)?;
-            let timing = local.timing();
-            console.summary(&json!({
-                "text": reply.text,
-                "prompt_tokens": reply.usage.prompt_tokens,
-                "tokens": reply.usage.completion_tokens,
-                "finish": reply.finish,
-                "prefill_tokens_per_second": timing.prefill_tokens_per_second(),
-                "decode_tokens_per_second": timing.decode_tokens_per_second(),
-            }))
-        }
-        None => talk.converse(&mut local, console),
+    if verb.prompts.is_empty() {
+        talk.converse(&mut local, console)
+    } else {
+        talk.answer(&mut local, console)
     }
 }
 
@@ -90,6 +80,31 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
+    /// The prompts that were given. One is printed as it is written, several when all are there.
+    fn answer(&self, local: &mut LocalModel, console: &Console) -> anyhow::Result<()> {
+        let asked = self.verb.prompts.iter().map(|prompt| vec![Message::user(prompt)]).collect();
+        let replies = self.ask(local, asked, console)?;
+        let told: Vec<Value> = replies
+            .iter()
+            .map(|reply| {
+                json!({
+                    "text": reply.text,
+                    "prompt_tokens": reply.usage.prompt_tokens,
+                    "tokens": reply.usage.completion_tokens,
+                    "finish": reply.finish,
+                })
+            })
+            .collect();
+        let timing = local.timing();
+        let mut summary = match <[Value; 1]>::try_from(told) {
+            Ok([one]) => one,
+            Err(several) => json!({"replies": several}),
+        };
+        summary["prefill_tokens_per_second"] = json!(timing.prefill_tokens_per_second());
+        summary["decode_tokens_per_second"] = json!(timing.decode_tokens_per_second());
+        console.summary(&summary)
+    }
+
     /// Line by line, until the input ends. Under an instruction template each line is a question of its own.
     fn converse(&self, local: &mut LocalModel, console: &Console) -> anyhow::Result<()> {
         console.say("type a question and press Enter; Ctrl-D ends");
@@ -116,7 +131,9 @@ impl Talk<'_> {
                 messages.clear();
             }
             messages.push(Message::user(line.clone()));
-            let reply = self.ask(local, messages.clone(), console)?;
+            let Some(reply) = self.ask(local, vec![messages.clone()], console)?.pop() else {
+                break;
+            };
             if console.json() {
                 turns.push(json!({"prompt": line, "text": reply.text, "finish": reply.finish}));
             }
@@ -128,12 +145,45 @@ impl Talk<'_> {
         console.summary(&json!({"turns": turns}))
     }
 
+    /// A reply to each conversation.
     fn ask(
         &self,
         local: &mut LocalModel,
-        messages: Vec<Message>,
+        conversations: Vec<Vec<Message>>,
         console: &Console,
-    ) -> anyhow::Result<ChatReply> {
+    ) -> anyhow::Result<Vec<ChatReply>> {
+        let requests: Vec<ChatRequest> = conversations
+            .into_iter()
+            .enumerate()
+            .map(|(number, messages)| self.request(number + 1, messages))
+            .collect::<Result<_, _>>()?;
+        let count = requests.len();
+        let mut answers = Answers {
+            requests: requests.into_iter(),
+            replies: Vec::with_capacity(count),
+            failure: None,
+            streams: count == 1,
+            console,
+        };
+        local.run(&mut answers)?;
+        if let Some((id, reason)) = answers.failure {
+            return Err(ModelError::Request { id, reason }.into());
+        }
+        let mut replies = answers.replies;
+        replies.sort_by_key(|reply| reply.id.parse::<usize>().unwrap_or(usize::MAX));
+        if replies.len() < count {
+            let (id, reason) = ("chat".to_owned(), "there was no reply".to_owned());
+            return Err(ModelError::Request { id, reason }.into());
+        }
+        if count == 1 {
+            console.print("\n")?;
+        } else {
+            replies.iter().try_for_each(|reply| console.print(&format!("{}\n", reply.text)))?;
+        }
+        Ok(replies)
+    }
+
+    fn request(&self, number: usize, messages: Vec<Message>) -> anyhow::Result<ChatRequest> {
         let prompt = match (self.template, messages.last()) {
             ("chat", _) | (_, None) => Prompt::Messages(messages),
             (template, Some(last)) => Prompt::Instruction {
@@ -142,52 +192,44 @@ impl Talk<'_> {
                 template: template.to_owned(),
             },
         };
-        let sampling = sampling(self.verb, self.seed)?;
-        let adapter = self.verb.adapter.is_some().then(|| "tuned".to_owned());
-        let request = ChatRequest {
-            id: "chat".to_owned(),
+        Ok(ChatRequest {
+            id: number.to_string(),
             prompt,
-            sampling,
+            sampling: sampling(self.verb, self.seed)?,
             stop: Vec::new(),
             schema: None,
-            adapter,
-        };
-        let mut once = Once { request: Some(request), reply: None, failure: None, console };
-        local.run(&mut once)?;
-        console.print("\n")?;
-        match (once.reply, once.failure) {
-            (Some(reply), _) => Ok(reply),
-            (None, reason) => Err(ModelError::Request {
-                id: "chat".to_owned(),
-                reason: reason.unwrap_or_else(|| "there was no reply".to_owned()),
-            }
-            .into()),
-        }
+            adapter: self.verb.adapter.is_some().then(|| "tuned".to_owned()),
+        })
     }
 }
 
-/// One request, whose text is printed as it comes.
-struct Once<'a> {
-    request: Option<ChatRequest>,
-    reply: Option<ChatReply>,
-    failure: Option<String>,
+/// Requests and what became of them; a single one is printed as it is written.
+struct Answers<'a> {
+    requests: std::vec::IntoIter<ChatRequest>,
+    replies: Vec<ChatReply>,
+    /// The first request that failed, and why.
+    failure: Option<(String, String)>,
+    streams: bool,
     console: &'a Console,
 }
 
-impl Exchange for Once<'_> {
+impl Exchange for Answers<'_> {
     fn next_request(&mut self) -> Option<ChatRequest> {
-        self.request.take()
+        self.requests.next()
     }
 
     fn event(&mut self, event: ChatEvent) -> ControlFlow<()> {
         match event {
-            ChatEvent::Delta { text, .. } => {
+            ChatEvent::Delta { text, .. } if self.streams => {
                 if self.console.print(&text).is_err() {
                     return ControlFlow::Break(());
                 }
             }
-            ChatEvent::Reply(reply) => self.reply = Some(reply),
-            ChatEvent::Failure { error, .. } => self.failure = Some(error),
+            ChatEvent::Delta { .. } => {}
+            ChatEvent::Reply(reply) => self.replies.push(reply),
+            ChatEvent::Failure { id, error, .. } => {
+                self.failure.get_or_insert((id, error));
+            }
         }
         ControlFlow::Continue(())
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bioinstruct_engine::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
 use bioinstruct_engine::kernels::lanes::{Lane, Precision};
+use bioinstruct_engine::kernels::peak::peak;
 use bioinstruct_engine::kernels::source::{Direction, Source, Values};
 use bioinstruct_engine::kernels::threads::Threads;
 use bioinstruct_engine::kernels::{KERNELS_VARIABLE, KernelPath};
@@ -27,11 +28,16 @@ pub(crate) fn run(globals: &Globals, console: &Console) -> anyhow::Result<()> {
         let rate = gigaflops(path, &threads, Precision::F32);
         let pairs = gigaflops(path, &threads, Precision::Bf16);
         let mark = if path == chosen { "  <- used" } else { "" };
+        let peaks = [Precision::F32, Precision::Bf16];
+        let [peak, peak_bf16] = peaks.map(|precision| peak(path, &threads, precision) / 1e9);
         console.print(&format!(
-            "kernels    {:<11} GFLOP/s: {rate:>5.0} in f32, {pairs:>5.0} in bf16{mark}\n",
+            "kernels    {:<11} GFLOP/s: {rate:>5.0} of {peak:>5.0} in f32, {pairs:>5.0} of {peak_bf16:>5.0} in bf16{mark}\n",
             path.name()
         ))?;
-        kernels.push(json!({"path": path.name(), "gflops": rate, "gflops_bf16": pairs}));
+        kernels.push(json!({
+            "path": path.name(), "gflops": rate, "gflops_bf16": pairs, "peak_gflops": peak,
+            "peak_gflops_bf16": peak_bf16,
+        }));
     }
     console.print(&format!("           {KERNELS_VARIABLE} forces one\n"))?;
     let memory = memory_bytes();

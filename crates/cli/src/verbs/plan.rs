@@ -74,6 +74,7 @@ pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow:
         "fits": fit.fits(),
         "nearest": nearest.map(|(flags, peak)| json!({"flags": flags, "peak_bytes": peak})),
         "tokens_per_second": 1.0 / speed.train,
+        "evaluated_tokens_per_second": 1.0 / speed.evaluate,
         "evaluations": evaluations,
         "seconds": seconds,
     }))

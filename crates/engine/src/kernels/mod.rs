@@ -8,6 +8,7 @@ pub mod few_rows;
 pub mod gemm;
 pub mod lanes;
 mod microkernel;
+pub mod peak;
 pub mod quantised;
 pub mod simd;
 pub mod source;
