@@ -108,11 +108,11 @@ def packed_rows(runner, model, tokens=256, count=48):
 
 
 def real_rows(runner):
-    """256 rows of MTS-Dialog's training set, as an instruction set."""
+    """The first rows of MTS-Dialog's training set, as an instruction set."""
     path = runner.scratch / "real.jsonl"
     source = pathlib.Path(runner.arguments.data) / "mts-dialog/MTS-Dialog-TrainingSet.csv"
     with source.open(encoding="utf-8", newline="") as file, path.open("w", encoding="utf-8") as out:
-        for row in list(csv.DictReader(file))[:256]:
+        for row in list(csv.DictReader(file))[: runner.arguments.real_rows]:
             instruction = f"Write the {row['section_header']} section of a clinical note from this conversation."
             out.write(json.dumps({"instruction": instruction, "input": row["dialogue"], "output": row["section_text"]}) + "\n")
     return path
@@ -165,9 +165,9 @@ def real(runner):
     gguf = pathlib.Path(runner.arguments.peers) / "smollm2.gguf"
     base = ["train", "--model", gguf, "--data", rows, "--template", "alpaca", "--batch-rows", 8, "--cutoff", 512, "--dropout", 0, *LORA]
     base += ["--set", "train.epochs=1.0"]
-    kind = runner.arguments.peer_types[-1]
+    kind, count = runner.arguments.peer_types[-1], runner.arguments.real_rows
     peer = lambda name, *flags: runner.peer(  # noqa: E731
-        name, "train_peft.py", "--model", hub, "--data", rows, "--rows", 256, "--length", 512,
+        name, "train_peft.py", "--model", hub, "--data", rows, "--rows", runner.arguments.real_rows, "--length", 512,
         "--threads", runner.arguments.threads, "--dtype", kind, *flags
     )
     ours, stored, default, bucket = runner.rounds(
@@ -177,10 +177,10 @@ def real(runner):
         lambda: peer("PEFT, bucketed", "--bucket"),
     )
     rate = lambda results: median(results, "tokens_per_second")  # noqa: E731
-    yield "train 256 real rows, real tokens/s", f"PEFT in {kind}, padded", rate(ours), rate(default)
-    yield "train 256 real rows, real tokens/s", f"PEFT in {kind}, bucketed", rate(ours), rate(bucket)
+    yield f"train {count} real rows, real tokens/s", f"PEFT in {kind}, padded", rate(ours), rate(default)
+    yield f"train {count} real rows, real tokens/s", f"PEFT in {kind}, bucketed", rate(ours), rate(bucket)
     peak = lambda results: median(results, "peak_bytes") / 1e6  # noqa: E731
-    yield "train 256 real rows, peak MB (less is better)", "PEFT, padded", peak(ours), peak(default)
+    yield f"train {count} real rows, peak MB (less is better)", "PEFT, padded", peak(ours), peak(default)
     yield "the same on Q4_1 as stored, tokens/s", "ours in bf16", rate(stored), rate(ours)
     yield "the same on Q4_1 as stored, peak MB (less is better)", "ours in bf16", peak(stored), peak(ours)
 
@@ -257,6 +257,7 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--real-rows", type=int, default=256)
     parser.add_argument("--peer-types", type=lambda text: text.split(","), default=["float32", "bfloat16"])
     parser.add_argument("--peer-steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
