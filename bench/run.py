@@ -1,13 +1,13 @@
 """Runs ours and the peers on the same work, in turn, on one machine, and writes a table and the raw figures.
 
-    python bench/run.py --peers DIR --scripts DIR --data DIR [--rows train,real,forward,decode,score,large] [--rounds 3]
+    python bench/run.py --peers DIR --scripts DIR --data DIR [--rows train,real,forward,decode,score,large,quality] [--rounds 3]
 
 --peers is a folder with the peers' Python environment (`venv/`), the demo model as a Hugging Face folder (`smollm2-hf/`) and
 as GGUF files (`smollm2.gguf`, `smollm2-q4_0.gguf`, `smollm2-q8_0.gguf`); --scripts holds the scripts that run a peer; --data
 the public data. Ours is `target/release/bioinstruct`, called as a user calls it. Needs only Python's standard library.
 
 Every measurement runs `rounds` times, ours and the peers in alternation. Printed: medians, ratios, and the greatest resident
-memory. Results go to `bench/results/DATE.json` and `.md`, with machine, versions and commands. Where a row says what share of
+memory. Results go to `bench/results/DATE.json` and `.md` (or `--name`), with machine, versions and commands. Where a row says what share of
 the processor's peak it reaches, the peak is what `bioinstruct doctor` measures on operands that stay in the nearest cache.
 
 PEFT's default on a bfloat16 base takes minutes a step where the processor multiplies no bfloat16: `--peer-types float32` leaves
@@ -69,7 +69,7 @@ class Runner:
         return found
 
     def ours(self, name, *flags, run=True):
-        directory = self.scratch / f"run-{len(self.raw)}"
+        directory = self.last_run = self.scratch / f"run-{len(self.raw)}"
         place = ["--run", directory] if run else []
         return self.call(name, [self.ours_binary, *flags, "--offline", "--json", *place])
 
@@ -100,7 +100,7 @@ def packed_rows(runner, model, tokens=256, count=48):
                 row = {"instruction": "Go on", "input": "", "output": " ".join(text[:length])}
                 file.write(json.dumps(row) + "\n")
         shown = runner.ours("preview", "preview", "--model", model, "--data", path, "--loss", "all", "--rows", count, run=False)
-        found = [len(row["tokens"]) for row in shown["rows"]]
+        found = [len(row["tokens"]) for row in shown.pop("rows")]
         if all(length == tokens for length in found):
             return path
         lengths = [length + tokens - now for length, now in zip(lengths, found)]
@@ -247,7 +247,23 @@ def large(runner):
         yield f"7B shape in Q4_K{name}, peak MB (less is better)", "limit", median(results, "peak_bytes") / 1e6, 8000
 
 
-ROWS = {"train": train, "real": real, "forward": forward, "decode": decode, "score": score, "large": large}
+def quality(runner):
+    """200 steps on the same rows: how far the curves of the dev loss lie apart."""
+    gguf, rows = pathlib.Path(runner.arguments.peers) / "smollm2.gguf", real_rows(runner)
+    flags = ["train", "--model", gguf, "--data", rows, "--template", "alpaca", "--batch-rows", 1, "--cutoff", 512, "--max-steps", 200]
+    flags += ["--dropout", 0, *LORA[:-1], "train.dev_fraction=0.1", "--set", "train.evaluate_every=25", "--set", "train.keep='last'"]
+    curves = {}
+    for precision in ("f32", "bf16", "stored"):
+        runner.ours(f"ours, 200 steps, {precision}", *flags, "--precision", precision)
+        lines = (runner.last_run / "train/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        curves[precision] = [line["dev_loss"] for line in map(json.loads, lines) if line.get("dev_loss") is not None]
+        runner.raw[-1]["found"]["dev_losses"] = curves[precision]
+    for name in ("bf16", "stored"):
+        apart = max(abs(ours / base - 1) for ours, base in zip(curves[name], curves["f32"], strict=True))
+        yield f"dev loss over 200 steps, {name} (Q4_1 in the file), farthest from f32, %", "limit", 100 * apart, 0.5
+
+
+ROWS = {"train": train, "real": real, "forward": forward, "decode": decode, "score": score, "large": large, "quality": quality}
 
 
 def main():
@@ -256,6 +272,7 @@ def main():
     parser.add_argument("--scripts", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--name", help="of the result files, instead of the date")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--real-rows", type=int, default=256)
     parser.add_argument("--peer-types", type=lambda text: text.split(","), default=["float32", "bfloat16"])
@@ -276,6 +293,10 @@ def main():
             write(arguments, runner, lines, doctor, commit.stdout.strip(), scratch)
 
 
+def figure(value):
+    return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
+
+
 def write(arguments, runner, lines, doctor, commit, scratch):
     processor = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if "model name" in line), "")
     date = datetime.date.today().isoformat()
@@ -287,11 +308,12 @@ def write(arguments, runner, lines, doctor, commit, scratch):
         text = text.replace(path, name)
     folder = ROOT / "bench/results"
     folder.mkdir(exist_ok=True)
-    (folder / f"{date}.json").write_text(text + "\n", encoding="utf-8")
+    name = arguments.name or date
+    (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     table = ["| work | against | ours | theirs | ratio |", "|---|---|---:|---:|---:|"]
-    table += [f"| {l['work']} | {l['against']} | {l['ours']:.1f} | {l['theirs']:.1f} | {l['ratio']:.2f} |" for l in lines]
+    table += [f"| {l['work']} | {l['against']} | {figure(l['ours'])} | {figure(l['theirs'])} | {l['ratio']:.2f} |" for l in lines]
     head = f"{date}, commit {commit}, {processor}, {arguments.threads} threads, medians of {arguments.rounds} rounds.\n\n"
-    (folder / f"{date}.md").write_text(head + "\n".join(table) + "\n", encoding="utf-8")
+    (folder / f"{name}.md").write_text(head + "\n".join(table) + "\n", encoding="utf-8")
     print(head + "\n".join(table))
 
 

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -61,6 +61,10 @@ impl Diagnose for RunError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Io(error) if error.kind() == ErrorKind::StorageFull => Some(
+                "free some space, then run the same command again; what was finished stays"
+                    .to_owned(),
+            ),
             Self::Io(_) => {
                 Some("choose a directory that you may write with `--run DIR`".to_owned())
             }
@@ -295,6 +299,13 @@ mod tests {
             std::env::temp_dir().join(format!("bioinstruct-run-{name}-{}", std::process::id()));
         let _ = fs_err::remove_dir_all(&path);
         path
+    }
+
+    #[test]
+    fn a_full_disk_and_a_forbidden_one_are_told_apart() {
+        let hint = |kind: ErrorKind| RunError::Io(kind.into()).hint().unwrap();
+        assert!(hint(ErrorKind::StorageFull).contains("space"));
+        assert!(hint(ErrorKind::PermissionDenied).contains("--run DIR"));
     }
 
     #[test]

@@ -163,6 +163,39 @@ fn scores_are_the_same_bits_in_any_company() {
     assert!((base.sum - tuned.sum).abs() > 1e-3);
 }
 
+/// Few-shot questions: the examples before them are read once, and the scores are those of a fresh model.
+#[test]
+fn examples_before_the_questions_change_no_bit() {
+    let examples = "Question: does metformin lower glucose? Answer: yes. ".repeat(8);
+    let asked = |number: usize, continuations: &[&str]| ScoreRequest {
+        id: number.to_string(),
+        context: Prompt::Text(format!("{examples}Question: number {number}? Answer:")),
+        continuations: continuations.iter().map(|text| (*text).to_owned()).collect(),
+        adapter: None,
+    };
+    let requests = vec![
+        asked(1, &[" yes", " no"]),
+        asked(2, &[" yes", " no, it does not"]),
+        // The whole text is scored, so nothing of it may be skipped.
+        ScoreRequest {
+            context: Prompt::Text("Question".to_owned()),
+            continuations: vec![examples["Question".len()..].to_owned()],
+            ..asked(3, &[])
+        },
+        asked(4, &[" maybe it does", " maybe not", " yes"]),
+        asked(4, &[" maybe it does", " maybe not", " yes"]),
+    ];
+    let mut model = tiny(2);
+    for request in &requests {
+        let found = score(&mut model, vec![request.clone()]);
+        assert_eq!(found, score(&mut tiny(1), vec![request.clone()]), "{}", request.id);
+    }
+    let together = score(&mut model, requests.clone());
+    for (request, found) in requests.into_iter().zip(together) {
+        assert_eq!(vec![found], score(&mut tiny(1), vec![request]));
+    }
+}
+
 #[test]
 fn a_templated_context_is_followed_by_the_beginning_of_the_answer() {
     let mut model = tiny(1);

@@ -182,7 +182,7 @@ fn a_sequence_has_the_same_bits_alone_in_a_batch_in_pieces_and_on_any_number_of_
                 let mut prefix = model.new_cache();
                 let extension = Extension { ids: first, cache: &mut prefix, adapter: None };
                 model.extend(&mut work, Phase::Prefill, &mut [extension]);
-                let mut rest = model.fork_cache(&prefix);
+                let mut rest = model.fork_cache(&prefix, prefix.length());
                 let extension = Extension { ids: second, cache: &mut rest, adapter: None };
                 model.extend(&mut work, Phase::Prefill, &mut [extension]);
                 let rows: Vec<usize> = (0..second.len()).collect();

@@ -208,6 +208,39 @@ fn a_run_reports_its_speed() {
     assert!(timing.prefill_tokens_per_second() > 0.0 && timing.decode_tokens_per_second() > 0.0);
 }
 
+/// Requests that begin as one before them: what both share is read once, and every reply is that of a fresh model.
+#[test]
+fn a_beginning_that_was_read_is_not_read_again() {
+    let examples =
+        "The patient takes metformin and lisinopril and reports no chest pain. ".repeat(4);
+    let asked = |number: u64, adapter: Option<&str>| ChatRequest {
+        adapter: adapter.map(str::to_owned),
+        ..request(&number.to_string(), text(&format!("{examples}Case {number}:")), warm(1, 12))
+    };
+    let requests = [
+        asked(1, None),
+        asked(2, None),
+        asked(3, Some("tuned")),
+        asked(4, Some("tuned")),
+        asked(5, None),
+        asked(5, None),
+    ];
+    let mut model = model(1, 1);
+    let mut read = Vec::new();
+    for request in requests {
+        let found = run(&mut model, [request.clone()]);
+        read.push(model.timing().prefill_tokens);
+        let expected = run(&mut self::model(1, 1), [request.clone()]);
+        assert_eq!(found.reply(&request.id), expected.reply(&request.id));
+    }
+    let whole = model.tokenizer().encode_text(&examples).len() as u64;
+    // Another adapter's keys and values are of no use.
+    for (number, again) in [false, true, false, true, false, true].into_iter().enumerate() {
+        assert_eq!(read[number] < whole / 4, again, "request {number}: {read:?} of {whole}");
+    }
+    assert_eq!(read[5], 1, "the same prompt again: its last token alone");
+}
+
 #[test]
 fn free_slots_are_filled_as_replies_finish() {
     let requests = (0..7).map(|number| {

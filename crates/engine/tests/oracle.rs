@@ -169,7 +169,7 @@ fn a_sequence_has_the_same_bits_alone_in_a_batch_in_pieces_and_on_any_number_of_
                 Phase::Prefill,
                 &mut [Extension { ids: first, cache: &mut prefix, adapter: None }],
             );
-            let mut rest = model.fork_cache(&prefix);
+            let mut rest = model.fork_cache(&prefix, prefix.length());
             model.extend(
                 &mut work,
                 Phase::Prefill,

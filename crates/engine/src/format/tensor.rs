@@ -92,6 +92,18 @@ impl TensorView {
         Self::new("in memory", shape, DataType::F32, RowOrder::AsStored, FilePart::owned(bytes))
     }
 
+    /// A tensor of blocks in memory, the rows of its heads interleaved as in a GGUF file.
+    #[cfg(test)]
+    pub(crate) fn of_blocks(
+        shape: &[usize],
+        data_type: DataType,
+        head_rows: usize,
+        bytes: Vec<u8>,
+    ) -> Self {
+        let order = RowOrder::Interleaved { head_rows };
+        Self::new("in memory", shape, data_type, order, FilePart::owned(bytes))
+    }
+
     /// Hugging Face's name, such as `model.layers.0.self_attn.q_proj.weight`.
     pub fn name(&self) -> &str {
         &self.name

@@ -70,6 +70,23 @@ macro_rules! dispatch {
 }
 pub(crate) use dispatch;
 
+/// Asks for the cache line of `values[at]`, which is about to be read; nothing where there is no such value.
+#[inline(always)]
+#[allow(unsafe_code, reason = "a hint to the cache")]
+pub fn prefetch<T>(values: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(value) = values.get(at) {
+        // SAFETY: every x86-64 processor has the instruction, and the address is that of a value.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+                std::ptr::from_ref(value).cast(),
+            );
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, at);
+}
+
 /// Folds sixteen partial sums: halves onto halves.
 #[inline(always)]
 pub fn fold(mut lanes: [f32; LANES]) -> f32 {

@@ -47,6 +47,13 @@ struct Rows<'a, T> {
     stride: usize,
 }
 
+impl<T> Rows<'_, T> {
+    /// Values of a cache line.
+    const fn line(&self) -> usize {
+        64 / size_of::<T>()
+    }
+}
+
 /// Which way a stored matrix is multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -138,6 +145,8 @@ impl<'a> Source<'a> {
 mod tests {
     use super::super::lanes::{from_bf16, to_bf16};
     use super::*;
+    use crate::format::DataType;
+    use crate::format::quantise::quantise;
     use bioinstruct_core::random::Stream;
 
     #[test]
@@ -182,6 +191,46 @@ mod tests {
                                 }
                             }
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a file's blocks say, whatever part of them is asked for.
+    #[test]
+    fn strips_of_a_file_are_those_of_its_values() {
+        let (rows, width) = (48, 512);
+        let mut draws = Stream::new(2, "source").at(0);
+        let values: Vec<f32> = (0..rows * width).map(|_| draws.below(200) as f32 - 100.0).collect();
+        for data_type in [DataType::Q8_0, DataType::Q4_K] {
+            let stride = data_type.row_bytes(width);
+            let mut bytes = vec![0; rows * stride];
+            for (row, bytes) in bytes.chunks_exact_mut(stride).enumerate() {
+                quantise(data_type, &values[row * width..(row + 1) * width], bytes);
+            }
+            let tensor = TensorView::of_blocks(&[rows, width], data_type, 16, bytes);
+            let widened = tensor.to_f32();
+            for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
+                for (direction, columns, k) in [
+                    (Direction::AsStored, 0..width, 0..rows),
+                    (Direction::AsStored, 160..width, 4..29),
+                    (Direction::Transposed, 0..rows, 0..width),
+                    (Direction::Transposed, 32..rows, 64..width),
+                    (Direction::Transposed, 32..45, 32..80),
+                ] {
+                    for lane in [Lane::F32, Lane::Bf16Pair] {
+                        let filled = |values| {
+                            let length = lane.count(k.len()) * strip(path);
+                            let mut out = vec![9; columns.len().div_ceil(strip(path)) * length];
+                            let source = Source::new(values, width, direction);
+                            source.fill(path, lane, columns.clone(), k.clone(), &mut out);
+                            out
+                        };
+                        let (found, expected) =
+                            (filled(Values::File(&tensor)), filled(Values::F32(&widened)));
+                        let what = (data_type, path, direction, lane, &columns);
+                        assert!(found == expected, "{what:?}");
                     }
                 }
             }

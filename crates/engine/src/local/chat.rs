@@ -103,6 +103,9 @@ impl<B: Backend> LocalModel<B> {
             return Ok(Admission::Refused { id: request.id, reason });
         }
         let constraint = self.constraint(&request)?;
+        // The last token is read in any case: what is written comes after it.
+        let (_, before) = prompt.split_last().unwrap_or((&0, &[]));
+        let cache = self.memory.begin(&self.llama, request.adapter.as_deref(), before);
         let beginning = Beginning {
             id: request.id,
             adapter: request.adapter,
@@ -112,7 +115,7 @@ impl<B: Backend> LocalModel<B> {
             constraint,
             context,
         };
-        Ok(Admission::Runs(Box::new(Sequence::new(beginning, self.llama.new_cache()))))
+        Ok(Admission::Runs(Box::new(Sequence::new(beginning, cache))))
     }
 
     fn constraint(&mut self, request: &ChatRequest) -> Result<Option<Constraint>, ModelError> {
@@ -158,8 +161,12 @@ impl<B: Backend> LocalModel<B> {
                 }
             }
         }
-        let mut over = over.into_iter();
-        active.retain(|_| !over.next().unwrap_or(false));
+        for (index, over) in over.into_iter().enumerate().rev() {
+            if over {
+                let (adapter, prompt, cache) = active.remove(index).into_prompt();
+                self.memory.keep(adapter, prompt, cache);
+            }
+        }
         Flow::Go
     }
 

@@ -90,6 +90,12 @@ impl Job {
         self.shared + self.texts.iter().map(|text| text.input.len() - self.shared).sum::<usize>()
     }
 
+    /// The tokens of the shared beginning after which no token is scored.
+    pub(super) fn unscored(&self) -> &[u32] {
+        let end = self.shared_rows().first().copied().unwrap_or(self.shared);
+        self.texts.first().map_or(&[], |text| &text.input[..end])
+    }
+
     /// Positions of the shared beginning after which a token is scored.
     pub(super) fn shared_rows(&self) -> Vec<usize> {
         let rows: BTreeSet<usize> = self

@@ -7,6 +7,7 @@ mod chat;
 mod encode;
 mod error;
 mod job;
+mod memory;
 mod pair;
 mod reading;
 mod score;
@@ -25,6 +26,7 @@ pub use encode::encode_rendered;
 pub use error::LocalError;
 pub use timing::Timing;
 
+use self::memory::Memory;
 use crate::backend::{Backend, Cpu};
 use crate::format::{ModelConfig, ModelFile};
 use crate::kernels::lanes::Precision;
@@ -65,6 +67,7 @@ pub struct LocalModel<B: Backend = Cpu> {
     name: String,
     slots: usize,
     work: Workspace<B>,
+    memory: Memory<B>,
     schemas: Option<SchemaCompiler>,
     timing: Timing,
 }
@@ -121,6 +124,7 @@ impl<B: Backend> LocalModel<B> {
             adapters: BTreeMap::new(),
             name: name_of(path),
             slots,
+            memory: Memory::new(),
             schemas: None,
             timing: Timing::default(),
         })
@@ -140,6 +144,7 @@ impl<B: Backend> LocalModel<B> {
     pub fn add_adapter(&mut self, name: &str, directory: &Path) -> Result<(), LocalError> {
         let adapter = peft::load(&self.llama, directory)?;
         self.adapters.insert(name.to_owned(), adapter);
+        self.memory.forget();
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The local model as a [`Scorer`]: log-likelihoods of given continuations.
 //!
-//! What the continuations of a request share is read once, and the head is computed only where a token is scored; with
+//! What the continuations of a request share is read once, what it shares with the request before it not again, and the head is computed only where a token is scored; with
 //! continuations of one token each, that is one row. Several requests are read together up to a number of tokens.
 
 use std::ops::ControlFlow;
@@ -40,10 +40,8 @@ impl<B: Backend> Scorer for LocalModel<B> {
             let id = request.id.clone();
             let job = self.job(request).map_err(|reason| ModelError::Request { id, reason });
             let failed = job.is_err();
-            let mut tokens = group.iter().map(Job::tokens).sum::<usize>();
-            if let Ok(job) = &job {
-                tokens += job.tokens();
-            }
+            let jobs = group.iter().chain(&job);
+            let tokens: usize = jobs.map(|job| job.tokens() - self.known(job)).sum();
             // What came before a bad request is still answered.
             if (failed || tokens > GROUP_TOKENS) && self.flush(&mut group, sink).is_break() {
                 return Ok(());
@@ -61,6 +59,11 @@ impl<B: Backend> LocalModel<B> {
         self.adapter(request.adapter.as_deref())?;
         let pairs = self.pairs(&request)?;
         Job::new(request.id, request.adapter, pairs, self.llama.context_length())
+    }
+
+    /// Tokens at the job's beginning that are in memory.
+    fn known(&self, job: &Job) -> usize {
+        self.memory.known(job.adapter.as_deref(), job.unscored())
     }
 
     fn pairs(&self, request: &ScoreRequest) -> Result<Vec<Pair>, String> {
@@ -84,6 +87,10 @@ impl<B: Backend> LocalModel<B> {
         let mut jobs = std::mem::take(group);
         let caches = self.read_shared(&mut jobs);
         self.read_rest(&mut jobs, &caches);
+        if let Some((job, cache)) = jobs.last().zip(caches.into_iter().last()) {
+            let ids = job.texts.first().map_or(&[][..], |text| &text.input[..job.shared]);
+            self.memory.keep(job.adapter.clone(), ids.to_vec(), cache);
+        }
         for job in jobs {
             sink(ScoreReply {
                 id: job.id,
@@ -97,8 +104,9 @@ impl<B: Backend> LocalModel<B> {
 
     /// Reads what the texts of each job share.
     fn read_shared(&mut self, jobs: &mut [Job]) -> Vec<Cache<B>> {
-        let Self { llama, work, adapters, .. } = self;
-        let mut caches: Vec<Cache<B>> = jobs.iter().map(|_| llama.new_cache()).collect();
+        let Self { llama, work, adapters, memory, .. } = self;
+        let begin = |job: &Job| memory.begin(llama, job.adapter.as_deref(), job.unscored());
+        let mut caches: Vec<Cache<B>> = jobs.iter().map(begin).collect();
         let wanted: Vec<Vec<usize>> = jobs.iter().map(Job::shared_rows).collect();
         let mut readings: Vec<Reading<'_, B>> = caches
             .iter_mut()
@@ -153,8 +161,9 @@ impl<B: Backend> LocalModel<B> {
     /// Reads the rest of these texts, each given by its job and its number there.
     fn read_wave(&mut self, jobs: &mut [Job], beginnings: &[Cache<B>], wave: &[(usize, usize)]) {
         let Self { llama, work, adapters, .. } = self;
+        let fork = |beginning: &Cache<B>| llama.fork_cache(beginning, beginning.length());
         let mut caches: Vec<Cache<B>> =
-            wave.iter().map(|(job, _)| llama.fork_cache(&beginnings[*job])).collect();
+            wave.iter().map(|(job, _)| fork(&beginnings[*job])).collect();
         let wanted: Vec<Vec<usize>> = wave
             .iter()
             .map(|(job, text)| {

@@ -70,6 +70,12 @@ impl<B: Backend> Sequence<B> {
         self.cache.length() < self.prompt
     }
 
+    /// Adapter, prompt and cache of a reply that is over.
+    pub(super) fn into_prompt(mut self) -> (Option<String>, Vec<u32>, Cache<B>) {
+        self.ids.truncate(self.prompt);
+        (self.adapter, self.ids, self.cache)
+    }
+
     /// The position after which the next token comes.
     pub(super) fn last(&self) -> usize {
         self.ids.len() - 1

@@ -81,16 +81,20 @@ impl<B: Backend> Llama<B> {
         Cache { blocks, length: 0, capacity: 0 }
     }
 
-    /// A second cache with the same tokens: what follows a shared prefix.
-    pub fn fork_cache(&self, cache: &Cache<B>) -> Cache<B> {
+    /// A second cache with the first `length` tokens: for what follows a shared prefix.
+    ///
+    /// # Panics
+    /// When the cache has fewer.
+    pub fn fork_cache(&self, cache: &Cache<B>, length: usize) -> Cache<B> {
+        assert!(length <= cache.length, "{length} of {} tokens", cache.length);
         let mut fork = self.new_cache();
-        self.grow(&mut fork, cache.length);
+        self.grow(&mut fork, length);
         let width = self.config.key_value_size();
         for ((key, value), (from_key, from_value)) in fork.blocks.iter_mut().zip(&cache.blocks) {
-            self.backend.copy_rows(from_key, 0..cache.length, width, key, 0);
-            self.backend.copy_rows(from_value, 0..cache.length, width, value, 0);
+            self.backend.copy_rows(from_key, 0..length, width, key, 0);
+            self.backend.copy_rows(from_value, 0..length, width, value, 0);
         }
-        fork.length = cache.length;
+        fork.length = length;
         fork
     }
 

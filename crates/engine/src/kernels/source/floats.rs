@@ -6,11 +6,13 @@ use super::{Direction, PART, Rows, STRIP, Source, Values, strip};
 use crate::format::TensorView;
 use crate::kernels::KernelPath;
 use crate::kernels::lanes::Lane;
-use crate::kernels::simd::{Arithmetic, dispatch};
+use crate::kernels::simd::{Arithmetic, dispatch, prefetch};
 use crate::kernels::transpose::transpose;
 
 /// Values that are turned at once.
 const SQUARE: usize = 16;
+/// How many stored rows are on their way while one is spread.
+const AHEAD: usize = 16;
 /// Columns of a file's rows that are widened at once.
 const FILE_COLUMNS: usize = 4 * STRIP;
 
@@ -174,6 +176,10 @@ fn lay<A: Arithmetic>(
 ) {
     let strip = strip(path);
     for k in 0..count {
+        // Rows lie far apart, so the processor does not see the next one coming.
+        for column in (0..columns).step_by(rows.line()) {
+            prefetch(rows.values, (k + AHEAD) * rows.stride + column);
+        }
         let row = &rows.values[k * rows.stride..][..columns];
         for (number, values) in row.chunks(strip).enumerate() {
             let out = &mut out[number * length + k * strip..][..strip];
