@@ -312,7 +312,7 @@ def write(arguments, runner, lines, doctor, commit, scratch):
     (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     table = ["| work | against | ours | theirs | ratio |", "|---|---|---:|---:|---:|"]
     table += [f"| {l['work']} | {l['against']} | {figure(l['ours'])} | {figure(l['theirs'])} | {l['ratio']:.2f} |" for l in lines]
-    head = f"{date}, commit {commit}, {processor}, {arguments.threads} threads, medians of {arguments.rounds} rounds.\n\n"
+    head = f"{date}, commit {commit}, {processor}, kernels {doctor['used']}, {arguments.threads} threads, medians; rounds: {arguments.rounds}.\n\n"
     (folder / f"{name}.md").write_text(head + "\n".join(table) + "\n", encoding="utf-8")
     print(head + "\n".join(table))
 

@@ -65,31 +65,38 @@ impl Stream {
     /// The first four words of each of sixteen draws from `first` on, by word: the form that kernels use for dropout masks.
     ///
     /// Inlined, so that a caller compiled for wide registers computes the sixteen together.
+    #[expect(clippy::needless_range_loop, reason = "a lane of several arrays at once")]
     #[inline(always)]
     pub fn sixteen(self, first: u64) -> [[u32; 16]; 4] {
-        let index = |lane: usize| first.wrapping_add(lane as u64);
-        let mut counter = [
-            std::array::from_fn(|lane| index(lane) as u32),
-            std::array::from_fn(|lane| (index(lane) >> 32) as u32),
-            [0; 16],
-            [0; 16],
-        ];
+        // Words in the lower halves of 64-bit lanes, which is what vectors multiply; what a product leaves in the upper half
+        // is cut off where it is multiplied next.
+        let low = |word: u64| word & u64::from(u32::MAX);
+        let mut counter = [[0u64; 16]; 4];
+        for lane in 0..16 {
+            let index = first.wrapping_add(lane as u64);
+            counter[0][lane] = index;
+            counter[1][lane] = index >> 32;
+        }
         let mut key = self.key;
         for _ in 0..10 {
-            let product = |multiplier: u32, words: &[u32; 16]| -> [u64; 16] {
-                words.map(|word| u64::from(multiplier) * u64::from(word))
-            };
-            let first = product(MULTIPLIERS[0], &counter[0]);
-            let second = product(MULTIPLIERS[1], &counter[2]);
-            counter = [
-                std::array::from_fn(|at| (second[at] >> 32) as u32 ^ counter[1][at] ^ key[0]),
-                second.map(|product| product as u32),
-                std::array::from_fn(|at| (first[at] >> 32) as u32 ^ counter[3][at] ^ key[1]),
-                first.map(|product| product as u32),
-            ];
+            let [first_key, second_key] = key.map(u64::from);
+            for lane in 0..16 {
+                let first = u64::from(MULTIPLIERS[0]) * low(counter[0][lane]);
+                let second = u64::from(MULTIPLIERS[1]) * low(counter[2][lane]);
+                counter[0][lane] = (second >> 32) ^ counter[1][lane] ^ first_key;
+                counter[1][lane] = second;
+                counter[2][lane] = (first >> 32) ^ counter[3][lane] ^ second_key;
+                counter[3][lane] = first;
+            }
             key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
         }
-        counter
+        let mut found = [[0; 16]; 4];
+        for word in 0..4 {
+            for lane in 0..16 {
+                found[word][lane] = counter[word][lane] as u32;
+            }
+        }
+        found
     }
 }
 
