@@ -151,12 +151,17 @@ fn attention_operations() -> usize {
     ROWS / SEQUENCE * seen * HEADS.query * HEADS.size * 4
 }
 
+/// Queries, keys and values; room for the output and the log-sum-exp.
+fn attention_operands() -> ([Vec<f32>; 3], [Vec<f32>; 2]) {
+    let query = numbers(ROWS * HEADS.query_width());
+    let key = numbers(ROWS * HEADS.key_value_width());
+    let room = [query.clone(), vec![0.0; ROWS * HEADS.query]];
+    ([query, key.clone(), key], room)
+}
+
 #[divan::bench]
 fn attention_forward(bencher: Bencher<'_, '_>) {
-    let query = numbers(ROWS * HEADS.query_width());
-    let (key, value) =
-        (numbers(ROWS * HEADS.key_value_width()), numbers(ROWS * HEADS.key_value_width()));
-    let (mut out, mut sums) = (query.clone(), vec![0.0; ROWS * HEADS.query]);
+    let ([query, key, value], [mut out, mut sums]) = attention_operands();
     bencher.counter(ItemsCount::new(attention_operations())).bench_local(|| {
         attention::forward(context(), HEADS, &query, &attended(&key, &value), &mut out, &mut sums);
     });
@@ -165,10 +170,7 @@ fn attention_forward(bencher: Bencher<'_, '_>) {
 /// Five products where the forward has two.
 #[divan::bench]
 fn attention_backward(bencher: Bencher<'_, '_>) {
-    let query = numbers(ROWS * HEADS.query_width());
-    let (key, value) =
-        (numbers(ROWS * HEADS.key_value_width()), numbers(ROWS * HEADS.key_value_width()));
-    let (mut out, mut log_sum_exp) = (query.clone(), vec![0.0; ROWS * HEADS.query]);
+    let ([query, key, value], [mut out, mut log_sum_exp]) = attention_operands();
     attention::forward(
         context(),
         HEADS,

@@ -249,7 +249,7 @@ impl<B: Backend> Llama<B> {
             if tape.is_stopped() {
                 return;
             }
-            let (place, before) = (tape.place(index), tape.place(index.saturating_sub(1)));
+            let before = tape.place(index.saturating_sub(1));
             let Tape { inputs, blocks, hidden, delta, .. } = tape;
             let BlockInput { stream, inverse } = &mut inputs[index];
             if index == 0 {
@@ -260,7 +260,7 @@ impl<B: Backend> Llama<B> {
             let (pending, norm) = ((index > 0).then_some(&*delta), &block.input_norm);
             self.backend.rms_norm(rows, stream, pending, norm, epsilon, hidden, inverse);
             let context = BlockContext { model: self, block, index, adapter, batch, dropout };
-            context.forward(tape, place);
+            context.forward(tape);
         }
         let top = tape.place(self.blocks.len() - 1);
         let Tape { blocks, last, last_inverse, hidden, delta, .. } = tape;

@@ -21,32 +21,33 @@ pub(super) struct BlockContext<'a, B: Backend> {
 
 impl<B: Backend> BlockContext<'_, B> {
     /// From the normed input in `tape.hidden` to the block's contribution in `tape.delta`; what the backward reads goes to
-    /// the `place` of the block, whose `middle` is the stream between.
-    pub(super) fn forward(&self, tape: &mut Tape<B>, place: usize) {
-        self.forward_to_down(tape, place);
+    /// the block's place, whose `middle` is the stream between.
+    pub(super) fn forward(&self, tape: &mut Tape<B>) {
+        self.forward_to_down(tape);
+        let place = tape.place(self.index);
         let Tape { blocks, wide, delta, .. } = tape;
         self.project([Projection::Down], wide, [delta], &mut blocks[place].low);
     }
 
     /// Fills the place of the block as [`BlockContext::forward`] did, from the block's input alone.
     pub(super) fn forward_again(&self, tape: &mut Tape<B>) {
-        let (backend, place) = (&self.model.backend, tape.place(self.index));
+        let backend = &self.model.backend;
         let Tape { inputs, hidden, .. } = tape;
         let (norm, epsilon) = (&self.block.input_norm, self.model.config.rms_norm_epsilon);
         let input = &inputs[self.index].stream;
         backend.rms_norm_again(self.batch.tokens(), input, norm, epsilon, hidden);
         // What the block gave to the next is not read again, only what an adapter keeps of its last product.
         if self.adapted(Projection::Down, &[]).is_some() {
-            self.forward(tape, place);
+            self.forward(tape);
         } else {
-            self.forward_to_down(tape, place);
+            self.forward_to_down(tape);
         }
     }
 
     /// All but the last product, whose input is then in `tape.wide`.
-    fn forward_to_down(&self, tape: &mut Tape<B>, place: usize) {
+    fn forward_to_down(&self, tape: &mut Tape<B>) {
         let (model, backend, rows) = (self.model, &self.model.backend, self.batch.tokens());
-        let config = &model.config;
+        let (config, place) = (&model.config, tape.place(self.index));
         let Tape { inputs, blocks, hidden, delta, wide, turned, .. } = tape;
         let kept = &mut blocks[place];
         let low = &mut kept.low;
