@@ -3,8 +3,12 @@
 //! What is quadratic is done on a sample when there are many rows. A sample is the rows with the lowest content hashes: it has no
 //! seed, and does not depend on the order of the rows.
 
+use std::borrow::Cow;
+
 use bioinstruct_core::record::Instruction;
-use bioinstruct_text::novelty::{nearest_texts, pairwise_f1};
+use bioinstruct_data::rows::input_or_empty;
+use bioinstruct_text::nearest::{nearest_texts, pairwise_f1};
+use bioinstruct_text::numbered::NumberedTexts;
 use bioinstruct_text::rouge::Tokens;
 use bioinstruct_text::vocabulary::Vocabulary;
 use rayon::join;
@@ -98,14 +102,9 @@ pub struct WordGrowth {
 }
 
 impl Diversity {
-    /// Measures the kept rows.
-    pub fn of(rows: &[Instruction]) -> Self {
+    /// Measures the kept rows; `numbered` are their instructions, where they have been numbered before.
+    pub fn of(rows: &[Instruction], numbered: Option<&NumberedTexts>) -> Self {
         let by_hash = in_order_of_hashes(rows);
-        let texts: [(&str, TextOf); 3] = [
-            ("instruction", |row| &row.instruction),
-            ("input", |row| bioinstruct_data::rows::input_or_empty(&row.input)),
-            ("output", |row| &row.output),
-        ];
         let pairs = |text: TextOf| {
             let sample: Vec<&str> =
                 by_hash.iter().take(PAIR_SAMPLE).map(|&at| text(&rows[at])).collect();
@@ -115,21 +114,30 @@ impl Diversity {
             let found: Vec<_> = rows.par_iter().map(|row| extract(&row.instruction)).collect();
             VerbNouns::of(&found)
         };
-        let vocabulary = || {
-            let texts = texts.into_par_iter();
-            texts.map(|(name, text)| word_growth(name, rows, &by_hash, text)).collect()
+        let instructions = || {
+            let found = match numbered {
+                Some(numbered) => Cow::Borrowed(numbered),
+                None => Cow::Owned(numbered_instructions(rows)),
+            };
+            let words = FirstWords::of_numbered(&found, &by_hash).growth("instruction");
+            (nearest(&found, &by_hash), words)
+        };
+        let other_words = || {
+            let input: TextOf = |row| input_or_empty(&row.input);
+            let words = |name, text| FirstWords::of(rows, &by_hash, text).growth(name);
+            join(|| words("input", input), || words("output", |row| &row.output))
         };
         // Each has a part that one thread does alone, while the others go on.
-        let (nearest, (verb_nouns, (vocabulary, (instruction_pairs, output_pairs)))) = join(
-            || nearest(rows, &by_hash),
-            || {
+        let ((nearest, instruction_words), (verb_nouns, ((input_words, output_words), pairs))) =
+            join(instructions, || {
                 join(verb_nouns, || {
-                    join(vocabulary, || {
+                    join(other_words, || {
                         join(|| pairs(|row| &row.instruction), || pairs(|row| &row.output))
                     })
                 })
-            },
-        );
+            });
+        let (instruction_pairs, output_pairs) = pairs;
+        let vocabulary = vec![instruction_words, input_words, output_words];
         Self { verb_nouns, nearest, instruction_pairs, output_pairs, vocabulary }
     }
 }
@@ -142,51 +150,86 @@ fn in_order_of_hashes(rows: &[Instruction]) -> Vec<usize> {
     places
 }
 
-fn nearest(rows: &[Instruction], by_hash: &[usize]) -> Similarities {
-    let count = if rows.len() <= ALL_NEAREST { rows.len() } else { NEAREST_SAMPLE };
+fn numbered_instructions(rows: &[Instruction]) -> NumberedTexts {
     let texts: Vec<&str> = rows.iter().map(|row| row.instruction.as_str()).collect();
-    let found = nearest_texts(&texts, &by_hash[..count]);
-    let values = found.into_iter().map(|found| found.map_or(0.0, |nearest| nearest.f1)).collect();
-    Similarities::of(values, count, rows.len())
+    NumberedTexts::of(&texts)
 }
+
+fn nearest(instructions: &NumberedTexts, by_hash: &[usize]) -> Similarities {
+    let rows = instructions.len();
+    let count = if rows <= ALL_NEAREST { rows } else { NEAREST_SAMPLE };
+    let found = nearest_texts(instructions, &by_hash[..count]);
+    let values = found.into_iter().map(|found| found.map_or(0.0, |nearest| nearest.f1)).collect();
+    Similarities::of(values, count, rows)
+}
+
+/// How many words texts have, and where each word stands first. Rows are ranked by their content hashes.
+struct FirstWords {
+    /// Words of each text, by rank.
+    lengths: Vec<usize>,
+    /// The lowest rank of a text with each word, in the order of their ids; [`NOWHERE`] for an id that no text has.
+    first_ranks: Vec<usize>,
+}
+
+/// No text has a word.
+const NOWHERE: usize = usize::MAX;
 
 /// Rows whose words are counted by one task: their table fits in a cache.
 const COUNTED_TOGETHER: usize = 2048;
 
-/// The rows are read in the order of memory; `by_hash` says in which order they count.
-fn word_growth(name: &str, rows: &[Instruction], by_hash: &[usize], text: TextOf) -> WordGrowth {
-    let mut ranks = vec![0; rows.len()];
-    for (rank, &at) in by_hash.iter().enumerate() {
-        ranks[at] = rank;
-    }
-    let counted: Vec<WordCount> = rows
-        .par_chunks(COUNTED_TOGETHER)
-        .zip(ranks.par_chunks(COUNTED_TOGETHER))
-        .map(|(rows, ranks)| WordCount::of(rows.iter().map(text).zip(ranks.iter().copied())))
-        .collect();
-    let mut known = Vocabulary::new();
-    let (mut lengths, mut first_ranks) = (vec![0; rows.len()], Vec::new());
-    for (count, ranks) in counted.into_iter().zip(ranks.chunks(COUNTED_TOGETHER)) {
-        for (&rank, length) in ranks.iter().zip(count.tokens) {
-            lengths[rank] = length;
+impl FirstWords {
+    fn of_numbered(texts: &NumberedTexts, by_hash: &[usize]) -> Self {
+        let (mut lengths, mut first_ranks) = (Vec::with_capacity(texts.len()), Vec::new());
+        for (rank, &at) in by_hash.iter().enumerate() {
+            let tokens = texts.tokens(at);
+            lengths.push(tokens.len());
+            for &token in tokens {
+                note_first(&mut first_ranks, token, rank);
+            }
         }
-        for (id, rank) in known.absorb(count.words).into_iter().zip(count.first_ranks) {
-            note_first(&mut first_ranks, id, rank);
+        Self { lengths, first_ranks }
+    }
+
+    /// The rows are read in the order of memory; `by_hash` says in which order they count.
+    fn of(rows: &[Instruction], by_hash: &[usize], text: TextOf) -> Self {
+        let mut ranks = vec![0; rows.len()];
+        for (rank, &at) in by_hash.iter().enumerate() {
+            ranks[at] = rank;
         }
-    }
-    let mut types = vec![0; rows.len()];
-    for rank in first_ranks {
-        types[rank] += 1;
-    }
-    let (mut growth, mut tokens, mut seen) = (Vec::new(), 0, 0);
-    for (before, (length, new)) in lengths.into_iter().zip(types).enumerate() {
-        (tokens, seen) = (tokens + length, seen + new);
-        let is_point = (before + 1) * POINTS / rows.len() > before * POINTS / rows.len();
-        if is_point && growth.last() != Some(&[tokens, seen]) {
-            growth.push([tokens, seen]);
+        let counted: Vec<WordCount> = rows
+            .par_chunks(COUNTED_TOGETHER)
+            .zip(ranks.par_chunks(COUNTED_TOGETHER))
+            .map(|(rows, ranks)| WordCount::of(rows.iter().map(text).zip(ranks.iter().copied())))
+            .collect();
+        let mut known = Vocabulary::new();
+        let (mut lengths, mut first_ranks) = (vec![0; rows.len()], Vec::new());
+        for (count, ranks) in counted.into_iter().zip(ranks.chunks(COUNTED_TOGETHER)) {
+            for (&rank, length) in ranks.iter().zip(count.tokens) {
+                lengths[rank] = length;
+            }
+            for (id, rank) in known.absorb(count.words).into_iter().zip(count.first_ranks) {
+                note_first(&mut first_ranks, id, rank);
+            }
         }
+        Self { lengths, first_ranks }
     }
-    WordGrowth { text: name.to_owned(), tokens, types: known.len(), growth }
+
+    fn growth(self, name: &str) -> WordGrowth {
+        let rows = self.lengths.len();
+        let mut new_words = vec![0; rows];
+        for rank in self.first_ranks.into_iter().filter(|&rank| rank != NOWHERE) {
+            new_words[rank] += 1;
+        }
+        let (mut growth, mut tokens, mut types) = (Vec::new(), 0, 0);
+        for (before, (length, new)) in self.lengths.into_iter().zip(new_words).enumerate() {
+            (tokens, types) = (tokens + length, types + new);
+            let is_point = (before + 1) * POINTS / rows > before * POINTS / rows;
+            if is_point && growth.last() != Some(&[tokens, types]) {
+                growth.push([tokens, types]);
+            }
+        }
+        WordGrowth { text: name.to_owned(), tokens, types, growth }
+    }
 }
 
 /// The words of some rows.
@@ -217,10 +260,11 @@ impl WordCount {
 
 /// A word stands in a row of this rank.
 fn note_first(first_ranks: &mut Vec<usize>, id: u32, rank: usize) {
-    match first_ranks.get_mut(id as usize) {
-        Some(first) => *first = rank.min(*first),
-        None => first_ranks.push(rank), // ids count up
+    let id = id as usize;
+    if id >= first_ranks.len() {
+        first_ranks.resize(id + 1, NOWHERE);
     }
+    first_ranks[id] = rank.min(first_ranks[id]);
 }
 
 #[cfg(test)]
@@ -241,7 +285,7 @@ mod tests {
     #[test]
     fn similarities_of_known_rows() {
         let rows = rows(&["list the drugs", "list the genes", "explain fever"]);
-        let measured = Diversity::of(&rows);
+        let measured = Diversity::of(&rows, None);
         assert_eq!((measured.nearest.values, measured.nearest.rows), (3, 3));
         assert!((measured.nearest.mean - 4.0 / 9.0).abs() < 1e-12, "2/3, 2/3 and nothing");
         assert_eq!((measured.nearest.histogram[13], measured.nearest.histogram[0]), (2, 1));
@@ -257,10 +301,10 @@ mod tests {
     #[test]
     fn the_order_of_the_rows_changes_nothing() {
         let mut rows = rows(&["list the drugs", "list the genes", "explain fever", "write a note"]);
-        let measured = Diversity::of(&rows);
+        let measured = Diversity::of(&rows, None);
         rows.reverse();
-        assert_eq!(Diversity::of(&rows), measured);
-        assert_eq!(Diversity::of(&[]).nearest.values, 0);
+        assert_eq!(Diversity::of(&rows, None), measured);
+        assert_eq!(Diversity::of(&[], None).nearest.values, 0);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bioinstruct_core::record::{Instruction, SeedTask};
 use bioinstruct_data::rows::{LocatedRow, Quarantined, ReadRows};
+use bioinstruct_text::numbered::NumberedTexts;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +73,8 @@ pub struct Outcome {
     pub funnel: Vec<FunnelStep>,
     /// What rows share with the items of tasks, when they were compared with any.
     pub contamination: Option<Contamination>,
+    /// The tokens of the kept rows' instructions, when the last filter has compared them.
+    pub instructions: Option<NumberedTexts>,
 }
 
 /// What became of a row.
@@ -153,7 +156,7 @@ pub fn curate_against(
         || sieve(&read.rows, seeds, config, against),
         || inconsistent_duplicates(&read.rows),
     );
-    let (Sieve { verdicts, alive, funnel, .. }, compared) = sieved?;
+    let (Sieve { verdicts, alive, funnel, instructions, .. }, compared) = sieved?;
     let contamination = compared.map(|(places, comparison)| {
         let stayed = |row: usize| verdicts[places[row]].is_none();
         let report = comparison.report(config.contaminated, stayed);
@@ -169,6 +172,7 @@ pub fn curate_against(
         quarantined: read.quarantined,
         funnel,
         contamination,
+        instructions,
     };
     for (located, verdict) in read.rows.into_iter().zip(verdicts) {
         match verdict {
@@ -211,6 +215,7 @@ fn sieve<'a>(
             Some(entry) if !entry.remembers() => one_by_one(entry, &rules, seeds, rows),
             _ => filter.admit_all(rows),
         });
+        sieve.instructions = filter.into_instructions();
     }
     if compared.is_none() && !against.is_empty() {
         compared = Some(sieve.compare(against, config.contaminated)?);
@@ -236,12 +241,15 @@ struct Sieve<'a> {
     verdicts: Vec<Option<(&'static str, Objection)>>,
     alive: Vec<usize>,
     funnel: Vec<FunnelStep>,
+    /// The tokens of the instructions that the last filter let pass, when it has them.
+    instructions: Option<NumberedTexts>,
 }
 
 impl<'a> Sieve<'a> {
     fn new(rows: &'a [LocatedRow]) -> Self {
         let verdicts = vec![None; rows.len()];
-        Self { rows, verdicts, alive: (0..rows.len()).collect(), funnel: Vec::new() }
+        let alive = (0..rows.len()).collect();
+        Self { rows, verdicts, alive, funnel: Vec::new(), instructions: None }
     }
 
     /// Lets one rule judge the rows that are left.

@@ -149,7 +149,7 @@ impl Statistics {
             restricted: kept.iter().filter(|row| row.provenance.restricted).count(),
             licensing: Licensing::of(kept, |row| source_family(&row.provenance.source)),
             contamination: outcome.contamination.as_ref().map(|found| found.report.clone()),
-            diversity: Diversity::of(kept),
+            diversity: Diversity::of(kept, outcome.instructions.as_ref()),
             meaning: None,
         }
     }

@@ -12,12 +12,8 @@
 //!
 //! Texts come in blocks: all texts of a block are compared with the rows kept before it, on all threads, and then with one
 //! another. Which of a block's texts are kept is settled in their order from what was found. Verdicts depend neither on the block's size nor on the number of threads.
-//!
-//! [`nearest_texts`] asks the same index how near the nearest text is when no rule judges.
 
 mod index;
-mod nearest;
-mod numbering;
 mod rule;
 mod scan;
 mod search;
@@ -26,15 +22,17 @@ mod signature;
 use rayon::prelude::*;
 
 use self::index::RowIndex;
-pub use self::nearest::{Nearest, nearest_texts, pairwise_f1};
-use self::numbering::{add_tokens, known_tokens, queries_of};
 use self::rule::LeastLcs;
 pub use self::rule::{NoveltyRule, ThresholdOutOfRange};
-use self::search::{Conflict, Query, Seeker, strongest_conflicts};
+use self::search::{Conflict, Query, Seeker, search};
+use crate::numbered::{NumberedTexts, add_tokens, known_tokens, number};
 use crate::vocabulary::Vocabulary;
 
-/// Candidates that [`NoveltyFilter::admit_all`] compares with earlier rows at the same time.
-const BLOCK: usize = 512;
+/// Texts that [`NoveltyFilter::admit_all`] turns into numbers at the same time.
+const STRETCH: usize = 1 << 14;
+
+/// Texts of a stretch that are compared with earlier rows at the same time.
+const BLOCK: usize = 1024;
 
 /// Candidates of like length that share each stretch of signatures while it is in the cache.
 const GROUP: usize = 32;
@@ -123,7 +121,7 @@ impl NoveltyFilter {
 
     /// Decides on `text` and leaves the pool as it is.
     pub fn judge(&self, text: &str) -> Verdict {
-        let query = self.query(known_tokens(&self.vocabulary, text));
+        let query = query_of(&self.least, known_tokens(&self.vocabulary, text));
         let conflict = self.strongest_conflict(&query);
         conflict.map_or(Verdict::Kept, |conflict| self.rejected(&query, conflict))
     }
@@ -132,7 +130,7 @@ impl NoveltyFilter {
     /// always.
     pub fn admit(&mut self, text: &str) -> Verdict {
         let tokens = add_tokens(&mut self.vocabulary, text);
-        let query = self.query(tokens);
+        let query = query_of(&self.least, tokens);
         match self.strongest_conflict(&query) {
             Some(conflict) => self.rejected(&query, conflict),
             None => self.keep(&query),
@@ -141,51 +139,65 @@ impl NoveltyFilter {
 
     /// [`Self::admit`] for each of `texts` in order, with the same verdicts, on all threads of the current rayon pool.
     pub fn admit_all<T: AsRef<str> + Sync>(&mut self, texts: &[T]) -> Vec<Verdict> {
-        texts.chunks(BLOCK).flat_map(|block| self.admit_block(block)).collect()
+        let mut verdicts = Vec::with_capacity(texts.len());
+        for stretch in texts.chunks(STRETCH) {
+            let least = &self.least;
+            let queries = number(&mut self.vocabulary, stretch, |tokens| query_of(least, tokens));
+            for block in queries.chunks(BLOCK) {
+                self.admit_block(block, &mut verdicts);
+            }
+        }
+        verdicts
     }
 
-    fn admit_block<T: AsRef<str> + Sync>(&mut self, texts: &[T]) -> Vec<Verdict> {
-        let least = &self.least;
-        let queries = queries_of(&mut self.vocabulary, texts, |own| least.longest(own));
-        let with_earlier = conflicts_in_groups(&self.least, &self.index, &queries, |at| {
-            Seeker::after(&queries[at], None)
-        });
-        // What an earlier row keeps out keeps nothing out itself.
-        let candidates: Vec<usize> =
-            (0..queries.len()).filter(|&at| with_earlier[at].is_none()).collect();
+    fn admit_block(&mut self, queries: &[Query], verdicts: &mut Vec<Verdict>) {
+        let seekers = queries.iter().map(|query| Seeker::after(query, None)).collect();
+        let with_earlier = conflicts_in_groups(&self.least, &self.index, seekers);
+        // What an earlier row keeps out keeps nothing out itself: the others are compared with one another.
+        let mut candidates = RowIndex::default();
+        let mut candidates_before = Vec::with_capacity(queries.len());
+        for (query, conflict) in queries.iter().zip(&with_earlier) {
+            candidates_before.push(candidates.end());
+            if conflict.is_none() {
+                candidates.push(query);
+            }
+        }
         let within: Vec<Vec<Conflict>> = (0..queries.len())
             .into_par_iter()
+            .with_min_len(GROUP)
             .map(|at| {
-                let before = &candidates[..candidates.partition_point(|&other| other < at)];
                 let seeker = Seeker::after(&queries[at], with_earlier[at]);
-                seeker.conflicts_with(
-                    &self.least,
-                    before.iter().map(|&other| (other, &queries[other])),
-                )
+                seeker.conflicts_before(&self.least, &candidates, candidates_before[at])
             })
             .collect();
-        // The rows of the index that texts of the block have become.
-        let mut rows = vec![None; queries.len()];
-        let mut conflicts = with_earlier;
-        for (at, found) in within.into_iter().enumerate() {
+        // The rows of the index that candidates have become.
+        let mut rows = Vec::with_capacity(candidates.end());
+        for ((query, earlier), found) in queries.iter().zip(with_earlier).zip(within) {
             let kept = found
                 .into_iter()
                 .filter_map(|found| Some(Conflict { row: rows[found.row]?, ..found }));
-            conflicts[at] = conflicts[at].into_iter().chain(kept).reduce(Conflict::stronger);
-            if conflicts[at].is_none() {
-                rows[at] = Some(self.index.end());
-                self.keep(&queries[at]);
+            let conflict = earlier.into_iter().chain(kept).reduce(Conflict::stronger);
+            if earlier.is_none() {
+                rows.push(conflict.is_none().then(|| self.index.end()));
             }
+            verdicts.push(match conflict {
+                Some(conflict) => self.rejected(query, conflict),
+                None => self.keep(query),
+            });
         }
-        let verdict = |(query, conflict): (&Query, Option<Conflict>)| {
-            conflict.map_or(Verdict::Kept, |conflict| self.rejected(query, conflict))
-        };
-        queries.iter().zip(conflicts).map(verdict).collect()
     }
 
-    fn query(&self, tokens: Vec<u32>) -> Query {
-        let longest = self.least.longest(tokens.len());
-        Query::new(tokens, longest)
+    /// The tokens of the texts that were kept, in their order.
+    ///
+    /// # Panics
+    /// When texts of the pool were added after a text was kept.
+    pub fn into_kept(self) -> NumberedTexts {
+        let pool = &self.origins[..self.pool_count];
+        assert!(
+            pool.iter().all(|origin| matches!(origin, Winner::Pool(_))),
+            "the pool comes first"
+        );
+        self.index.into_texts().after(self.pool_count)
     }
 
     /// The rule that decides.
@@ -215,7 +227,9 @@ impl NoveltyFilter {
     }
 
     fn strongest_conflict(&self, query: &Query) -> Option<Conflict> {
-        strongest_conflicts(&self.least, &self.index, vec![Seeker::after(query, None)])[0]
+        let mut seeker = [Seeker::after(query, None)];
+        search(&self.least, &self.index, &mut seeker);
+        seeker[0].strongest()
     }
 
     fn rejected(&self, query: &Query, Conflict { row, f1, lcs }: Conflict) -> Verdict {
@@ -240,38 +254,37 @@ pub fn against_all<T: AsRef<str> + Sync>(
 ) -> Result<Vec<Verdict>, ThresholdOutOfRange> {
     let mut filter = NoveltyFilter::new(rule)?;
     let least = &filter.least;
-    let queries = queries_of(&mut filter.vocabulary, texts, |own| least.longest(own));
+    let queries = number(&mut filter.vocabulary, texts, |tokens| query_of(least, tokens));
     for (at, query) in queries.iter().enumerate() {
         filter.insert(query, Winner::Pool(at));
     }
-    let conflicts = conflicts_in_groups(&filter.least, &filter.index, &queries, |at| {
-        Seeker::of_row(&queries[at], at)
-    });
+    let seekers = queries.iter().enumerate().map(|(at, query)| Seeker::of_row(query, at)).collect();
+    let conflicts = conflicts_in_groups(&filter.least, &filter.index, seekers);
     let verdict = |(query, conflict): (&Query, Option<Conflict>)| {
         conflict.map_or(Verdict::Kept, |conflict| filter.rejected(query, conflict))
     };
     Ok(queries.iter().zip(conflicts).map(verdict).collect())
 }
 
-/// The strongest conflict of each query, in parallel over groups of queries of like length.
-fn conflicts_in_groups<'q>(
+/// A query for the rows that can conflict with it.
+fn query_of(least: &LeastLcs, tokens: Vec<u32>) -> Query {
+    let longest = least.longest(tokens.len());
+    Query::new(tokens, longest)
+}
+
+/// The strongest conflict of each seeker, in parallel over groups of like length.
+fn conflicts_in_groups(
     least: &LeastLcs,
     index: &RowIndex,
-    queries: &'q [Query],
-    seeker: impl Fn(usize) -> Seeker<'q> + Sync,
+    seekers: Vec<Seeker<'_>>,
 ) -> Vec<Option<Conflict>> {
-    let mut by_length: Vec<usize> = (0..queries.len()).collect();
-    by_length.sort_by_key(|&at| queries[at].length());
-    let found: Vec<Vec<Option<Conflict>>> = by_length
-        .par_chunks(GROUP)
-        .map(|group| {
-            let seekers = group.iter().map(|&at| seeker(at)).collect();
-            strongest_conflicts(least, index, seekers)
-        })
-        .collect();
-    let mut conflicts = vec![None; queries.len()];
-    for (at, conflict) in by_length.into_iter().zip(found.into_iter().flatten()) {
-        conflicts[at] = conflict;
+    let mut by_length: Vec<(usize, Seeker<'_>)> = seekers.into_iter().enumerate().collect();
+    by_length.sort_by_key(|(_, seeker)| seeker.length());
+    let (places, mut seekers): (Vec<usize>, Vec<Seeker<'_>>) = by_length.into_iter().unzip();
+    seekers.par_chunks_mut(GROUP).for_each(|group| search(least, index, group));
+    let mut conflicts = vec![None; seekers.len()];
+    for (place, seeker) in places.into_iter().zip(seekers) {
+        conflicts[place] = seeker.strongest();
     }
     conflicts
 }

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use crate::lcs::{lcs_length, lcs_positions};
 use crate::ngram::ngrams;
 use crate::porter;
-use crate::vocabulary::{Vocabulary, number_pair};
+use crate::vocabulary::{Vocabulary, Word, number_pair};
 
 /// Whether tokens are reduced to their stems before they are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,12 +109,12 @@ impl FromStr for RougeKind {
 /// ```
 pub fn tokenize(text: &str, stemmer: Stemmer) -> Vec<String> {
     let tokens = Tokens::of(text);
-    let tokens = tokens.iter();
+    let tokens = tokens.iter().map(|token| String::from_utf8_lossy(token.as_bytes()).into_owned());
     match stemmer {
-        Stemmer::Off => tokens.map(str::to_owned).collect(),
-        Stemmer::Porter => tokens
-            .map(|token| if token.len() > 3 { porter::stem(token) } else { token.to_owned() })
-            .collect(),
+        Stemmer::Off => tokens.collect(),
+        Stemmer::Porter => {
+            tokens.map(|token| if token.len() > 3 { porter::stem(&token) } else { token }).collect()
+        }
     }
 }
 
@@ -122,13 +122,17 @@ pub fn tokenize(text: &str, stemmer: Stemmer) -> Vec<String> {
 ///
 /// ```
 /// # use bioinstruct_text::rouge::Tokens;
-/// assert_eq!(Tokens::of("naïve, 4.5 mg").iter().collect::<Vec<_>>(), ["na", "ve", "4", "5", "mg"]);
+/// let tokens = Tokens::of("naïve, 4.5 mg");
+/// assert_eq!(tokens.iter().map(|token| token.as_bytes().len()).collect::<Vec<_>>(), [2, 2, 1, 1, 2]);
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tokens {
-    /// The text in lower case, with a space for every character that is not part of a token.
-    spaced: String,
+    /// The text in lower case, with a space for every character that is not part of a token, and [`PADDING`] more at its end.
+    spaced: Vec<u8>,
 }
+
+/// With so many bytes behind it every token is read by one load.
+const PADDING: usize = size_of::<u128>();
 
 impl Tokens {
     /// The tokens of `text`, without stemming.
@@ -139,47 +143,48 @@ impl Tokens {
     }
 
     /// The tokens of another text, in the memory of the one before.
-    pub fn read(&mut self, text: &str) -> impl Iterator<Item = &str> {
+    pub fn read(&mut self, text: &str) -> impl Iterator<Item = Word<'_>> {
         self.put(text);
         self.iter()
     }
 
     fn put(&mut self, text: &str) {
         self.spaced.clear();
+        self.spaced.reserve(text.len() + PADDING);
         if text.is_ascii() {
-            let mut bytes = std::mem::take(&mut self.spaced).into_bytes();
-            bytes.extend(text.bytes().map(|byte| {
+            self.spaced.extend(text.bytes().map(|byte| {
                 let lower = byte.to_ascii_lowercase();
                 let is_token = lower.is_ascii_lowercase() || byte.is_ascii_digit();
                 if is_token { lower } else { b' ' }
             }));
-            self.spaced = String::from_utf8(bytes).unwrap_or_default();
-            return;
+        } else {
+            self.put_characters(text);
         }
-        self.spaced.reserve(text.len());
+        self.spaced.extend([b' '; PADDING]);
+    }
+
+    fn put_characters(&mut self, text: &str) {
         for character in text.chars() {
             match character {
-                'a'..='z' | '0'..='9' => self.spaced.push(character),
-                'A'..='Z' => self.spaced.push(character.to_ascii_lowercase()),
+                'a'..='z' | '0'..='9' => self.spaced.push(character as u8),
+                'A'..='Z' => self.spaced.push(character.to_ascii_lowercase() as u8),
                 // The only characters beyond ASCII whose lower case has ASCII in it: KELVIN SIGN, I WITH DOT ABOVE.
-                '\u{212a}' => self.spaced.push('k'),
-                '\u{130}' => self.spaced.push_str("i "),
-                _ => self.spaced.push(' '),
+                '\u{212a}' => self.spaced.push(b'k'),
+                '\u{130}' => self.spaced.extend(b"i "),
+                _ => self.spaced.push(b' '),
             }
         }
     }
 
     /// In their order.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        let mut rest = self.spaced.as_str();
+    pub fn iter(&self) -> impl Iterator<Item = Word<'_>> {
+        let end = self.spaced.len().saturating_sub(PADDING);
+        let mut at = 0;
         std::iter::from_fn(move || {
-            let bytes = rest.as_bytes();
-            let start = bytes.iter().position(|&byte| byte != b' ')?;
-            let length = bytes[start..].iter().position(|&byte| byte == b' ');
-            let end = length.map_or(bytes.len(), |length| start + length);
-            let token = &rest[start..end];
-            rest = &rest[end..];
-            Some(token)
+            let gap = self.spaced[at..end].iter().position(|&byte| byte != b' ')?;
+            let word = Word::before_space(&self.spaced[at + gap..]);
+            at += gap + word.as_bytes().len();
+            Some(word)
         })
     }
 }

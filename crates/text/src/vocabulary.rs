@@ -15,7 +15,7 @@ pub const UNKNOWN: u32 = u32::MAX;
 pub struct Vocabulary {
     /// Nearly all words of a text: they are compared and hashed as one number.
     short: HashMap<ShortWord, u32, FixedState>,
-    long: HashMap<Box<str>, u32, FixedState>,
+    long: HashMap<Box<[u8]>, u32, FixedState>,
 }
 
 impl Vocabulary {
@@ -28,13 +28,14 @@ impl Vocabulary {
     ///
     /// # Panics
     /// When more than 2³² − 1 distinct words are added, which no memory this runs in can hold.
-    pub fn add(&mut self, word: &str) -> u32 {
+    pub fn add<'w>(&mut self, word: impl Into<Word<'w>>) -> u32 {
+        let word = word.into();
         match self.lookup(word) {
             UNKNOWN => {
                 let id = self.next_id();
-                match ShortWord::of(word) {
-                    Some(word) => self.short.insert(word, id),
-                    None => self.long.insert(word.into(), id),
+                match word.short {
+                    Some(short) => self.short.insert(short, id),
+                    None => self.long.insert(word.bytes.into(), id),
                 };
                 id
             }
@@ -49,7 +50,7 @@ impl Vocabulary {
     pub fn absorb(&mut self, other: Self) -> Vec<u32> {
         let mut ids = vec![0; other.len()];
         let mut short: Vec<(ShortWord, u32)> = other.short.into_iter().collect();
-        let mut long: Vec<(Box<str>, u32)> = other.long.into_iter().collect();
+        let mut long: Vec<(Box<[u8]>, u32)> = other.long.into_iter().collect();
         short.sort_unstable_by_key(|&(_, id)| id);
         long.sort_unstable_by_key(|&(_, id)| id);
         let (mut short, mut long) = (short.into_iter().peekable(), long.into_iter());
@@ -71,9 +72,12 @@ impl Vocabulary {
     }
 
     /// The id of `word`, or [`UNKNOWN`].
-    pub fn lookup(&self, word: &str) -> u32 {
-        let short = ShortWord::of(word);
-        let id = short.map_or_else(|| self.long.get(word), |word| self.short.get(&word));
+    pub fn lookup<'w>(&self, word: impl Into<Word<'w>>) -> u32 {
+        let word = word.into();
+        let id = match word.short {
+            Some(short) => self.short.get(&short),
+            None => self.long.get(word.bytes),
+        };
         id.copied().unwrap_or(UNKNOWN)
     }
 
@@ -86,6 +90,65 @@ impl Vocabulary {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// A word as a [`Vocabulary`] takes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Word<'t> {
+    bytes: &'t [u8],
+    /// Nothing for a longer word.
+    short: Option<ShortWord>,
+}
+
+impl<'t> Word<'t> {
+    /// The bytes of `text` before its first space.
+    pub(crate) fn before_space(text: &'t [u8]) -> Self {
+        let Some(&window) = text.first_chunk() else {
+            return text.split(|&byte| byte == b' ').next().unwrap_or_default().into();
+        };
+        let window = u128::from_le_bytes(window);
+        let length = first_space(window);
+        if length == size_of::<u128>() {
+            let rest = text[length..].iter().position(|&byte| byte == b' ');
+            let end = rest.map_or(text.len(), |rest| length + rest);
+            return Self { bytes: &text[..end], short: ShortWord::of(&text[..end]) };
+        }
+        let bytes = window & ((1 << (8 * length)) - 1);
+        let short = ShortWord { low: bytes as u64, high: (bytes >> 64) as u64 }.of_length(length);
+        Self { bytes: &text[..length], short: Some(short) }
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(self) -> &'t [u8] {
+        self.bytes
+    }
+}
+
+impl<'t> From<&'t str> for Word<'t> {
+    fn from(word: &'t str) -> Self {
+        word.as_bytes().into()
+    }
+}
+
+impl<'t> From<&'t String> for Word<'t> {
+    fn from(word: &'t String) -> Self {
+        word.as_bytes().into()
+    }
+}
+
+impl<'t> From<&'t [u8]> for Word<'t> {
+    fn from(bytes: &'t [u8]) -> Self {
+        Self { bytes, short: ShortWord::of(bytes) }
+    }
+}
+
+/// The place of the first space among sixteen bytes, or sixteen.
+fn first_space(bytes: u128) -> usize {
+    const ONES: u128 = u128::MAX / 0xFF;
+    // The lowest byte that is zero is the lowest whose highest bit is set here (Warren, Hacker's Delight, section 6-1).
+    let zero_at_space = bytes ^ (ONES * b' ' as u128);
+    let found = zero_at_space.wrapping_sub(ONES) & !zero_at_space & (ONES << 7);
+    found.trailing_zeros() as usize / 8
 }
 
 /// A word of up to fifteen bytes as a number that no other word has: its bytes, and its length in the highest.
@@ -104,8 +167,7 @@ impl Hash for ShortWord {
 
 impl ShortWord {
     /// Nothing for a longer word.
-    fn of(word: &str) -> Option<Self> {
-        let bytes = word.as_bytes();
+    fn of(bytes: &[u8]) -> Option<Self> {
         let length = bytes.len();
         // Two loads that overlap in the middle of a word cost less than a copy of as many bytes as it has.
         let (low, high) = match length {
@@ -126,7 +188,11 @@ impl ShortWord {
             }
             _ => return None,
         };
-        Some(Self { low, high: high | (length as u64) << 56 })
+        Some(Self { low, high }.of_length(length))
+    }
+
+    fn of_length(self, length: usize) -> Self {
+        Self { high: self.high | (length as u64) << 56, ..self }
     }
 }
 

@@ -20,6 +20,7 @@ mod rouge_l;
 mod truncation;
 
 use bioinstruct_core::record::{Instruction, SeedTask};
+use bioinstruct_text::numbered::NumberedTexts;
 use serde::{Deserialize, Serialize};
 
 use crate::CurateError;
@@ -71,6 +72,11 @@ pub trait Filter {
     /// Decides on many rows, with the same verdicts as one by one.
     fn admit_all(&mut self, rows: &[&Instruction]) -> Vec<Option<Objection>> {
         rows.iter().map(|row| self.admit(row)).collect()
+    }
+
+    /// The tokens of the instructions of the rows that it let pass, in their order, when it has them.
+    fn into_instructions(self: Box<Self>) -> Option<NumberedTexts> {
+        None
     }
 }
 

@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use bioinstruct_core::record::{Instruction, SeedTask};
 use bioinstruct_text::normalize::word_count;
 use bioinstruct_text::novelty::{self, NoveltyFilter, NoveltyRule, Verdict, Winner, against_all};
+use bioinstruct_text::numbered::NumberedTexts;
 use rayon::prelude::*;
 
 use super::{Evidence, Filter, Objection, Similarity};
@@ -157,6 +158,11 @@ impl Filter for RougeL {
             objections[at] = objection;
         }
         objections
+    }
+
+    fn into_instructions(self: Box<Self>) -> Option<NumberedTexts> {
+        let in_order = matches!(self.preference, Preference::First);
+        (in_order && self.key == NoveltyKey::Instruction).then(|| self.pool.into_kept())
     }
 }
 

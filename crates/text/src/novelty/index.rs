@@ -2,20 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::ops::Range;
 
 use super::scan::Sheet;
 use super::search::Query;
 use super::signature::{narrow_words, wide_words};
+use crate::numbered::NumberedTexts;
 use crate::vocabulary::mix;
 
 /// Tokenized texts, numbered in the order they came.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RowIndex {
-    /// The token ids of all rows, one after the other.
-    tokens: Vec<u32>,
-    /// Where each row begins.
-    starts: Vec<usize>,
+    texts: NumberedTexts,
     /// Rows by their number of tokens; those without tokens resemble nothing and are in none.
     pub(super) buckets: BTreeMap<usize, Bucket>,
     /// The place of the first row with the same tokens, by a hash of them; other tokens of that hash have the next free one.
@@ -75,16 +72,17 @@ impl Bucket {
 impl RowIndex {
     /// The number that the next row will have.
     pub(super) fn end(&self) -> usize {
-        self.starts.len()
+        self.texts.len()
     }
 
-    fn range(&self, place: usize) -> Range<usize> {
-        self.starts[place]..self.starts.get(place + 1).copied().unwrap_or(self.tokens.len())
+    /// The tokens of all rows.
+    pub(super) fn into_texts(self) -> NumberedTexts {
+        self.texts
     }
 
     /// The tokens of a row.
     pub(super) fn tokens(&self, row: usize) -> &[u32] {
-        &self.tokens[self.range(row)]
+        self.texts.tokens(row)
     }
 
     /// Adds the text of `query` as a row.
@@ -92,10 +90,8 @@ impl RowIndex {
     /// # Panics
     /// When 2³² rows are in the index.
     pub(super) fn push(&mut self, query: &Query) {
-        let place =
-            u32::try_from(self.starts.len()).expect("four thousand million rows do not fit");
-        self.starts.push(self.tokens.len());
-        self.tokens.extend_from_slice(query.tokens());
+        let place = u32::try_from(self.texts.len()).expect("four thousand million rows do not fit");
+        self.texts.push(query.tokens());
         if query.tokens().is_empty() {
             return;
         }
@@ -118,7 +114,7 @@ impl RowIndex {
     fn find_equal(&self, query: &Query) -> Result<usize, u64> {
         let mut hash = query.hash();
         while let Some(&place) = self.first_equal.get(&hash) {
-            if self.tokens[self.range(place as usize)] == *query.tokens() {
+            if self.tokens(place as usize) == query.tokens() {
                 return Ok(place as usize);
             }
             hash = hash.wrapping_add(1);

@@ -46,18 +46,21 @@ impl NoveltyRule {
 /// Lengths for which [`LeastLcs`] has its answers ready.
 const TABLE: usize = 96;
 
+/// No LCS of texts in the table is as long.
+const NONE: u8 = u8::MAX;
+
 /// [`NoveltyRule::least_conflict`] as a table, and what else is asked of a rule for each pair of lengths.
 #[derive(Debug, Clone)]
 pub(super) struct LeastLcs {
     rule: NoveltyRule,
-    /// `[m][n]`; [`usize::MAX`] where no LCS is enough.
-    table: Vec<usize>,
+    /// `[m][n]`; [`NONE`] where no LCS is enough.
+    table: Vec<u8>,
 }
 
 impl LeastLcs {
     pub(super) fn of(rule: NoveltyRule) -> Self {
         let pairs = (0..TABLE).flat_map(|m| (0..TABLE).map(move |n| (m, n)));
-        let least = |(m, n)| rule.least_conflict(m, n).unwrap_or(usize::MAX);
+        let least = |(m, n)| rule.least_conflict(m, n).map_or(NONE, |least| least as u8);
         Self { rule, table: pairs.map(least).collect() }
     }
 
@@ -70,7 +73,8 @@ impl LeastLcs {
         if m.max(n) >= TABLE {
             return self.rule.least_conflict(m, n);
         }
-        Some(self.table[m * TABLE + n]).filter(|&least| least != usize::MAX)
+        let least = self.table[m * TABLE + n];
+        (least != NONE).then_some(least.into())
     }
 
     /// The least LCS with which texts of `m` and `n` tokens have an F1 of `f1` or more.

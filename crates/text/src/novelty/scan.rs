@@ -6,8 +6,11 @@
 
 use super::signature;
 
-/// Rows that lie abreast.
+/// Rows that lie abreast: a stripe.
 const LANES: usize = 8;
+
+/// Rows of the stripes that one register of AVX2 holds a byte of each; a sheet is made of whole groups.
+const GROUP: usize = 32;
 
 /// Narrow signatures of rows of one length.
 #[derive(Debug, Clone)]
@@ -25,11 +28,11 @@ impl Sheet {
     }
 
     pub(super) fn push(&mut self, signature: &[u64]) {
-        let lane = self.rows % LANES;
-        if lane == 0 {
-            self.words.resize(self.words.len() + LANES * self.width, 0);
+        if self.rows.is_multiple_of(GROUP) {
+            self.words.resize(self.words.len() + GROUP * self.width, 0);
         }
-        let stripe = self.words.len() - LANES * self.width;
+        let lane = self.rows % LANES;
+        let stripe = (self.rows - lane) * self.width;
         for (word, &bits) in signature.iter().enumerate() {
             self.words[stripe + word * LANES + lane] = bits;
         }
@@ -155,11 +158,11 @@ fn by_width_avx2(
     }
 }
 
-/// Bits are counted by looking up each half of a byte; counts of bytes are added up over the words of a row, of which there are
-/// at most sixteen, and once for each row over its bytes. No closures: they would have the features, and what calls them not.
+/// The differing bits of a group of rows are brought together, so that one comparison, and mostly one branch, does for all.
+/// Not inlined, since all widths together have more constants than there are registers.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-#[expect(unsafe_code, reason = "vector loads")]
+#[inline(never)]
 fn scan_avx2<const WIDTH: usize>(
     words: &[u64],
     query: &[u64],
@@ -168,50 +171,76 @@ fn scan_avx2<const WIDTH: usize>(
     found: &mut Vec<u32>,
 ) {
     use std::arch::x86_64::{
-        _mm256_add_epi8, _mm256_and_si256, _mm256_castsi256_pd, _mm256_cmpgt_epi64,
-        _mm256_loadu_si256, _mm256_movemask_pd, _mm256_sad_epu8, _mm256_set1_epi8,
-        _mm256_set1_epi64x, _mm256_setr_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8,
-        _mm256_srli_epi16, _mm256_xor_si256,
+        _mm256_cmpgt_epi16, _mm256_movemask_epi8, _mm256_packs_epi16, _mm256_packs_epi32,
+        _mm256_permutevar8x32_epi32, _mm256_set1_epi16, _mm256_set1_epi64x, _mm256_setr_epi32,
+        _mm256_setzero_si256,
     };
-    const HALF: usize = LANES / 2;
     let mut query_words = [_mm256_setzero_si256(); WIDTH];
     for (lanes, &word) in query_words.iter_mut().zip(query) {
         *lanes = _mm256_set1_epi64x(word as i64);
     }
+    let most = _mm256_set1_epi16(most.min(i16::MAX as u64) as i16);
+    let by_stripe = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    for (at, group) in words.chunks_exact(GROUP * WIDTH).enumerate() {
+        let mut bits = [_mm256_setzero_si256(); GROUP / LANES];
+        for (stripe, bits) in group.chunks_exact(LANES * WIDTH).zip(&mut bits) {
+            *bits = stripe_bits_avx2(stripe, &query_words);
+        }
+        let is_far = _mm256_packs_epi16(
+            _mm256_cmpgt_epi16(_mm256_packs_epi32(bits[0], bits[1]), most),
+            _mm256_cmpgt_epi16(_mm256_packs_epi32(bits[2], bits[3]), most),
+        );
+        let mut near = !_mm256_movemask_epi8(_mm256_permutevar8x32_epi32(is_far, by_stripe)) as u32;
+        // Packing has put the rows of each stripe in the order 0, 1, 4, 5, 2, 3, 6, 7.
+        near = near & 0xC3C3_C3C3 | (near & 0x0C0C_0C0C) << 2 | (near & 0x3030_3030) >> 2;
+        while near != 0 {
+            found.push((first + at * GROUP) as u32 + near.trailing_zeros());
+            near &= near - 1;
+        }
+    }
+}
+
+/// In how many bits each of eight rows differs from the query, in eight lanes of 32 bits, rows in the order 0, 1, 4, 5, 2, 3, 6, 7.
+///
+/// Bits are counted by looking up each half of a byte; counts of bytes are added up over the words of a row, of which there are
+/// at most sixteen, and once for each row over its bytes. No closures: they would have the features, and what calls them not.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+#[expect(unsafe_code, reason = "vector loads")]
+fn stripe_bits_avx2<const WIDTH: usize>(
+    stripe: &[u64],
+    query: &[std::arch::x86_64::__m256i; WIDTH],
+) -> std::arch::x86_64::__m256i {
+    use std::arch::x86_64::{
+        _mm256_add_epi8, _mm256_and_si256, _mm256_loadu_si256, _mm256_packs_epi32, _mm256_sad_epu8,
+        _mm256_set1_epi8, _mm256_setr_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8,
+        _mm256_srli_epi16, _mm256_xor_si256,
+    };
+    const HALF: usize = LANES / 2;
     let counts = _mm256_setr_epi8(
         0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3,
         3, 4,
     );
     let low_halves = _mm256_set1_epi8(0x0F);
-    let most = _mm256_set1_epi64x(most as i64);
-    for (at, stripe) in words.chunks_exact(LANES * WIDTH).enumerate() {
-        let mut bits = [_mm256_setzero_si256(); 2];
-        for (word, query) in query_words.into_iter().enumerate() {
-            for (half, bits) in bits.iter_mut().enumerate() {
-                let start = stripe[word * LANES + half * HALF..][..HALF].as_ptr();
-                // SAFETY: the four words that the load reads are those of the slice; it needs no alignment.
-                let lanes = unsafe { _mm256_loadu_si256(start.cast()) };
-                let differing = _mm256_xor_si256(lanes, query);
-                let low = _mm256_and_si256(differing, low_halves);
-                let high = _mm256_and_si256(_mm256_srli_epi16::<4>(differing), low_halves);
-                let of_halves = _mm256_add_epi8(
-                    _mm256_shuffle_epi8(counts, low),
-                    _mm256_shuffle_epi8(counts, high),
-                );
-                *bits = _mm256_add_epi8(*bits, of_halves);
-            }
-        }
-        let mut near = 0xFF;
-        for (half, bits) in bits.into_iter().enumerate() {
-            let bits = _mm256_sad_epu8(bits, _mm256_setzero_si256());
-            let is_far = _mm256_castsi256_pd(_mm256_cmpgt_epi64(bits, most));
-            near &= !((_mm256_movemask_pd(is_far) as u32) << (half * HALF));
-        }
-        while near != 0 {
-            found.push((first + at * LANES) as u32 + near.trailing_zeros());
-            near &= near - 1;
+    let mut bits = [_mm256_setzero_si256(); 2];
+    for (word, &query) in query.iter().enumerate() {
+        for (half, bits) in bits.iter_mut().enumerate() {
+            let start = stripe[word * LANES + half * HALF..][..HALF].as_ptr();
+            // SAFETY: the four words that the load reads are those of the slice; it needs no alignment.
+            let lanes = unsafe { _mm256_loadu_si256(start.cast()) };
+            let differing = _mm256_xor_si256(lanes, query);
+            let low = _mm256_and_si256(differing, low_halves);
+            let high = _mm256_and_si256(_mm256_srli_epi16::<4>(differing), low_halves);
+            let of_halves = _mm256_add_epi8(
+                _mm256_shuffle_epi8(counts, low),
+                _mm256_shuffle_epi8(counts, high),
+            );
+            *bits = _mm256_add_epi8(*bits, of_halves);
         }
     }
+    let zero = _mm256_setzero_si256();
+    _mm256_packs_epi32(_mm256_sad_epu8(bits[0], zero), _mm256_sad_epu8(bits[1], zero))
 }
 
 #[inline(always)]

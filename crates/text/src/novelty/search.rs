@@ -1,4 +1,4 @@
-//! The search for the row that a text resembles most: [`strongest_conflicts`].
+//! The search for the row that a text resembles most: [`search`].
 
 use super::index::{Bucket, RowIndex};
 use super::rule::LeastLcs;
@@ -23,11 +23,6 @@ impl Query {
             tokens.iter().fold(tokens.len() as u64, |state, &token| mix(state ^ u64::from(token)));
         let widest = wide_words(longest.max(tokens.len()));
         Self { signatures: Signatures::of(&tokens, widest), hash, tokens }
-    }
-
-    /// The same for rows of any length.
-    pub(super) fn for_all_lengths(&self) -> Self {
-        Self::new(self.tokens.clone(), usize::MAX)
     }
 
     pub(super) fn tokens(&self) -> &[u32] {
@@ -91,17 +86,23 @@ impl<'q> Seeker<'q> {
     pub(super) fn of_row(query: &'q Query, row: usize) -> Self {
         Self { query, except: Some(row), pattern: None, best: None }
     }
+
+    /// Number of tokens of the query.
+    pub(super) fn length(&self) -> usize {
+        self.query.length()
+    }
+
+    /// The strongest conflict that is known.
+    pub(super) fn strongest(&self) -> Option<Conflict> {
+        self.best
+    }
 }
 
-/// For each query the strongest conflict under `least`'s rule, with a row of `index` or the one known before, if there is any.
+/// Finds for each query the strongest conflict under `least`'s rule, with a row of `index` or the one known before, if there is any.
 ///
 /// Queries of like length should come together: they then share each stretch of signatures while it is in the cache.
-pub(super) fn strongest_conflicts(
-    least: &LeastLcs,
-    index: &RowIndex,
-    mut seekers: Vec<Seeker<'_>>,
-) -> Vec<Option<Conflict>> {
-    for seeker in &mut seekers {
+pub(super) fn search(least: &LeastLcs, index: &RowIndex, seekers: &mut [Seeker<'_>]) {
+    for seeker in &mut *seekers {
         seeker.look_up_equal(least, index);
     }
     let unsettled = seekers.iter().filter(|seeker| !seeker.best.is_some_and(Conflict::is_final));
@@ -117,42 +118,38 @@ pub(super) fn strongest_conflicts(
         let mut found = Vec::new();
         for (n, bucket) in buckets {
             for first in (0..bucket.sheet.len()).step_by(bucket.sheet.rows_in_cache()) {
-                for seeker in &mut seekers {
+                for seeker in &mut *seekers {
                     seeker.look_through(least, index, (n, bucket), first, &mut found);
                 }
             }
         }
     }
-    seekers.into_iter().map(|seeker| seeker.best).collect()
 }
 
 impl Seeker<'_> {
-    /// Each of `others` with which the query conflicts at least as strongly as the conflict known before, under its number.
-    pub(super) fn conflicts_with<'o>(
+    /// Each of the first `end` rows of `index` with which the query conflicts at least as strongly as with the one known before.
+    pub(super) fn conflicts_before(
         mut self,
         least: &LeastLcs,
-        others: impl Iterator<Item = (usize, &'o Query)>,
+        index: &RowIndex,
+        end: usize,
     ) -> Vec<Conflict> {
         let m = self.query.length();
-        let mut found = Vec::new();
-        for (number, other) in others {
-            let n = other.length();
-            let Some(wanted) = least.conflict(m, n) else {
-                continue; // the lengths are too far apart
-            };
-            let words = narrow_words(n);
-            let (own, its) = (self.query.signature(words), other.signature(words));
-            if !is_near(its, own, (m + n - 2 * wanted) as u32) {
-                continue;
-            }
+        let (mut near, mut conflicts) = (Vec::new(), Vec::new());
+        for (&n, bucket) in index.buckets.range(least.shortest(m)..=least.longest(m)) {
             let Some(wanted) = self.least_of_interest(least, n) else { continue };
-            let pattern = self.pattern.get_or_insert_with(|| LcsPattern::new(self.query.tokens()));
-            if let Some(lcs) = pattern.length_from(other.tokens(), wanted) {
-                let f1 = RougeScore::from_counts(lcs, m, n).f1;
-                found.push(Conflict { row: number, f1, lcs });
+            for first in (0..bucket.sheet.len()).step_by(bucket.sheet.rows_in_cache()) {
+                let narrow = self.query.signature(narrow_words(n));
+                bucket.sheet.scan(first, narrow, self.most_bits(n, wanted), &mut near);
+                for &position in &near {
+                    let row = bucket.row(position);
+                    if row < end && self.is_near((n, bucket), position, wanted) {
+                        conflicts.extend(self.conflict_with(index, row, wanted));
+                    }
+                }
             }
         }
-        found
+        conflicts
     }
 
     fn look_up_equal(&mut self, least: &LeastLcs, index: &RowIndex) {
@@ -186,12 +183,10 @@ impl Seeker<'_> {
         let Some(mut wanted) = self.least_of_interest(least, n) else {
             return; // the lengths are too far apart
         };
-        let total = self.query.length() + n;
         let narrow = self.query.signature(narrow_words(n));
-        bucket.sheet.scan(first, narrow, (total - 2 * wanted) as u32, found);
-        let wide = self.query.signature(bucket.wide_words);
+        bucket.sheet.scan(first, narrow, self.most_bits(n, wanted), found);
         for &position in &*found {
-            if !is_near(bucket.wide(position), wide, (total - 2 * wanted) as u32) {
+            if !self.is_near((n, bucket), position, wanted) {
                 continue;
             }
             let row = bucket.row(position);
@@ -204,21 +199,37 @@ impl Seeker<'_> {
         }
     }
 
+    /// In so many bits may signatures differ when a row of `n` tokens shares `wanted` of them with the query.
+    fn most_bits(&self, n: usize, wanted: usize) -> u32 {
+        (self.query.length() + n - 2 * wanted) as u32
+    }
+
+    /// The second look at a row that the scan has found.
+    fn is_near(&self, (n, bucket): (usize, &Bucket), position: u32, wanted: usize) -> bool {
+        let wide = self.query.signature(bucket.wide_words);
+        is_near(bucket.wide(position), wide, self.most_bits(n, wanted))
+    }
+
     /// Compares the query with a row; says whether that changed the best.
     fn compare(&mut self, index: &RowIndex, row: usize, wanted: usize) -> bool {
         if self.except == Some(row) {
             return false;
         }
-        let tokens = index.tokens(row);
-        let pattern = self.pattern.get_or_insert_with(|| LcsPattern::new(self.query.tokens()));
-        let Some(lcs) = pattern.length_from(tokens, wanted) else {
+        let Some(found) = self.conflict_with(index, row, wanted) else {
             return false;
         };
-        let f1 = RougeScore::from_counts(lcs, self.query.length(), tokens.len()).f1;
-        let found = Conflict { row, f1, lcs };
         let best = self.best.map_or(found, |best| best.stronger(found));
         let is_new = self.best != Some(best);
         self.best = Some(best);
         is_new
+    }
+
+    /// The conflict with a row, when they share `wanted` tokens or more in their order.
+    fn conflict_with(&mut self, index: &RowIndex, row: usize, wanted: usize) -> Option<Conflict> {
+        let tokens = index.tokens(row);
+        let pattern = self.pattern.get_or_insert_with(|| LcsPattern::new(self.query.tokens()));
+        let lcs = pattern.length_from(tokens, wanted)?;
+        let f1 = RougeScore::from_counts(lcs, self.query.length(), tokens.len()).f1;
+        Some(Conflict { row, f1, lcs })
     }
 }
