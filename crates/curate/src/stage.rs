@@ -260,31 +260,34 @@ fn earlier_summary(stage: &Stage, found: &Manifest) -> Result<StageSummary, Cura
     Ok(summary)
 }
 
-/// Bad rows are published before the run is refused for them.
+/// Bad rows are published before the run is refused for them; otherwise with everything else.
 fn refuse_bad_input(
     stage: &Stage,
     read: &ReadRows,
     files: &[PathBuf],
     config: &CurateConfig,
 ) -> Result<(), CurateError> {
-    let path = stage.publish("quarantine.jsonl", |out| jsonl::write(out, &read.quarantined))?;
     let count = read.quarantined.len();
-    match read.quarantined.first() {
-        Some(first) if count > config.max_quarantine => Err(CurateError::Quarantine {
+    let first = read.quarantined.first().filter(|_| count > config.max_quarantine);
+    if first.is_none() && (!read.rows.is_empty() || count > 0) {
+        return Ok(());
+    }
+    let path = stage.publish("quarantine.jsonl", |out| jsonl::write(out, &read.quarantined))?;
+    Err(match first {
+        Some(first) => CurateError::Quarantine {
             first: first.clone(),
             count,
             limit: config.max_quarantine,
             path,
-        }),
-        None if read.rows.is_empty() => Err(CurateError::NoRows {
+        },
+        None => CurateError::NoRows {
             files: files
                 .iter()
                 .map(|file| file.display().to_string())
                 .collect::<Vec<_>>()
                 .join(", "),
-        }),
-        _ => Ok(()),
-    }
+        },
+    })
 }
 
 fn summary_of(outcome: &Outcome, parted: &Split) -> StageSummary {

@@ -21,10 +21,10 @@ mod signature;
 
 use rayon::prelude::*;
 
-use self::index::RowIndex;
+use self::index::{Buckets, RowIndex};
 use self::rule::LeastLcs;
 pub use self::rule::{NoveltyRule, ThresholdOutOfRange};
-use self::search::{Conflict, Query, Seeker, search};
+use self::search::{Conflict, Query, Seeker, strongest_conflicts};
 use crate::numbered::{NumberedTexts, add_tokens, known_tokens, number};
 use crate::vocabulary::Vocabulary;
 
@@ -115,7 +115,8 @@ impl NoveltyFilter {
     /// Adds a text that stands from the outset, such as a seed task: it is compared with nothing.
     pub fn add_pool(&mut self, text: &str) {
         let query = Query::new(add_tokens(&mut self.vocabulary, text), 0);
-        self.insert(&query, Winner::Pool(self.pool_count));
+        self.index.extend(&[&query]);
+        self.origins.push(Winner::Pool(self.pool_count));
         self.pool_count += 1;
     }
 
@@ -133,7 +134,10 @@ impl NoveltyFilter {
         let query = query_of(&self.least, tokens);
         match self.strongest_conflict(&query) {
             Some(conflict) => self.rejected(&query, conflict),
-            None => self.keep(&query),
+            None => {
+                self.keep(&[&query]);
+                Verdict::Kept
+            }
         }
     }
 
@@ -143,48 +147,48 @@ impl NoveltyFilter {
         for stretch in texts.chunks(STRETCH) {
             let least = &self.least;
             let queries = number(&mut self.vocabulary, stretch, |tokens| query_of(least, tokens));
-            for block in queries.chunks(BLOCK) {
-                self.admit_block(block, &mut verdicts);
+            let blocks: Vec<Block<'_>> = queries.par_chunks(BLOCK).map(Block::of).collect();
+            for block in blocks {
+                self.admit_block(&block, &mut verdicts);
             }
         }
         verdicts
     }
 
-    fn admit_block(&mut self, queries: &[Query], verdicts: &mut Vec<Verdict>) {
-        let seekers = queries.iter().map(|query| Seeker::after(query, None)).collect();
-        let with_earlier = conflicts_in_groups(&self.least, &self.index, seekers);
+    fn admit_block(&mut self, block: &Block<'_>, verdicts: &mut Vec<Verdict>) {
+        let queries = block.queries;
+        let with_earlier = conflicts_in_groups(&self.least, &self.index, queries, |at| {
+            Seeker::after(&queries[at], None)
+        });
         // What an earlier row keeps out keeps nothing out itself: the others are compared with one another.
-        let mut candidates = RowIndex::default();
-        let mut candidates_before = Vec::with_capacity(queries.len());
-        for (query, conflict) in queries.iter().zip(&with_earlier) {
-            candidates_before.push(candidates.end());
-            if conflict.is_none() {
-                candidates.push(query);
-            }
-        }
+        let is_candidate = |at: usize| with_earlier[at].is_none();
         let within: Vec<Vec<Conflict>> = (0..queries.len())
             .into_par_iter()
             .with_min_len(GROUP)
             .map(|at| {
                 let seeker = Seeker::after(&queries[at], with_earlier[at]);
-                seeker.conflicts_before(&self.least, &candidates, candidates_before[at])
+                let is_compared = |other: usize| other < at && is_candidate(other);
+                seeker.conflicts_within(&self.least, &block.buckets, queries, is_compared)
             })
             .collect();
-        // The rows of the index that candidates have become.
-        let mut rows = Vec::with_capacity(candidates.end());
-        for ((query, earlier), found) in queries.iter().zip(with_earlier).zip(within) {
-            let kept = found
+        // The rows of the index that texts of the block become.
+        let (mut rows, mut kept) = (vec![None; queries.len()], Vec::new());
+        let mut conflicts = with_earlier;
+        for (at, found) in within.into_iter().enumerate() {
+            let with_kept = found
                 .into_iter()
                 .filter_map(|found| Some(Conflict { row: rows[found.row]?, ..found }));
-            let conflict = earlier.into_iter().chain(kept).reduce(Conflict::stronger);
-            if earlier.is_none() {
-                rows.push(conflict.is_none().then(|| self.index.end()));
+            conflicts[at] = conflicts[at].into_iter().chain(with_kept).reduce(Conflict::stronger);
+            if conflicts[at].is_none() {
+                rows[at] = Some(self.index.end() + kept.len());
+                kept.push(&queries[at]);
             }
-            verdicts.push(match conflict {
-                Some(conflict) => self.rejected(query, conflict),
-                None => self.keep(query),
-            });
         }
+        self.keep(&kept);
+        let verdict = |(query, conflict): (&Query, Option<Conflict>)| {
+            conflict.map_or(Verdict::Kept, |conflict| self.rejected(query, conflict))
+        };
+        verdicts.extend(queries.iter().zip(conflicts).map(verdict));
     }
 
     /// The tokens of the texts that were kept, in their order.
@@ -215,21 +219,14 @@ impl NoveltyFilter {
         self.kept_count
     }
 
-    fn keep(&mut self, query: &Query) -> Verdict {
-        self.insert(query, Winner::Kept(self.kept_count));
-        self.kept_count += 1;
-        Verdict::Kept
-    }
-
-    fn insert(&mut self, query: &Query, origin: Winner) {
-        self.index.push(query);
-        self.origins.push(origin);
+    fn keep(&mut self, queries: &[&Query]) {
+        self.index.extend(queries);
+        self.origins.extend((self.kept_count..).map(Winner::Kept).take(queries.len()));
+        self.kept_count += queries.len();
     }
 
     fn strongest_conflict(&self, query: &Query) -> Option<Conflict> {
-        let mut seeker = [Seeker::after(query, None)];
-        search(&self.least, &self.index, &mut seeker);
-        seeker[0].strongest()
+        strongest_conflicts(&self.least, &self.index, vec![Seeker::after(query, None)])[0]
     }
 
     fn rejected(&self, query: &Query, Conflict { row, f1, lcs }: Conflict) -> Verdict {
@@ -255,15 +252,31 @@ pub fn against_all<T: AsRef<str> + Sync>(
     let mut filter = NoveltyFilter::new(rule)?;
     let least = &filter.least;
     let queries = number(&mut filter.vocabulary, texts, |tokens| query_of(least, tokens));
-    for (at, query) in queries.iter().enumerate() {
-        filter.insert(query, Winner::Pool(at));
-    }
-    let seekers = queries.iter().enumerate().map(|(at, query)| Seeker::of_row(query, at)).collect();
-    let conflicts = conflicts_in_groups(&filter.least, &filter.index, seekers);
+    filter.index.extend(&queries.iter().collect::<Vec<_>>());
+    filter.origins.extend((0..queries.len()).map(Winner::Pool));
+    let conflicts = conflicts_in_groups(&filter.least, &filter.index, &queries, |at| {
+        Seeker::of_row(&queries[at], at)
+    });
     let verdict = |(query, conflict): (&Query, Option<Conflict>)| {
         conflict.map_or(Verdict::Kept, |conflict| filter.rejected(query, conflict))
     };
     Ok(queries.iter().zip(conflicts).map(verdict).collect())
+}
+
+/// Texts that are compared with earlier rows at the same time, and then with one another.
+struct Block<'q> {
+    queries: &'q [Query],
+    buckets: Buckets,
+}
+
+impl<'q> Block<'q> {
+    fn of(queries: &'q [Query]) -> Self {
+        let mut buckets = Buckets::default();
+        for (at, query) in (0..).zip(queries) {
+            buckets.push(at, query);
+        }
+        Self { queries, buckets }
+    }
 }
 
 /// A query for the rows that can conflict with it.
@@ -272,19 +285,25 @@ fn query_of(least: &LeastLcs, tokens: Vec<u32>) -> Query {
     Query::new(tokens, longest)
 }
 
-/// The strongest conflict of each seeker, in parallel over groups of like length.
-fn conflicts_in_groups(
+/// The strongest conflict of each query, in parallel over groups of queries of like length.
+fn conflicts_in_groups<'q>(
     least: &LeastLcs,
     index: &RowIndex,
-    seekers: Vec<Seeker<'_>>,
+    queries: &'q [Query],
+    seeker: impl Fn(usize) -> Seeker<'q> + Sync,
 ) -> Vec<Option<Conflict>> {
-    let mut by_length: Vec<(usize, Seeker<'_>)> = seekers.into_iter().enumerate().collect();
-    by_length.sort_by_key(|(_, seeker)| seeker.length());
-    let (places, mut seekers): (Vec<usize>, Vec<Seeker<'_>>) = by_length.into_iter().unzip();
-    seekers.par_chunks_mut(GROUP).for_each(|group| search(least, index, group));
-    let mut conflicts = vec![None; seekers.len()];
-    for (place, seeker) in places.into_iter().zip(seekers) {
-        conflicts[place] = seeker.strongest();
+    let mut by_length: Vec<usize> = (0..queries.len()).collect();
+    by_length.sort_by_key(|&at| queries[at].length());
+    let found: Vec<Vec<Option<Conflict>>> = by_length
+        .par_chunks(GROUP)
+        .map(|group| {
+            let seekers = group.iter().map(|&at| seeker(at)).collect();
+            strongest_conflicts(least, index, seekers)
+        })
+        .collect();
+    let mut conflicts = vec![None; queries.len()];
+    for (at, conflict) in by_length.into_iter().zip(found.into_iter().flatten()) {
+        conflicts[at] = conflict;
     }
     conflicts
 }

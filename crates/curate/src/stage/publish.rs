@@ -102,6 +102,7 @@ fn publish_rows<'scope>(
         publish_jsonl(scope, stage, "origins.jsonl", &origins)?,
         publish_jsonl(scope, stage, "rejected.jsonl", &outcome.rejected)?,
         publish_jsonl(scope, stage, "findings.jsonl", &findings)?,
+        publish_jsonl(scope, stage, "quarantine.jsonl", &outcome.quarantined)?,
     ])
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::RangeInclusive;
 
 use super::scan::Sheet;
 use super::search::Query;
@@ -13,11 +14,13 @@ use crate::vocabulary::mix;
 #[derive(Debug, Clone, Default)]
 pub(super) struct RowIndex {
     texts: NumberedTexts,
-    /// Rows by their number of tokens; those without tokens resemble nothing and are in none.
-    pub(super) buckets: BTreeMap<usize, Bucket>,
+    pub(super) buckets: Buckets,
     /// The place of the first row with the same tokens, by a hash of them; other tokens of that hash have the next free one.
-    first_equal: HashMap<u64, u32, BuildHasherDefault<Mixed>>,
+    first_equal: ByHash,
 }
+
+/// Rows by a hash of their tokens.
+type ByHash = HashMap<u64, u32, BuildHasherDefault<Mixed>>;
 
 /// The hash of what is a well-mixed hash already: itself.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,6 +39,31 @@ impl Hasher for Mixed {
         for &byte in bytes {
             self.0 = mix(self.0 ^ u64::from(byte));
         }
+    }
+}
+
+/// Rows by their number of tokens; those without tokens resemble nothing and are in none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Buckets(BTreeMap<usize, Bucket>);
+
+impl Buckets {
+    /// Adds the text of `query` as the row of this number, which is higher than those before.
+    pub(super) fn push(&mut self, row: u32, query: &Query) {
+        let length = query.length();
+        if length > 0 {
+            let bucket = self.0.entry(length).or_insert_with(|| Bucket::new(length));
+            bucket.sheet.push(query.signature(narrow_words(length)));
+            bucket.wide.extend_from_slice(query.signature(bucket.wide_words));
+            bucket.rows.push(row);
+        }
+    }
+
+    /// The rows of so many tokens, with their number.
+    pub(super) fn of_lengths(
+        &self,
+        lengths: RangeInclusive<usize>,
+    ) -> impl Iterator<Item = (usize, &Bucket)> {
+        self.0.range(lengths).map(|(&length, bucket)| (length, bucket))
     }
 }
 
@@ -85,42 +113,46 @@ impl RowIndex {
         self.texts.tokens(row)
     }
 
-    /// Adds the text of `query` as a row.
+    /// Adds the texts of `queries` as rows.
     ///
     /// # Panics
     /// When 2³² rows are in the index.
-    pub(super) fn push(&mut self, query: &Query) {
-        let place = u32::try_from(self.texts.len()).expect("four thousand million rows do not fit");
-        self.texts.push(query.tokens());
-        if query.tokens().is_empty() {
-            return;
-        }
-        let length = query.tokens().len();
-        let bucket = self.buckets.entry(length).or_insert_with(|| Bucket::new(length));
-        bucket.sheet.push(query.signature(narrow_words(length)));
-        bucket.wide.extend_from_slice(query.signature(bucket.wide_words));
-        bucket.rows.push(place);
-        if let Err(free) = self.find_equal(query) {
-            self.first_equal.insert(free, place);
-        }
+    pub(super) fn extend(&mut self, queries: &[&Query]) {
+        let first = self.end();
+        u32::try_from(first + queries.len()).expect("four thousand million rows do not fit");
+        let rows = || (first as u32..).zip(queries);
+        let Self { texts, buckets, first_equal } = self;
+        rayon::join(
+            || rows().for_each(|(row, query)| buckets.push(row, query)),
+            || {
+                for (row, query) in rows() {
+                    texts.push(query.tokens());
+                    if let (1.., Err(free)) =
+                        (query.length(), find_equal(texts, first_equal, query))
+                    {
+                        first_equal.insert(free, row);
+                    }
+                }
+            },
+        );
     }
 
     /// The first row with exactly the query's tokens.
     pub(super) fn first_equal(&self, query: &Query) -> Option<usize> {
-        self.find_equal(query).ok()
+        find_equal(&self.texts, &self.first_equal, query).ok()
     }
+}
 
-    /// The first row with exactly these tokens, or the hash under which one would stand.
-    fn find_equal(&self, query: &Query) -> Result<usize, u64> {
-        let mut hash = query.hash();
-        while let Some(&place) = self.first_equal.get(&hash) {
-            if self.tokens(place as usize) == query.tokens() {
-                return Ok(place as usize);
-            }
-            hash = hash.wrapping_add(1);
+/// The first row with exactly the query's tokens, or the hash under which it would stand.
+fn find_equal(texts: &NumberedTexts, rows: &ByHash, query: &Query) -> Result<usize, u64> {
+    let mut hash = query.hash();
+    while let Some(&row) = rows.get(&hash) {
+        if texts.tokens(row as usize) == query.tokens() {
+            return Ok(row as usize);
         }
-        Err(hash)
+        hash = hash.wrapping_add(1);
     }
+    Err(hash)
 }
 
 #[cfg(test)]
@@ -130,15 +162,15 @@ mod tests {
     #[test]
     fn the_first_of_equal_rows_is_found() {
         let mut index = RowIndex::default();
-        for row in [vec![1, 2, 3], vec![], vec![1, 2, 3], vec![3, 2, 1]] {
-            index.push(&Query::new(row, 0));
-        }
+        let rows = [vec![1, 2, 3], vec![], vec![1, 2, 3], vec![3, 2, 1]];
+        let rows = rows.map(|row| Query::new(row, 0));
+        index.extend(&rows.each_ref());
         let first_equal = |tokens: &[u32]| index.first_equal(&Query::new(tokens.to_vec(), 0));
         assert_eq!(first_equal(&[1, 2, 3]), Some(0));
         assert_eq!(first_equal(&[3, 2, 1]), Some(3));
         assert_eq!(first_equal(&[1, 2]), None);
         assert_eq!((index.end(), index.tokens(1), index.tokens(3)), (4, &[][..], &[3, 2, 1][..]));
-        let bucket = &index.buckets[&3];
+        let (_, bucket) = index.buckets.of_lengths(3..=3).next().unwrap();
         assert_eq!([0, 1, 2].map(|position| bucket.row(position)), [0, 2, 3]);
     }
 }

@@ -1,6 +1,6 @@
-//! The search for the row that a text resembles most: [`search`].
+//! The search for the row that a text resembles most: [`strongest_conflicts`].
 
-use super::index::{Bucket, RowIndex};
+use super::index::{Bucket, Buckets, RowIndex};
 use super::rule::LeastLcs;
 use super::scan::is_near;
 use super::signature::{Signatures, narrow_words, wide_words};
@@ -86,23 +86,17 @@ impl<'q> Seeker<'q> {
     pub(super) fn of_row(query: &'q Query, row: usize) -> Self {
         Self { query, except: Some(row), pattern: None, best: None }
     }
-
-    /// Number of tokens of the query.
-    pub(super) fn length(&self) -> usize {
-        self.query.length()
-    }
-
-    /// The strongest conflict that is known.
-    pub(super) fn strongest(&self) -> Option<Conflict> {
-        self.best
-    }
 }
 
-/// Finds for each query the strongest conflict under `least`'s rule, with a row of `index` or the one known before, if there is any.
+/// For each query the strongest conflict under `least`'s rule, with a row of `index` or the one known before, if there is any.
 ///
 /// Queries of like length should come together: they then share each stretch of signatures while it is in the cache.
-pub(super) fn search(least: &LeastLcs, index: &RowIndex, seekers: &mut [Seeker<'_>]) {
-    for seeker in &mut *seekers {
+pub(super) fn strongest_conflicts(
+    least: &LeastLcs,
+    index: &RowIndex,
+    mut seekers: Vec<Seeker<'_>>,
+) -> Vec<Option<Conflict>> {
+    for seeker in &mut seekers {
         seeker.look_up_equal(least, index);
     }
     let unsettled = seekers.iter().filter(|seeker| !seeker.best.is_some_and(Conflict::is_final));
@@ -112,39 +106,42 @@ pub(super) fn search(least: &LeastLcs, index: &RowIndex, seekers: &mut [Seeker<'
         // Like lengths first: the best rows stand there, and each one found narrows what is still of interest.
         let middle = usize::midpoint(shortest, longest);
         let (above, below) = (least.longest(longest), least.shortest(shortest));
-        let mut buckets: Vec<(usize, &Bucket)> =
-            index.buckets.range(below..=above).map(|(&n, bucket)| (n, bucket)).collect();
+        let mut buckets: Vec<(usize, &Bucket)> = index.buckets.of_lengths(below..=above).collect();
         buckets.sort_by_key(|&(n, _)| n.abs_diff(middle));
         let mut found = Vec::new();
         for (n, bucket) in buckets {
             for first in (0..bucket.sheet.len()).step_by(bucket.sheet.rows_in_cache()) {
-                for seeker in &mut *seekers {
+                for seeker in &mut seekers {
                     seeker.look_through(least, index, (n, bucket), first, &mut found);
                 }
             }
         }
     }
+    seekers.into_iter().map(|seeker| seeker.best).collect()
 }
 
 impl Seeker<'_> {
-    /// Each of the first `end` rows of `index` with which the query conflicts at least as strongly as with the one known before.
-    pub(super) fn conflicts_before(
+    /// Each of the `others` that is compared, by its place there and in `buckets`, with which the query conflicts at least as
+    /// strongly as with the row known before.
+    pub(super) fn conflicts_within(
         mut self,
         least: &LeastLcs,
-        index: &RowIndex,
-        end: usize,
+        buckets: &Buckets,
+        others: &[Query],
+        is_compared: impl Fn(usize) -> bool,
     ) -> Vec<Conflict> {
         let m = self.query.length();
         let (mut near, mut conflicts) = (Vec::new(), Vec::new());
-        for (&n, bucket) in index.buckets.range(least.shortest(m)..=least.longest(m)) {
+        for (n, bucket) in buckets.of_lengths(least.shortest(m)..=least.longest(m)) {
             let Some(wanted) = self.least_of_interest(least, n) else { continue };
             for first in (0..bucket.sheet.len()).step_by(bucket.sheet.rows_in_cache()) {
                 let narrow = self.query.signature(narrow_words(n));
                 bucket.sheet.scan(first, narrow, self.most_bits(n, wanted), &mut near);
                 for &position in &near {
-                    let row = bucket.row(position);
-                    if row < end && self.is_near((n, bucket), position, wanted) {
-                        conflicts.extend(self.conflict_with(index, row, wanted));
+                    let other = bucket.row(position);
+                    if is_compared(other) && self.is_near((n, bucket), position, wanted) {
+                        let tokens = others[other].tokens();
+                        conflicts.extend(self.conflict_with(other, tokens, wanted));
                     }
                 }
             }
@@ -215,7 +212,7 @@ impl Seeker<'_> {
         if self.except == Some(row) {
             return false;
         }
-        let Some(found) = self.conflict_with(index, row, wanted) else {
+        let Some(found) = self.conflict_with(row, index.tokens(row), wanted) else {
             return false;
         };
         let best = self.best.map_or(found, |best| best.stronger(found));
@@ -224,9 +221,8 @@ impl Seeker<'_> {
         is_new
     }
 
-    /// The conflict with a row, when they share `wanted` tokens or more in their order.
-    fn conflict_with(&mut self, index: &RowIndex, row: usize, wanted: usize) -> Option<Conflict> {
-        let tokens = index.tokens(row);
+    /// The conflict with a row of these tokens, when they share `wanted` or more in their order.
+    fn conflict_with(&mut self, row: usize, tokens: &[u32], wanted: usize) -> Option<Conflict> {
         let pattern = self.pattern.get_or_insert_with(|| LcsPattern::new(self.query.tokens()));
         let lcs = pattern.length_from(tokens, wanted)?;
         let f1 = RougeScore::from_counts(lcs, self.query.length(), tokens.len()).f1;
