@@ -270,6 +270,7 @@ fn note_first(first_ranks: &mut Vec<usize>, id: u32, rank: usize) {
 #[cfg(test)]
 mod tests {
     use bioinstruct_core::record::Provenance;
+    use bioinstruct_text::novelty::{NoveltyFilter, NoveltyRule};
 
     use super::*;
 
@@ -305,6 +306,16 @@ mod tests {
         rows.reverse();
         assert_eq!(Diversity::of(&rows, None), measured);
         assert_eq!(Diversity::of(&[], None).nearest.values, 0);
+    }
+
+    #[test]
+    fn numbers_from_elsewhere_change_nothing() {
+        let rows = rows(&["list the drugs", "write a note", "list the genes"]);
+        let mut filter = NoveltyFilter::new(NoveltyRule::PAPER).unwrap();
+        filter.add_pool("words that no row has");
+        filter.admit_all(&["list the drugs", "write a note", "write a note", "list the genes"]);
+        let numbered = filter.into_kept();
+        assert_eq!(Diversity::of(&rows, Some(&numbered)), Diversity::of(&rows, None));
     }
 
     #[test]

@@ -138,9 +138,11 @@ struct Answer {
 impl Answer {
     /// Of its words, a space behind each.
     fn new(place: usize, words: &[u8]) -> Self {
-        let first = words.split(|&byte| byte == b' ').next().unwrap_or_default();
+        let mut words = words.split(|&byte| byte == b' ');
+        let first = words.next().unwrap_or_default();
         let verdict = VERDICTS.into_iter().find(|verdict| first == verdict.as_bytes());
-        Self { place, words: words.iter().filter(|&&byte| byte == b' ').count(), verdict }
+        // What is left is the other words, and nothing behind the last space.
+        Self { place, words: words.count(), verdict }
     }
 }
 

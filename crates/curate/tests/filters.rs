@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop here")]
 
 use bioinstruct_core::record::{Category, Instruction, Provenance, SeedTask};
-use bioinstruct_curate::{Admission, CurateConfig, Dialect, Outcome, curate};
+use bioinstruct_curate::{Admission, CurateConfig, Dialect, NoveltyKey, Outcome, curate};
 use bioinstruct_data::rows::{LocatedRow, ReadRows};
 use proptest::prelude::*;
 
@@ -201,4 +201,18 @@ proptest! {
 fn alpacare_cannot_judge_one_by_one() {
     let config = CurateConfig { dialect: Dialect::Alpacare, ..CurateConfig::default() };
     assert!(Admission::new(&config, &[]).is_err());
+}
+
+#[test]
+fn the_join_hands_on_the_numbers_of_the_kept_instructions() {
+    let rows = ["Explain fever in plain words.", "Explain fever in plain words!", "Name a drug."];
+    let rows = rows.map(|text| row(text, "", "x"));
+    let found = run(&rows, &[seed("s", "Write a note.")], Dialect::Paper, &["exact", "rouge-l"]);
+    let numbered = found.instructions.unwrap();
+    assert_eq!((found.kept.len(), numbered.len()), (2, 2));
+    assert_eq!([0, 1].map(|at| numbered.tokens(at).len()), [5, 3]);
+    // Another filter after it may have dropped rows, and another key is not the instruction.
+    assert_eq!(run(&rows, &[], Dialect::Paper, &["exact"]).instructions, None);
+    let config = CurateConfig { key: NoveltyKey::All, ..CurateConfig::default() };
+    assert_eq!(curate(read(&rows), &[], &config).unwrap().instructions, None);
 }

@@ -132,13 +132,11 @@ impl NoveltyFilter {
     pub fn admit(&mut self, text: &str) -> Verdict {
         let tokens = add_tokens(&mut self.vocabulary, text);
         let query = query_of(&self.least, tokens);
-        match self.strongest_conflict(&query) {
-            Some(conflict) => self.rejected(&query, conflict),
-            None => {
-                self.keep(&[&query]);
-                Verdict::Kept
-            }
+        if let Some(conflict) = self.strongest_conflict(&query) {
+            return self.rejected(&query, conflict);
         }
+        self.keep(&[&query]);
+        Verdict::Kept
     }
 
     /// [`Self::admit`] for each of `texts` in order, with the same verdicts, on all threads of the current rayon pool.
@@ -337,5 +335,16 @@ mod tests {
         assert_eq!(filter.admit("a b c d e f g h i j"), Verdict::Kept);
         assert!(matches!(filter.admit("a b c d e f g x y z"), Verdict::Rejected(_)));
         assert_eq!(filter.admit("a b c d v w f x y z"), Verdict::Kept);
+    }
+
+    #[test]
+    fn the_kept_texts_are_handed_on_as_numbers() {
+        let mut filter = NoveltyFilter::new(NoveltyRule::PAPER).unwrap();
+        filter.add_pool("take one tablet");
+        filter.admit_all(&["name one drug", "take one tablet!", "—", "name no gene"]);
+        let kept = filter.into_kept();
+        assert_eq!((kept.len(), kept.tokens(1)), (3, &[][..]));
+        assert_eq!((kept.tokens(0)[0], kept.tokens(0).len()), (kept.tokens(2)[0], 3));
+        assert_ne!(kept.tokens(0)[1], kept.tokens(2)[1]);
     }
 }

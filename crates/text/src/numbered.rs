@@ -60,7 +60,10 @@ impl NumberedTexts {
 
     /// Without the first texts.
     pub(crate) fn after(mut self, count: usize) -> Self {
+        let begin = self.starts.get(count).copied().unwrap_or(self.tokens.len());
+        self.tokens.drain(..begin);
         self.starts.drain(..count);
+        self.starts.iter_mut().for_each(|start| *start -= begin);
         self
     }
 }

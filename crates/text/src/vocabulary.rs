@@ -146,7 +146,7 @@ impl<'t> From<&'t [u8]> for Word<'t> {
 fn first_space(bytes: u128) -> usize {
     const ONES: u128 = u128::MAX / 0xFF;
     // The lowest byte that is zero is the lowest whose highest bit is set here (Warren, Hacker's Delight, section 6-1).
-    let zero_at_space = bytes ^ (ONES * b' ' as u128);
+    let zero_at_space = bytes ^ (ONES * u128::from(b' '));
     let found = zero_at_space.wrapping_sub(ONES) & !zero_at_space & (ONES << 7);
     found.trailing_zeros() as usize / 8
 }
@@ -261,6 +261,16 @@ mod tests {
             let found: Vec<u32> = places.iter().map(|&place| ids[place as usize]).collect();
             prop_assert_eq!(found, expected);
             prop_assert_eq!(vocabulary.len(), known.len());
+        }
+
+        /// With sixteen bytes to read and with fewer; also bytes on which the search for a zero could stumble.
+        #[test]
+        fn a_word_ends_at_the_first_space(text in "[ab!\u{1}\u{80} ]{0,40}", padding in 0_usize..17) {
+            let padded = [text.as_bytes(), &vec![b' '; padding]].concat();
+            let word = Word::before_space(&padded);
+            let expected = text.split(' ').next().unwrap();
+            prop_assert_eq!(word.as_bytes(), expected.as_bytes());
+            prop_assert_eq!(word.short, Word::from(expected).short);
         }
     }
 }
