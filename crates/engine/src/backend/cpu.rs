@@ -18,7 +18,8 @@ use crate::kernels::source::Direction;
 use crate::kernels::threads::Threads;
 use crate::ops::project::{Dropout, LowRank, Magnitude, Matrix, Scratch};
 use crate::ops::{
-    adamw, attention, bias, cross_entropy, head_norm, neftune, project, rms_norm, rope, swiglu,
+    adamw, attention, bias, cross_entropy, halves, head_norm, neftune, project, rms_norm, rope,
+    swiglu,
 };
 
 /// A matrix in main memory.
@@ -101,6 +102,7 @@ impl Cpu {
 
 impl Backend for Cpu {
     type Buffer = Vec<f32>;
+    type Halves = Vec<u16>;
     type Matrix = CpuMatrix;
 
     fn kernels(&self) -> String {
@@ -151,6 +153,28 @@ impl Backend for Cpu {
     ) {
         let length = rows.len() * width;
         target[at * width..][..length].copy_from_slice(&source[rows.start * width..][..length]);
+    }
+
+    fn halves(&self, length: usize) -> Vec<u16> {
+        vec![0; length]
+    }
+
+    fn reserve_halves(&self, halves: &mut Vec<u16>, length: usize) {
+        if halves.len() < length {
+            halves.resize(length, 0);
+        }
+    }
+
+    fn halves_bytes(&self, halves: &Vec<u16>) -> usize {
+        halves.len() * size_of::<u16>()
+    }
+
+    fn round(&self, length: usize, values: &Vec<f32>, halves: &mut Vec<u16>) {
+        halves::round(self.context(), &values[..length], &mut halves[..length]);
+    }
+
+    fn widen(&self, length: usize, halves: &Vec<u16>, values: &mut Vec<f32>) {
+        halves::widen(self.context(), &halves[..length], &mut values[..length]);
     }
 
     fn matrix(&self, tensor: &TensorView, precision: Precision) -> Matrix {

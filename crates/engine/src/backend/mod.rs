@@ -137,6 +137,8 @@ pub struct AttentionKept<'a, B: Backend> {
 pub trait Backend: Send + Sync + Sized + Debug {
     /// Values on the device.
     type Buffer: Send + Sync + Debug;
+    /// Values on the device that are kept in 16 bits, as bfloat16.
+    type Halves: Send + Sync + Debug;
     /// A frozen matrix on the device.
     type Matrix: Send + Sync + Debug;
 
@@ -169,6 +171,17 @@ pub trait Backend: Send + Sync + Sized + Debug {
         target: &mut Self::Buffer,
         at: usize,
     );
+
+    /// As [`Backend::zeros`].
+    fn halves(&self, length: usize) -> Self::Halves;
+    /// As [`Backend::reserve`].
+    fn reserve_halves(&self, halves: &mut Self::Halves, length: usize);
+    /// As [`Backend::buffer_bytes`].
+    fn halves_bytes(&self, halves: &Self::Halves) -> usize;
+    /// Rounds the first `length` values, ties to even.
+    fn round(&self, length: usize, values: &Self::Buffer, halves: &mut Self::Halves);
+    /// The first `length` values again.
+    fn widen(&self, length: usize, halves: &Self::Halves, values: &mut Self::Buffer);
 
     /// Puts a stored matrix on the device.
     fn matrix(&self, tensor: &TensorView, precision: Precision) -> Self::Matrix;

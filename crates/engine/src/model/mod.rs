@@ -4,6 +4,7 @@
 pub mod adapting;
 mod heads;
 pub mod inference;
+mod kept;
 pub mod training;
 mod training_block;
 

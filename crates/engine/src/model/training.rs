@@ -2,7 +2,8 @@
 //!
 //! Only what the factors' gradients need is kept ([`Tape`]) and computed: no gradient of a frozen weight, none below the
 //! lowest adapted block. Norms and SwiGLU are computed again in the backward instead of being stored, and where memory asks
-//! for it everything inside a block ([`Activations::Recomputed`]).
+//! for it everything inside a block ([`Activations::Recomputed`]). Most of what is stored takes 16 bits where the weights do not
+//! take 32 ([`Kept`]).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bioinstruct_core::random::Stream;
 
 use super::Llama;
+use super::kept::{Kept, Working};
 use super::training_block::BlockContext;
 use crate::backend::Backend;
 use crate::lora::{Adapter, Projection};
@@ -89,13 +91,13 @@ pub(super) struct BlockTape<B: Backend> {
     pub(super) query: B::Buffer,
     /// Likewise.
     pub(super) key: B::Buffer,
-    pub(super) value: B::Buffer,
-    pub(super) attended: B::Buffer,
+    pub(super) value: Kept<B>,
+    pub(super) attended: Kept<B>,
     pub(super) log_sum_exp: B::Buffer,
     pub(super) middle: B::Buffer,
     pub(super) middle_inverse: B::Buffer,
-    pub(super) gate: B::Buffer,
-    pub(super) up: B::Buffer,
+    pub(super) gate: Kept<B>,
+    pub(super) up: Kept<B>,
     pub(super) low: [B::Buffer; 7],
 }
 
@@ -110,6 +112,7 @@ pub struct Tape<B: Backend> {
     pub(super) hidden: B::Buffer,
     pub(super) delta: B::Buffer,
     pub(super) wide: B::Buffer,
+    pub(super) working: Working<B>,
     /// Queries and keys as attention takes them, where the model norms heads.
     pub(super) turned: [B::Buffer; 2],
     pub(super) d_stream: B::Buffer,
@@ -138,16 +141,20 @@ impl<B: Backend> Tape<B> {
         let Self { d_query, d_key, d_value, d_attended, d_wide, d_gate, d_up, .. } = self;
         let inputs = self.inputs.iter().flat_map(|input| [&input.stream, &input.inverse]);
         let blocks = self.blocks.iter().flat_map(|block| {
-            let BlockTape { query, key, value, attended, log_sum_exp, .. } = block;
-            let BlockTape { middle, middle_inverse, gate, up, low, .. } = block;
-            let kept = [query, key, value, attended, log_sum_exp];
-            kept.into_iter().chain([middle, middle_inverse, gate, up]).chain(low)
+            let BlockTape { query, key, log_sum_exp, middle, middle_inverse, low, .. } = block;
+            [query, key, log_sum_exp, middle, middle_inverse].into_iter().chain(low)
         });
+        let kept = self.blocks.iter().flat_map(|block| {
+            let BlockTape { value, attended, gate, up, .. } = block;
+            [value, attended, gate, up]
+        });
+        let Working { value, attended, gate, up } = &self.working;
         let once = [last, last_inverse, hidden, delta, wide, d_stream, d_hidden];
-        let once =
-            once.into_iter().chain([d_query, d_key, d_value, d_attended]).chain(&self.turned);
+        let once = once.into_iter().chain([value, attended, gate, up]);
+        let once = once.chain([d_query, d_key, d_value, d_attended]).chain(&self.turned);
         let all = once.chain([d_wide, d_gate, d_up]).chain(inputs).chain(blocks);
-        all.map(|buffer| backend.buffer_bytes(buffer)).sum()
+        all.map(|buffer| backend.buffer_bytes(buffer)).sum::<usize>()
+            + kept.map(|kept| kept.bytes(backend)).sum::<usize>()
     }
 
     fn is_stopped(&self) -> bool {
@@ -165,28 +172,30 @@ impl<B: Backend> Llama<B> {
     pub fn new_tape(&self, activations: Activations) -> Tape<B> {
         let empty = || self.backend.zeros(0);
         let input = || BlockInput { stream: empty(), inverse: empty() };
+        let kept = || Kept::empty(&self.backend, self.options.precision);
         let block = || BlockTape {
             query: empty(),
             key: empty(),
-            value: empty(),
-            attended: empty(),
+            value: kept(),
+            attended: kept(),
             log_sum_exp: empty(),
             middle: empty(),
             middle_inverse: empty(),
-            gate: empty(),
-            up: empty(),
+            gate: kept(),
+            up: kept(),
             low: std::array::from_fn(|_| empty()),
         };
         let layers = self.config.layers;
-        let kept = if activations == Activations::Kept { layers } else { 1 };
+        let places = if activations == Activations::Kept { layers } else { 1 };
         Tape {
             inputs: (0..layers).map(|_| input()).collect(),
-            blocks: (0..kept).map(|_| block()).collect(),
+            blocks: (0..places).map(|_| block()).collect(),
             last: empty(),
             last_inverse: empty(),
             hidden: empty(),
             delta: empty(),
             wide: empty(),
+            working: Working { value: empty(), attended: empty(), gate: empty(), up: empty() },
             turned: [empty(), empty()],
             d_stream: empty(),
             d_hidden: empty(),
@@ -347,15 +356,19 @@ impl<B: Backend> Llama<B> {
             for (buffer, length) in [
                 (&mut block.query, query),
                 (&mut block.key, narrow),
-                (&mut block.value, narrow),
-                (&mut block.attended, query),
                 (&mut block.log_sum_exp, rows * config.attention_heads),
                 (&mut block.middle, hidden),
                 (&mut block.middle_inverse, rows),
+            ] {
+                self.backend.reserve(buffer, length);
+            }
+            for (kept, length) in [
+                (&mut block.value, narrow),
+                (&mut block.attended, query),
                 (&mut block.gate, wide),
                 (&mut block.up, wide),
             ] {
-                self.backend.reserve(buffer, length);
+                kept.reserve(&self.backend, length);
             }
         }
         if config.query_key_norm {
@@ -369,6 +382,10 @@ impl<B: Backend> Llama<B> {
             (&mut tape.hidden, hidden),
             (&mut tape.delta, hidden),
             (&mut tape.wide, wide),
+            (&mut tape.working.value, narrow),
+            (&mut tape.working.attended, query),
+            (&mut tape.working.gate, wide),
+            (&mut tape.working.up, wide),
             (&mut tape.d_stream, hidden),
             (&mut tape.d_hidden, hidden),
             (&mut tape.d_query, query),

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bioinstruct_core::random::Stream;
 
+use super::kept::Working;
 use super::training::{Batch, BlockTape, Tape};
 use super::{Block, Llama};
 use crate::backend::{Adapted, AttentionKept, Backend, Phase, Projected, Projecting};
@@ -48,27 +49,33 @@ impl<B: Backend> BlockContext<'_, B> {
     fn forward_to_down(&self, tape: &mut Tape<B>) {
         let (model, backend, rows) = (self.model, &self.model.backend, self.batch.tokens());
         let (config, place) = (&model.config, tape.place(self.index));
-        let Tape { inputs, blocks, hidden, delta, wide, turned, .. } = tape;
+        let Tape { inputs, blocks, hidden, delta, wide, turned, working, .. } = tape;
+        let Working { value, attended, gate, up } = working;
         let kept = &mut blocks[place];
         let low = &mut kept.low;
-        let outputs = [&mut kept.query, &mut kept.key, &mut kept.value];
+        let outputs = [&mut kept.query, &mut kept.key, &mut *value];
         self.project([Projection::Query, Projection::Key, Projection::Value], hidden, outputs, low);
         let positions = &self.batch.positions;
         if self.block.head_norms.is_none() {
             model.norm_and_turn(self.block, positions, &mut kept.query, &mut kept.key);
         }
         let (sequences, heads) = (&self.batch.sequences, model.heads());
-        let BlockTape { query, key, value, attended, log_sum_exp, .. } = kept;
+        let BlockTape { query, key, log_sum_exp, .. } = kept;
         let [query, key] = model.turned(self.block, positions, [&*query, &*key], turned);
         backend.attention(heads, sequences, query, key, value, attended, log_sum_exp);
-        self.project([Projection::Output], &kept.attended, [&mut *delta], &mut kept.low);
+        self.project([Projection::Output], attended, [&mut *delta], &mut kept.low);
+        kept.value.keep(backend, rows * config.key_value_size(), value);
+        kept.attended.keep(backend, rows * config.query_size(), attended);
 
-        let BlockTape { middle, middle_inverse, gate, up, low, .. } = kept;
+        let BlockTape { middle, middle_inverse, low, .. } = kept;
         backend.copy_rows(&inputs[self.index].stream, 0..rows, config.hidden_size, middle, 0);
         let (norm, epsilon) = (&self.block.middle_norm, config.rms_norm_epsilon);
         backend.rms_norm(rows, middle, Some(delta), norm, epsilon, hidden, middle_inverse);
         self.project([Projection::Gate, Projection::Up], hidden, [&mut *gate, &mut *up], low);
-        backend.swiglu(rows * config.intermediate_size, gate, up, wide);
+        let length = rows * config.intermediate_size;
+        backend.swiglu(length, gate, up, wide);
+        kept.gate.keep(backend, length, gate);
+        kept.up.keep(backend, length, up);
     }
 
     /// From the gradient of the block's output in `tape.d_stream` to that of its input, in place.
@@ -82,14 +89,16 @@ impl<B: Backend> BlockContext<'_, B> {
         let (config, epsilon) = (&model.config, model.config.rms_norm_epsilon);
         let length = rows * config.intermediate_size;
         let (input, kept) = (&tape.inputs[self.index], &tape.blocks[tape.place(self.index)]);
-        let (hidden, wide) = (&mut tape.hidden, &mut tape.wide);
+        let (hidden, wide, working) = (&mut tape.hidden, &mut tape.wide, &mut tape.working);
         let (d_stream, d_hidden) = (&mut tape.d_stream, &mut tape.d_hidden);
         let (d_gate, d_up) = (&mut tape.d_gate, &mut tape.d_up);
 
-        backend.swiglu(length, &kept.gate, &kept.up, wide);
+        let gate = kept.gate.read(backend, length, &mut working.gate);
+        let up = kept.up.read(backend, length, &mut working.up);
+        backend.swiglu(length, gate, up, wide);
         let d_wide = &mut tape.d_wide;
         self.project_backward([Projection::Down], wide, kept, [&*d_stream], gradient, Some(d_wide));
-        backend.swiglu_backward(length, &kept.gate, &kept.up, d_wide, [d_gate, d_up]);
+        backend.swiglu_backward(length, gate, up, d_wide, [d_gate, d_up]);
         backend.rms_norm_again(rows, &kept.middle, &self.block.middle_norm, epsilon, hidden);
         let (projections, d_y) = ([Projection::Gate, Projection::Up], [&*d_gate, &*d_up]);
         self.project_backward(projections, hidden, kept, d_y, gradient, Some(&mut *d_hidden));
@@ -98,7 +107,8 @@ impl<B: Backend> BlockContext<'_, B> {
 
         let (d_attended, d_query) = (&mut tape.d_attended, &mut tape.d_query);
         let (d_key, d_value) = (&mut tape.d_key, &mut tape.d_value);
-        let (attended, d_y) = (&kept.attended, [&*d_stream]);
+        let (length, d_y) = (rows * config.query_size(), [&*d_stream]);
+        let attended = kept.attended.read(backend, length, &mut working.attended);
         self.project_backward(
             [Projection::Output],
             attended,
@@ -110,11 +120,12 @@ impl<B: Backend> BlockContext<'_, B> {
         let positions = &self.batch.positions;
         let projected = [&kept.query, &kept.key];
         let [query, key] = model.turned(self.block, positions, projected, &mut tape.turned);
+        let length = rows * config.key_value_size();
         let attention = AttentionKept {
             query,
             key,
-            value: &kept.value,
-            out: &kept.attended,
+            value: kept.value.read(backend, length, &mut working.value),
+            out: attended,
             log_sum_exp: &kept.log_sum_exp,
         };
         let gradients = [&mut *d_query, &mut *d_key, &mut *d_value];

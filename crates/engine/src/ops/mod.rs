@@ -9,6 +9,7 @@ pub mod bias;
 pub mod cross_entropy;
 #[cfg(test)]
 pub(crate) mod finite_difference;
+pub mod halves;
 pub mod head_norm;
 pub mod neftune;
 pub mod project;

@@ -111,7 +111,10 @@ impl MemoryPlan {
             part("row lengths of adapted weights", layout.norms() * VALUE),
             part("best adapter so far", if evaluates { values } else { 0 }),
             part("gradients of units", buffers_for(demand.step_units) * values),
-            part("activations", tape_bytes(model, &layout, demand.unit_tokens, activations)),
+            part(
+                "activations",
+                demand.unit_tokens * token_bytes(model, &layout, precision, activations),
+            ),
             part("operands of products", scratch),
             part("logits", head),
             part("copy for a checkpoint", 3 * values),
@@ -149,17 +152,20 @@ fn weights(file: &ModelFile, precision: Precision) -> Result<(usize, usize), Eng
     Ok((stored, kept))
 }
 
-/// What the tape of a unit of `rows` tokens holds; see [`crate::model::training::Tape`].
-fn tape_bytes(
+/// What the tape holds of each token of a unit; see [`crate::model::training::Tape`].
+fn token_bytes(
     model: &ModelConfig,
     layout: &Layout,
-    rows: usize,
+    precision: Precision,
     activations: Activations,
 ) -> usize {
     let (hidden, wide) = (model.hidden_size, model.intermediate_size);
     let (query, narrow) = (model.query_size(), model.key_value_size());
     let input = hidden + 1;
-    let block = hidden + 2 * query + 2 * narrow + 2 * wide + model.attention_heads + 1;
+    let block = hidden + query + narrow + model.attention_heads + 1;
+    // What takes 16 bits where the weights do not take 32.
+    let working = query + narrow + 2 * wide;
+    let kept = if precision == Precision::F32 { VALUE } else { VALUE / 2 } * working;
     let low = |projection: Projection| {
         let kept = (0..model.layers).filter_map(move |block| layout.factors(block, projection));
         let kept = kept.map(|factors| factors.kept(1));
@@ -171,6 +177,6 @@ fn tape_bytes(
     let low: usize = Projection::ALL.into_iter().map(low).sum();
     let blocks = if activations == Activations::Kept { model.layers } else { 1 };
     let turned = if model.query_key_norm { query + narrow } else { 0 };
-    let once = 5 * hidden + 1 + 2 * query + 2 * narrow + 4 * wide + turned;
-    VALUE * rows * (model.layers * input + blocks * block + low + once)
+    let once = 5 * hidden + 1 + 2 * query + 2 * narrow + 4 * wide + turned + working;
+    VALUE * (model.layers * input + blocks * block + low + once) + blocks * kept
 }
