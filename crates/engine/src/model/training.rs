@@ -3,7 +3,7 @@
 //! Only what the factors' gradients need is kept ([`Tape`]) and computed: no gradient of a frozen weight, none below the
 //! lowest adapted block. Norms and SwiGLU are computed again in the backward instead of being stored, and where memory asks
 //! for it everything inside a block ([`Activations::Recomputed`]). Most of what is stored takes 16 bits where the weights do not
-//! take 32 ([`Kept`]).
+//! take 32 (`kept.rs`).
 
 use std::ops::Range;
 use std::sync::Arc;
