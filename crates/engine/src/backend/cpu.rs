@@ -100,6 +100,13 @@ impl Cpu {
     }
 }
 
+/// Makes room for `length` values; a longer buffer stays as it is.
+fn grow<T: Clone + Default>(buffer: &mut Vec<T>, length: usize) {
+    if buffer.len() < length {
+        buffer.resize(length, T::default());
+    }
+}
+
 impl Backend for Cpu {
     type Buffer = Vec<f32>;
     type Halves = Vec<u16>;
@@ -118,9 +125,7 @@ impl Backend for Cpu {
     }
 
     fn reserve(&self, buffer: &mut Vec<f32>, length: usize) {
-        if buffer.len() < length {
-            buffer.resize(length, 0.0);
-        }
+        grow(buffer, length);
     }
 
     fn buffer_bytes(&self, buffer: &Vec<f32>) -> usize {
@@ -155,14 +160,8 @@ impl Backend for Cpu {
         target[at * width..][..length].copy_from_slice(&source[rows.start * width..][..length]);
     }
 
-    fn halves(&self, length: usize) -> Vec<u16> {
-        vec![0; length]
-    }
-
     fn reserve_halves(&self, halves: &mut Vec<u16>, length: usize) {
-        if halves.len() < length {
-            halves.resize(length, 0);
-        }
+        grow(halves, length);
     }
 
     fn halves_bytes(&self, halves: &Vec<u16>) -> usize {

@@ -138,7 +138,7 @@ pub trait Backend: Send + Sync + Sized + Debug {
     /// Values on the device.
     type Buffer: Send + Sync + Debug;
     /// Values on the device that are kept in 16 bits, as bfloat16.
-    type Halves: Send + Sync + Debug;
+    type Halves: Default + Send + Sync + Debug;
     /// A frozen matrix on the device.
     type Matrix: Send + Sync + Debug;
 
@@ -172,8 +172,6 @@ pub trait Backend: Send + Sync + Sized + Debug {
         at: usize,
     );
 
-    /// As [`Backend::zeros`].
-    fn halves(&self, length: usize) -> Self::Halves;
     /// As [`Backend::reserve`].
     fn reserve_halves(&self, halves: &mut Self::Halves, length: usize);
     /// As [`Backend::buffer_bytes`].

@@ -27,7 +27,7 @@ impl<B: Backend> Kept<B> {
     pub(super) fn empty(backend: &B, precision: Precision) -> Self {
         match precision {
             Precision::F32 => Self::Whole(backend.zeros(0)),
-            Precision::Bf16 | Precision::Stored => Self::Halves(backend.halves(0)),
+            Precision::Bf16 | Precision::Stored => Self::Halves(B::Halves::default()),
         }
     }
 

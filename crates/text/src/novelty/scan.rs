@@ -9,7 +9,7 @@ use super::signature;
 /// Rows that lie abreast: a stripe.
 const LANES: usize = 8;
 
-/// Rows of the stripes that one register of AVX2 holds a byte of each; a sheet is made of whole groups.
+/// Rows whose verdicts fill one register of AVX2, a byte each; a sheet is made of whole groups.
 const GROUP: usize = 32;
 
 /// Narrow signatures of rows of one length.

@@ -135,8 +135,7 @@ impl Seeker<'_> {
         for (n, bucket) in buckets.of_lengths(least.shortest(m)..=least.longest(m)) {
             let Some(wanted) = self.least_of_interest(least, n) else { continue };
             for first in (0..bucket.sheet.len()).step_by(bucket.sheet.rows_in_cache()) {
-                let narrow = self.query.signature(narrow_words(n));
-                bucket.sheet.scan(first, narrow, self.most_bits(n, wanted), &mut near);
+                self.scan((n, bucket), first, wanted, &mut near);
                 for &position in &near {
                     let other = bucket.row(position);
                     if is_compared(other) && self.is_near((n, bucket), position, wanted) {
@@ -168,7 +167,7 @@ impl Seeker<'_> {
         }
     }
 
-    /// Looks at the rows of a bucket from position `first` on, as many as fit in the cache.
+    /// Compares the query with those rows of a bucket from position `first` on that may be of interest.
     fn look_through(
         &mut self,
         least: &LeastLcs,
@@ -180,8 +179,7 @@ impl Seeker<'_> {
         let Some(mut wanted) = self.least_of_interest(least, n) else {
             return; // the lengths are too far apart
         };
-        let narrow = self.query.signature(narrow_words(n));
-        bucket.sheet.scan(first, narrow, self.most_bits(n, wanted), found);
+        self.scan((n, bucket), first, wanted, found);
         for &position in &*found {
             if !self.is_near((n, bucket), position, wanted) {
                 continue;
@@ -199,6 +197,18 @@ impl Seeker<'_> {
     /// In so many bits may signatures differ when a row of `n` tokens shares `wanted` of them with the query.
     fn most_bits(&self, n: usize, wanted: usize) -> u32 {
         (self.query.length() + n - 2 * wanted) as u32
+    }
+
+    /// The first look at the rows of a bucket from position `first` on, as many as fit in the cache.
+    fn scan(
+        &self,
+        (n, bucket): (usize, &Bucket),
+        first: usize,
+        wanted: usize,
+        found: &mut Vec<u32>,
+    ) {
+        let narrow = self.query.signature(narrow_words(n));
+        bucket.sheet.scan(first, narrow, self.most_bits(n, wanted), found);
     }
 
     /// The second look at a row that the scan has found.
