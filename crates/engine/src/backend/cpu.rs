@@ -221,6 +221,21 @@ impl Backend for Cpu {
         );
     }
 
+    fn rms_norm_of_sum(
+        &self,
+        rows: usize,
+        parts: [&Vec<f32>; 2],
+        stream: &mut Vec<f32>,
+        weight: &Vec<f32>,
+        epsilon: f32,
+        out: &mut Vec<f32>,
+        inverse_rms: &mut Vec<f32>,
+    ) {
+        let (parts, stream) = (parts.map(Vec::as_slice), &mut stream[..rows * weight.len()]);
+        let norm = (weight.as_slice(), epsilon);
+        rms_norm::forward_of_sum(self.context(), parts, stream, norm, out, inverse_rms);
+    }
+
     fn rms_norm_again(
         &self,
         rows: usize,
@@ -377,6 +392,7 @@ impl Backend for Cpu {
 
     fn attention_cached(
         &self,
+        phase: Phase,
         heads: Heads,
         sequences: &[CachedRows<'_, Self>],
         query: &Vec<f32>,
@@ -391,6 +407,9 @@ impl Backend for Cpu {
                 values: sequence.values,
             })
             .collect();
+        if phase == Phase::Decode {
+            return attention::decode(self.context(), heads, query, &attended, out);
+        }
         let rows = sequences.iter().map(|sequence| sequence.rows.end).max().unwrap_or(0);
         let mut work = self.work();
         self.reserve(&mut work.log_sum_exp, rows * heads.query);

@@ -43,10 +43,10 @@ pub fn scratch_bytes(
     let lane = Lane::of(path, precision);
     let row = |values: usize| padded(lane.count(values));
     let TrainingShape { model, layout, rows, .. } = *shape;
-    let (mut input_lanes, mut slots) = (0, [[0usize; 13]; 3]);
+    let (mut input_lanes, mut slots) = (0, [[0usize; 12]; 3]);
     let lowest = layout.lowest_block().unwrap_or(model.layers);
     for block in 0..model.layers {
-        for (number, call) in CALLS.iter().enumerate() {
+        for call in CALLS {
             let mut adapted = 0;
             for (place, projection) in call.iter().enumerate() {
                 let (out, input) = projection.shape(model);
@@ -62,26 +62,24 @@ pub fn scratch_bytes(
                 // The forward counts the adapters of a call, the backward its projections.
                 for slot in [adapted, place] {
                     grow(slot, 1, if shape.dropout { rows * row(input) } else { 0 });
-                    grow(slot, 3, rows * rank);
-                    grow(slot, 4, rows * row(rank));
+                    grow(slot, 2, rows * rank);
+                    grow(slot, 3, rows * row(rank));
                 }
-                let passes_on = block > lowest || number > 0;
-                grow(place, 2, if shape.dropout && passes_on { rows * input } else { 0 });
+                grow(place, 4, rank * row(rows));
                 grow(place, 5, rank * row(rows));
-                grow(place, 6, rank * row(rows));
-                grow(place, 7, out * rank);
+                grow(place, 6, out * rank);
                 if factors.magnitude.is_some() {
                     // Where dropout parts x, both parts, their outputs and gradients are kept apart.
                     let parted = |length: usize| if shape.dropout { length } else { 0 };
                     for slot in [adapted, place] {
-                        grow(slot, 8, parted(rows * row(input)));
+                        grow(slot, 7, parted(rows * row(input)));
                     }
-                    grow(adapted, 9, parted(rows * out));
+                    grow(adapted, 8, parted(rows * out));
                     for slot in [adapted, place] {
-                        grow(slot, 10, out);
+                        grow(slot, 9, out);
                     }
+                    grow(place, 10, parted(rows * row(out)));
                     grow(place, 11, parted(rows * row(out)));
-                    grow(place, 12, parted(rows * row(out)));
                 }
                 adapted += 1;
             }

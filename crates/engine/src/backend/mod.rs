@@ -208,6 +208,17 @@ pub trait Backend: Send + Sync + Sized + Debug {
         out: &mut Self::Buffer,
         inverse_rms: &mut Self::Buffer,
     );
+    /// `stream` = the sum of both `parts`, then as [`Backend::rms_norm`].
+    fn rms_norm_of_sum(
+        &self,
+        rows: usize,
+        parts: [&Self::Buffer; 2],
+        stream: &mut Self::Buffer,
+        weight: &Self::Buffer,
+        epsilon: f32,
+        out: &mut Self::Buffer,
+        inverse_rms: &mut Self::Buffer,
+    );
     /// Computes the norm's output again from what was kept.
     fn rms_norm_again(
         &self,
@@ -291,6 +302,7 @@ pub trait Backend: Send + Sync + Sized + Debug {
     /// Attention over cached keys and values; rows that no sequence names are left alone.
     fn attention_cached(
         &self,
+        phase: Phase,
         heads: Heads,
         sequences: &[CachedRows<'_, Self>],
         query: &Self::Buffer,

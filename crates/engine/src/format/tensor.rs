@@ -144,6 +144,11 @@ impl TensorView {
         &self.bytes[at..at + size]
     }
 
+    /// Whether row `n` is the n-th that is stored.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.order == RowOrder::AsStored
+    }
+
     /// All rows in order. Borrowed, but for tensors whose rows GGUF stores in another order: those are copied.
     pub fn bytes(&self) -> Cow<'_, [u8]> {
         match self.order {

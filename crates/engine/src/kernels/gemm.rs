@@ -74,21 +74,20 @@ impl LeftBuffer {
         });
     }
 
-    /// As [`LeftBuffer::put`], of rows that `change` has worked on; it is given each row's number and values.
+    /// As [`LeftBuffer::put`], of other rows: `change` is given each row's number and values, and writes what is put.
     pub fn put_with(
         &mut self,
         (path, threads): (KernelPath, &Threads),
         lane: Lane,
         values: &[f32],
         width: usize,
-        change: impl Fn(usize, &mut [f32]) + Sync,
+        change: impl Fn(usize, &[f32], &mut [f32]) + Sync,
     ) {
         let (stride, lanes) = self.shape(values.len() / width.max(1), lane.count(width));
-        threads.for_rows(lanes, stride, 16, |rows, lanes| {
+        threads.for_rows(lanes, stride, 32, |rows, lanes| {
             let mut changed = vec![0.0; width];
             for (row, lanes) in rows.zip(lanes.chunks_exact_mut(stride)) {
-                changed.copy_from_slice(&values[row * width..(row + 1) * width]);
-                change(row, &mut changed);
+                change(row, &values[row * width..(row + 1) * width], &mut changed);
                 put(path, lane, &changed, lanes);
             }
         });

@@ -13,7 +13,7 @@ pub mod quantised;
 pub mod simd;
 pub mod source;
 pub mod threads;
-mod transpose;
+pub(crate) mod transpose;
 
 use crate::error::EngineError;
 

@@ -8,6 +8,9 @@ pub const LANES: usize = 16;
 
 /// Multiply-add of a path.
 pub trait Arithmetic: Copy + Send + Sync {
+    /// Whether there are 32 registers of sixteen values each; otherwise 16 smaller ones.
+    const MANY_REGISTERS: bool;
+
     /// a · b + c.
     fn multiply_add(a: f32, b: f32, c: f32) -> f32;
 }
@@ -16,11 +19,17 @@ pub trait Arithmetic: Copy + Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct Separate;
 
-/// One rounding.
+/// One rounding; AVX2.
 #[derive(Debug, Clone, Copy)]
 pub struct Fused;
 
+/// One rounding; AVX-512.
+#[derive(Debug, Clone, Copy)]
+pub struct FusedWide;
+
 impl Arithmetic for Separate {
+    const MANY_REGISTERS: bool = false;
+
     #[inline(always)]
     fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
         a * b + c
@@ -28,6 +37,17 @@ impl Arithmetic for Separate {
 }
 
 impl Arithmetic for Fused {
+    const MANY_REGISTERS: bool = false;
+
+    #[inline(always)]
+    fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+}
+
+impl Arithmetic for FusedWide {
+    const MANY_REGISTERS: bool = true;
+
     #[inline(always)]
     fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
@@ -42,11 +62,11 @@ macro_rules! dispatch {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments, reason = "an inner loop takes its operands one by one")]
         $visibility fn $name(path: $crate::kernels::KernelPath, $($argument: $kind),*) $(-> $output)? {
-            use $crate::kernels::simd::{Fused, Separate};
+            use $crate::kernels::simd::{Fused, FusedWide, Separate};
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
             fn avx512($($argument: $kind),*) $(-> $output)? {
-                $body::<Fused>($($argument),*)
+                $body::<FusedWide>($($argument),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]

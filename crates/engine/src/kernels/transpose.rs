@@ -5,6 +5,9 @@
     reason = "registers are loaded and stored through pointers into arrays of known size"
 )]
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::__m512i;
+
 use super::KernelPath;
 use super::source::{STRIP, strip};
 
@@ -78,48 +81,56 @@ unsafe fn avx2(square: &[[u32; 16]; STRIP], out: &mut [u32]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 unsafe fn avx512(square: &[[u32; 16]; STRIP], out: &mut [u32]) {
-    use std::arch::x86_64::{
-        __m512i, _mm512_loadu_si512, _mm512_shuffle_i32x4, _mm512_storeu_si512,
-        _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
-    };
+    use std::arch::x86_64::{_mm512_loadu_si512, _mm512_storeu_si512};
     for half in 0..2 {
         let rows: [__m512i; 16] = std::array::from_fn(|row| {
             // SAFETY: a row is sixteen lanes.
             unsafe { _mm512_loadu_si512(square[16 * half + row].as_ptr().cast()) }
         });
-        // Pairs of rows, then fours, then the quarters of the registers change places.
-        let mut pairs = rows;
-        for group in 0..8 {
-            pairs[2 * group] = _mm512_unpacklo_epi32(rows[2 * group], rows[2 * group + 1]);
-            pairs[2 * group + 1] = _mm512_unpackhi_epi32(rows[2 * group], rows[2 * group + 1]);
-        }
-        let mut fours = rows;
-        for group in 0..4 {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|at| pairs[4 * group + at]);
-            fours[4 * group] = _mm512_unpacklo_epi64(a, c);
-            fours[4 * group + 1] = _mm512_unpackhi_epi64(a, c);
-            fours[4 * group + 2] = _mm512_unpacklo_epi64(b, d);
-            fours[4 * group + 3] = _mm512_unpackhi_epi64(b, d);
-        }
-        for column in 0..4 {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|group| fours[4 * group + column]);
-            let (even_low, odd_low) =
-                (_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xDD>(a, b));
-            let (even_high, odd_high) =
-                (_mm512_shuffle_i32x4::<0x88>(c, d), _mm512_shuffle_i32x4::<0xDD>(c, d));
-            let columns = [
-                _mm512_shuffle_i32x4::<0x88>(even_low, even_high),
-                _mm512_shuffle_i32x4::<0x88>(odd_low, odd_high),
-                _mm512_shuffle_i32x4::<0xDD>(even_low, even_high),
-                _mm512_shuffle_i32x4::<0xDD>(odd_low, odd_high),
-            ];
-            for (quarter, lanes) in columns.into_iter().enumerate() {
-                let at = (4 * quarter + column) * STRIP + 16 * half;
-                // SAFETY: 4 · 3 + 3 rows of 32 lanes, and half of the next: inside `out`, which has sixteen.
-                unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(at).cast(), lanes) };
-            }
+        for (column, lanes) in columns_of(&rows).into_iter().enumerate() {
+            let at = column * STRIP + 16 * half;
+            // SAFETY: 15 rows of 32 lanes, and half of the next: inside `out`, which has sixteen.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(at).cast(), lanes) };
         }
     }
+}
+
+/// The columns of sixteen rows.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn columns_of(rows: &[__m512i; 16]) -> [__m512i; 16] {
+    use std::arch::x86_64::{
+        _mm512_shuffle_i32x4, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
+        _mm512_unpacklo_epi64,
+    };
+    // Pairs of rows, then fours, then the quarters of the registers change places.
+    let mut pairs = *rows;
+    for group in 0..8 {
+        pairs[2 * group] = _mm512_unpacklo_epi32(rows[2 * group], rows[2 * group + 1]);
+        pairs[2 * group + 1] = _mm512_unpackhi_epi32(rows[2 * group], rows[2 * group + 1]);
+    }
+    let mut fours = *rows;
+    for group in 0..4 {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|at| pairs[4 * group + at]);
+        fours[4 * group] = _mm512_unpacklo_epi64(a, c);
+        fours[4 * group + 1] = _mm512_unpackhi_epi64(a, c);
+        fours[4 * group + 2] = _mm512_unpacklo_epi64(b, d);
+        fours[4 * group + 3] = _mm512_unpackhi_epi64(b, d);
+    }
+    let mut columns = *rows;
+    for column in 0..4 {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|group| fours[4 * group + column]);
+        let (even_low, odd_low) =
+            (_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xDD>(a, b));
+        let (even_high, odd_high) =
+            (_mm512_shuffle_i32x4::<0x88>(c, d), _mm512_shuffle_i32x4::<0xDD>(c, d));
+        columns[column] = _mm512_shuffle_i32x4::<0x88>(even_low, even_high);
+        columns[4 + column] = _mm512_shuffle_i32x4::<0x88>(odd_low, odd_high);
+        columns[8 + column] = _mm512_shuffle_i32x4::<0xDD>(even_low, even_high);
+        columns[12 + column] = _mm512_shuffle_i32x4::<0xDD>(odd_low, odd_high);
+    }
+    columns
 }
 
 #[cfg(test)]

@@ -18,9 +18,9 @@ use crate::model::inference::Cache;
 use crate::sample::Likelihoods;
 
 /// Tokens of the requests that are read together.
-const GROUP_TOKENS: usize = 1024;
+const GROUP_TOKENS: usize = 2048;
 /// Tokens of one pass through the network.
-const PIECE: usize = 512;
+const PIECE: usize = 2048;
 /// Bytes of the keys and values that are copied at once for continuations that share a beginning.
 const FORK_BYTES: usize = 512 << 20;
 

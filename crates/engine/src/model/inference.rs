@@ -189,7 +189,7 @@ impl<B: Backend> Llama<B> {
                 CachedRows { rows: rows.clone(), past: sequence.cache.length, keys, values }
             })
             .collect();
-        backend.attention_cached(self.heads(), &cached, query, attended);
+        backend.attention_cached(phase, self.heads(), &cached, query, attended);
         let outputs = [(Projection::Output, &mut *delta)];
         self.project((phase, block, count), attended, outputs, sequences, rows);
 

@@ -251,8 +251,7 @@ impl<B: Backend> Llama<B> {
         batch: &Batch,
         Step { dropout, noise, .. }: Step<'_>,
     ) {
-        let (rows, hidden_size, epsilon) =
-            (batch.tokens(), self.config.hidden_size, self.config.rms_norm_epsilon);
+        let (rows, epsilon) = (batch.tokens(), self.config.rms_norm_epsilon);
         self.reserve_tape(tape, rows, adapter);
         for (index, block) in self.blocks.iter().enumerate() {
             if tape.is_stopped() {
@@ -261,23 +260,23 @@ impl<B: Backend> Llama<B> {
             let before = tape.place(index.saturating_sub(1));
             let Tape { inputs, blocks, hidden, delta, .. } = tape;
             let BlockInput { stream, inverse } = &mut inputs[index];
+            let (backend, norm) = (&self.backend, &block.input_norm);
             if index == 0 {
                 self.embed(batch, noise, stream);
+                backend.rms_norm(rows, stream, None, norm, epsilon, hidden, inverse);
             } else {
-                self.backend.copy_rows(&blocks[before].middle, 0..rows, hidden_size, stream, 0);
+                let parts = [&blocks[before].middle, &*delta];
+                backend.rms_norm_of_sum(rows, parts, stream, norm, epsilon, hidden, inverse);
             }
-            let (pending, norm) = ((index > 0).then_some(&*delta), &block.input_norm);
-            self.backend.rms_norm(rows, stream, pending, norm, epsilon, hidden, inverse);
             let context = BlockContext { model: self, block, index, adapter, batch, dropout };
             context.forward(tape);
         }
         let top = tape.place(self.blocks.len() - 1);
         let Tape { blocks, last, last_inverse, hidden, delta, .. } = tape;
-        self.backend.copy_rows(&blocks[top].middle, 0..rows, hidden_size, last, 0);
-        self.backend.rms_norm(
+        self.backend.rms_norm_of_sum(
             rows,
+            [&blocks[top].middle, &*delta],
             last,
-            Some(delta),
             &self.final_norm,
             epsilon,
             hidden,

@@ -68,9 +68,9 @@ impl<B: Backend> BlockContext<'_, B> {
         kept.attended.keep(backend, rows * config.query_size(), attended);
 
         let BlockTape { middle, middle_inverse, low, .. } = kept;
-        backend.copy_rows(&inputs[self.index].stream, 0..rows, config.hidden_size, middle, 0);
+        let parts = [&inputs[self.index].stream, &*delta];
         let (norm, epsilon) = (&self.block.middle_norm, config.rms_norm_epsilon);
-        backend.rms_norm(rows, middle, Some(delta), norm, epsilon, hidden, middle_inverse);
+        backend.rms_norm_of_sum(rows, parts, middle, norm, epsilon, hidden, middle_inverse);
         self.project([Projection::Gate, Projection::Up], hidden, [&mut *gate, &mut *up], low);
         let length = rows * config.intermediate_size;
         backend.swiglu(length, gate, up, wide);

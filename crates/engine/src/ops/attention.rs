@@ -12,7 +12,10 @@
 //! order, and a key that a row does not see takes no part in it; so a row's bits depend neither on its lane, nor on how
 //! rows are split among tasks, nor on whether earlier keys come from this batch or from a cache.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod backward;
+mod decode;
 mod forward;
 mod strip;
 mod tile;
@@ -20,6 +23,7 @@ mod tile;
 use std::ops::Range;
 
 use self::backward::{KeyGradients, Read};
+pub use self::decode::decode;
 use self::strip::{Strip, with_scratch};
 use super::shared::Shared;
 use crate::kernels::KernelPath;

@@ -64,8 +64,6 @@ pub struct Scratch {
 /// Buffers of one adapter's part.
 #[derive(Debug, Default)]
 struct AdapterScratch {
-    /// The part of the input gradient that goes through the mask.
-    masked: Vec<f32>,
     /// DoRA's m / n.
     gains: Vec<f32>,
     /// DoRA's unstretched outputs, where there is dropout.
@@ -90,7 +88,7 @@ impl Scratch {
     /// Bytes that training holds in it.
     pub fn bytes(&self) -> usize {
         let adapter = |buffers: &AdapterScratch| {
-            let AdapterScratch { masked, gains, z, low, d_b, .. } = buffers;
+            let AdapterScratch { gains, z, low, d_b, .. } = buffers;
             let AdapterScratch { dropped_lanes, rest_lanes, low_lanes, turned_lanes, .. } = buffers;
             let AdapterScratch { d_y_lanes, d_z_lanes, d_dropped_lanes, kept_lanes, .. } = buffers;
             let lanes = [
@@ -103,7 +101,7 @@ impl Scratch {
                 d_dropped_lanes,
                 kept_lanes,
             ];
-            let values = masked.len() + gains.len() + z.len() + low.len() + d_b.len();
+            let values = gains.len() + z.len() + low.len() + d_b.len();
             values * size_of::<f32>() + lanes.map(LeftBuffer::bytes).iter().sum::<usize>()
         };
         self.x.bytes() + self.adapters.iter().map(adapter).sum::<usize>()
@@ -137,7 +135,11 @@ pub fn forward(
     let count: usize = layers.iter().map(|layer| layer.adapters.len()).sum();
     scratch.adapters.resize_with(scratch.adapters.len().max(count), AdapterScratch::default);
     let Scratch { x: x_lanes, quantised, stored, adapters: buffers } = scratch;
-    x_lanes.put((path, threads), lane, x, input);
+    let decodes = phase == Phase::Decode;
+    let few = decodes && few_blocks((path, threads), (quantised, stored), rows, x, layers);
+    if !few || count > 0 {
+        x_lanes.put((path, threads), lane, x, input);
+    }
 
     let adapters: Vec<LowRank<'_>> =
         layers.iter().flat_map(|layer| layer.adapters.iter().copied()).collect();
@@ -146,9 +148,7 @@ pub fn forward(
     }
     inner_values((path, threads), lane, (input, x_lanes), &adapters, buffers);
 
-    let few = phase == Phase::Decode
-        && (few_floats((path, threads), lane, x_lanes, rows, layers)
-            || few_blocks((path, threads), (quantised, stored), rows, x, layers));
+    let few = few || decodes && few_floats((path, threads), lane, x_lanes, rows, layers);
     multiply((path, threads), lane, &mut outer_products(rows, few, x_lanes, layers, buffers));
     stretch_outputs(threads, rows, layers, buffers);
 }
@@ -254,15 +254,15 @@ impl AdapterScratch {
     ) {
         let Some(dropout) = adapter.dropout else { return };
         let x = &x[adapter.first_row * input..][..adapter.rows * input];
-        let mask = |row: usize, values: &mut [f32]| {
-            dropout.mask(context.0, adapter.first_row + row, values);
+        let mask = |row: usize, x: &[f32], dropped: &mut [f32]| {
+            dropout.mask(context.0, adapter.first_row + row, x, dropped);
         };
         self.dropped_lanes.put_with(context, lane, x, input, mask);
         if adapter.is_parted() {
-            self.rest_lanes.put_with(context, lane, x, input, |row, values| {
-                mask(row, values);
-                for (value, x) in values.iter_mut().zip(&x[row * input..]) {
-                    *value = x - *value;
+            self.rest_lanes.put_with(context, lane, x, input, |row, x, rest| {
+                mask(row, x, rest);
+                for (rest, x) in rest.iter_mut().zip(x) {
+                    *rest = x - *rest;
                 }
             });
         }

@@ -29,6 +29,27 @@ pub fn forward(
     });
 }
 
+/// `stream` (tokens, hidden) = the sum of both `parts`, then as [`forward`].
+pub fn forward_of_sum(
+    (path, threads): (KernelPath, &Threads),
+    parts: [&[f32]; 2],
+    stream: &mut [f32],
+    (weight, epsilon): (&[f32], f32),
+    out: &mut [f32],
+    inverse_rms: &mut [f32],
+) {
+    let hidden = weight.len();
+    let (out, inverse_rms) = (Shared::new(out), Shared::new(inverse_rms));
+    threads.for_rows(stream, hidden, ROWS, |rows, stream| {
+        for (row, stream) in rows.zip(stream.chunks_exact_mut(hidden)) {
+            let [before, delta] = parts.map(|part| &part[row * hidden..][..hidden]);
+            let out = out.part(row * hidden, hidden);
+            let inverse = sum_row(path, before, delta, stream, weight, epsilon, out);
+            inverse_rms.part(row, 1)[0] = inverse;
+        }
+    });
+}
+
 dispatch!(fn forward_row = forward_row_body(
     stream: &mut [f32], delta: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]
 ) -> f32);
@@ -43,6 +64,25 @@ fn forward_row_body<A: Arithmetic>(
 ) -> f32 {
     for (value, delta) in stream.iter_mut().zip(delta) {
         *value += delta;
+    }
+    norm_row::<A>(stream, weight, epsilon, out)
+}
+
+dispatch!(fn sum_row = sum_row_body(
+    before: &[f32], delta: &[f32], stream: &mut [f32], weight: &[f32], epsilon: f32, out: &mut [f32]
+) -> f32);
+
+#[inline(always)]
+fn sum_row_body<A: Arithmetic>(
+    before: &[f32],
+    delta: &[f32],
+    stream: &mut [f32],
+    weight: &[f32],
+    epsilon: f32,
+    out: &mut [f32],
+) -> f32 {
+    for ((value, before), delta) in stream.iter_mut().zip(before).zip(delta) {
+        *value = before + delta;
     }
     norm_row::<A>(stream, weight, epsilon, out)
 }
@@ -177,5 +217,15 @@ mod tests {
         assert_eq!(stream, [3.0, 4.0]);
         let rms = 12.5f32.sqrt();
         assert!((out[0] - 3.0 / rms).abs() < 1e-6 && (inverse[0] - 1.0 / rms).abs() < 1e-7);
+        let (mut sum, mut again, mut inverse_again) = (vec![0.0; 2], vec![0.0; 2], vec![0.0]);
+        forward_of_sum(
+            (KernelPath::Portable, &threads),
+            [&[1.0, 2.0], &delta],
+            &mut sum,
+            (&[1.0, 1.0], 0.0),
+            &mut again,
+            &mut inverse_again,
+        );
+        assert_eq!((sum, again, inverse_again), (stream, out, inverse));
     }
 }

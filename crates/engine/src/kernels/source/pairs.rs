@@ -5,11 +5,15 @@ use std::ops::Range;
 use super::{Direction, PART, Rows, STRIP, Source, Values, strip};
 use crate::kernels::KernelPath;
 use crate::kernels::lanes::{Lane, pair, put, to_bf16};
-use crate::kernels::simd::{Arithmetic, dispatch};
+use crate::kernels::simd::{Arithmetic, dispatch, prefetch};
 use crate::kernels::transpose::transpose;
 
 /// Lanes that are turned at once.
 const SQUARE: usize = 16;
+/// How many squares are on their way while one is turned.
+const SQUARES_AHEAD: usize = 6;
+/// How many pairs of stored rows are on their way while one is laid out.
+const AHEAD: usize = 8;
 
 impl Source<'_> {
     /// See [`Source::fill`].
@@ -50,10 +54,24 @@ impl Source<'_> {
             let lanes = (count - first).min(SQUARE);
             let start = k.start + 2 * first;
             let part = start..(start + 2 * SQUARE).min(k.end);
+            self.prefetch_ahead(columns.clone(), k.clone(), start);
             for (column, row) in columns.clone().zip(&mut square) {
                 self.read_pairs(path, column, part.clone(), row);
             }
             transpose(path, &square, &mut out[first * strip..(first + lanes) * strip]);
+        }
+    }
+
+    /// Asks for what is read some squares after `start`: further on in the same rows, or at the beginning of the next.
+    #[inline(always)]
+    fn prefetch_ahead(&self, columns: Range<usize>, k: Range<usize>, start: usize) {
+        let Values::Bf16(values) = self.values else { return };
+        let (mut at, mut skipped) = (start + SQUARES_AHEAD * 2 * SQUARE, 0);
+        if at >= k.end {
+            (at, skipped) = (at - k.len(), columns.len());
+        }
+        for column in columns {
+            prefetch(values, (column + skipped) * self.stride + at);
         }
     }
 
@@ -168,6 +186,11 @@ fn interleave_rows_body<A: Arithmetic>(
         let row = |row: usize| &rows.values[row * rows.stride..];
         let first = row(2 * pair_number);
         let second = (2 * pair_number + 1 < count).then(|| row(2 * pair_number + 1));
+        for ahead in [2 * (pair_number + AHEAD), 2 * (pair_number + AHEAD) + 1] {
+            for column in columns.clone().step_by(rows.line()) {
+                prefetch(rows.values, ahead * rows.stride + column);
+            }
+        }
         for (number, column) in columns.clone().step_by(strip).enumerate() {
             let out = &mut out[number * length + pair_number * strip..][..strip];
             let width = strip.min(columns.end - column);

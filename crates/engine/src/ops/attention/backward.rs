@@ -74,7 +74,9 @@ fn backward_body<A: Arithmetic>(
     gradients: &mut KeyGradients,
     d_query: (&Shared<'_>, usize, usize),
 ) {
-    if strip.wide {
+    if strip.wide && A::MANY_REGISTERS {
+        backward_lanes::<A, 16, 8>(strip, read, scratch, gradients, d_query);
+    } else if strip.wide {
         backward_lanes::<A, 16, 4>(strip, read, scratch, gradients, d_query);
     } else {
         backward_lanes::<A, 8, 8>(strip, read, scratch, gradients, d_query);
@@ -103,8 +105,8 @@ fn backward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     let (weights, rest) = rest.split_at_mut(KEYS);
     let d_scores = &mut rest[..KEYS];
 
-    gather(query, strip, kept.query, scale);
-    gather(d_out, strip, read.d_out, 1.0);
+    gather::<A, W>(query, strip, kept.query, scale);
+    gather::<A, W>(d_out, strip, read.d_out, 1.0);
     copy_rows(query_rows, strip, kept.query, scale);
     copy_rows(d_out_rows, strip, read.d_out, 1.0);
     let mut log_sum_exp = [0.0; W];
@@ -145,7 +147,7 @@ fn backward_lanes<A: Arithmetic, const W: usize, const M: usize>(
         }
     }
     let rows = query.as_flattened_mut();
-    scatter(rows, sums, &[scale; W]);
+    scatter::<A, W>(rows, sums, &[scale; W]);
     for (lane, from) in rows.chunks_exact(size).enumerate().take(strip.lanes) {
         let row = first_row + strip.row(lane) - skipped;
         let at = row * heads.query_width() + strip.head(lane) * size;

@@ -36,7 +36,9 @@ fn forward_body<A: Arithmetic>(
     log_sum_exp: &Shared<'_>,
 ) {
     let output = (first_row, out, log_sum_exp);
-    if strip.wide {
+    if strip.wide && A::MANY_REGISTERS {
+        forward_lanes::<A, 16, 8>(strip, query, keys, values, scratch, output);
+    } else if strip.wide {
         forward_lanes::<A, 16, 4>(strip, query, keys, values, scratch, output);
     } else {
         forward_lanes::<A, 8, 8>(strip, query, keys, values, scratch, output);
@@ -62,7 +64,7 @@ fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     let (sums, rest) = rest.split_at_mut(size);
     let scores = &mut rest[..count.next_multiple_of(M)];
 
-    gather(panel, strip, query, heads.scale());
+    gather::<A, W>(panel, strip, query, heads.scale());
     products::<A, W, M>(scores, (keys, stride, count), panel);
     let scores = &mut scores[..count];
     hide(scores, 0, &seen);
@@ -87,7 +89,7 @@ fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     }
 
     let rows = panel.as_flattened_mut();
-    scatter(rows, sums, &total.map(|total| 1.0 / total));
+    scatter::<A, W>(rows, sums, &total.map(|total| 1.0 / total));
     for (lane, row) in rows.chunks_exact(size).enumerate().take(strip.lanes) {
         out.part(first_row * heads.query_width() + strip.at(lane), size).copy_from_slice(row);
         let at = (first_row + strip.row(lane)) * heads.query + strip.head(lane);

@@ -8,6 +8,9 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::Heads;
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
+use crate::kernels::simd::Arithmetic;
 
 /// Some lanes of a sequence.
 #[derive(Debug, Clone, Copy)]
@@ -114,12 +117,17 @@ fn transposed(rows: [&[f32]; SIDE], first: usize) -> [[f32; SIDE]; SIDE] {
 
 /// panel\[i]\[lane] = factor · values\[at(lane) + i].
 #[inline(always)]
-pub(super) fn gather<const W: usize>(
+pub(super) fn gather<A: Arithmetic, const W: usize>(
     panel: &mut [[f32; W]],
     strip: &Strip,
     values: &[f32],
     factor: f32,
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if A::MANY_REGISTERS && W == 16 {
+        let rows = std::array::from_fn(|lane| &values[strip.at(lane)..][..panel.len()]);
+        return avx512::gather(panel.as_flattened_mut(), rows, factor);
+    }
     for lane in (0..W).step_by(SIDE) {
         let mut rows = [values; SIDE];
         for (j, row) in rows.iter_mut().enumerate() {
@@ -144,8 +152,16 @@ pub(super) fn gather<const W: usize>(
 
 /// rows\[lane · size + i] = sums\[i]\[lane] · factors\[lane], where size is the number of `sums`.
 #[inline(always)]
-pub(super) fn scatter<const W: usize>(rows: &mut [f32], sums: &[[f32; W]], factors: &[f32; W]) {
+pub(super) fn scatter<A: Arithmetic, const W: usize>(
+    rows: &mut [f32],
+    sums: &[[f32; W]],
+    factors: &[f32; W],
+) {
     let size = sums.len();
+    #[cfg(target_arch = "x86_64")]
+    if A::MANY_REGISTERS && W == 16 {
+        return avx512::scatter(rows, sums.as_flattened(), factors);
+    }
     let (blocks, rest) = sums.as_chunks::<SIDE>();
     for lane in (0..W).step_by(SIDE) {
         for (number, block) in blocks.iter().enumerate() {

@@ -359,3 +359,43 @@ fn a_cache_changes_no_bit() {
         }
     }
 }
+
+#[test]
+fn a_row_alone_sees_what_it_sees_in_a_strip() {
+    let batches = [
+        Batch::new((6, 2, 64), &[1, 40, 3]),
+        Batch::new((9, 3, 80), &[33, 2]),
+        Batch::new((4, 4, 20), &[70]).with_window(5),
+    ];
+    for (path, batch) in paths().flat_map(|path| batches.iter().map(move |batch| (path, batch))) {
+        let (expected, _) = batch.forward(path, 1);
+        let (heads, width) = (batch.heads, batch.heads.key_value_width());
+        let attended = |rows: &Range<usize>, row: Range<usize>| Attended {
+            past: row.start - rows.start,
+            keys: &batch.key[rows.start * width..row.end * width],
+            values: &batch.value[rows.start * width..row.end * width],
+            rows: row,
+        };
+        let run = |threads: usize, sequences: &[Attended<'_>]| {
+            let threads = Threads::new(threads).unwrap();
+            let mut out = vec![0.0; batch.query.len()];
+            decode((path, &threads), heads, &batch.query, sequences, &mut out);
+            out
+        };
+        let whole: Vec<_> =
+            batch.sequences.iter().map(|rows| attended(rows, rows.clone())).collect();
+        let found = run(1, &whole);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-5, "{path:?}: {found} {expected}");
+        }
+        assert_eq!(found, run(3, &whole), "{path:?}, three threads");
+        let mut alone = vec![0.0; found.len()];
+        for rows in &batch.sequences {
+            for row in rows.clone() {
+                let one = run(1, &[attended(rows, row..row + 1)]);
+                alone.iter_mut().zip(one).for_each(|(all, one)| *all += one);
+            }
+        }
+        assert_eq!(found, alone, "{path:?}, row by row");
+    }
+}

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use super::avx512;
 use super::strip::Seen;
 use crate::kernels::simd::{Arithmetic, exp_parts, power_of_two};
 
@@ -18,6 +20,10 @@ pub(super) fn add_products<A: Arithmetic, const W: usize, const M: usize>(
     rows: [&[f32]; M],
     panel: &[[f32; W]],
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if A::MANY_REGISTERS && W == 16 {
+        return avx512::add_products(sums.as_flattened_mut(), rows, panel.as_flattened());
+    }
     let mut held = *sums;
     let (blocks, rest) = panel.as_chunks::<STEPS>();
     for (number, block) in blocks.iter().enumerate() {
@@ -112,6 +118,11 @@ fn add_weighted<A: Arithmetic, const W: usize, const M: usize>(
     (rows, stride): (&[f32], usize),
     weights: &[[f32; W]],
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if A::MANY_REGISTERS && W == 16 {
+        let weights = weights.as_flattened();
+        return avx512::add_weighted::<M>(sums.as_flattened_mut(), (rows, stride), weights);
+    }
     let mut held = *sums;
     for (k, weights) in weights.iter().enumerate() {
         let Some(row) = rows[k * stride..].first_chunk::<M>() else { return };
@@ -130,6 +141,16 @@ fn add_weighted_seen<A: Arithmetic, const W: usize, const M: usize>(
     weights: &[[f32; W]],
     (first, seen): (usize, &Seen<W>),
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if A::MANY_REGISTERS && W == 16 {
+        let (weights, seen) = (weights.as_flattened(), (first, &seen.from[..], &seen.to[..]));
+        return avx512::add_weighted_seen::<M>(
+            sums.as_flattened_mut(),
+            (rows, stride),
+            weights,
+            seen,
+        );
+    }
     let mut held = *sums;
     for (k, weights) in weights.iter().enumerate() {
         let Some(row) = rows[k * stride..].first_chunk::<M>() else { return };

@@ -1,12 +1,22 @@
 //! The backward of [`super::forward`].
 
-use super::{AdapterScratch, LowRank, Matrix, Scratch, dora, resized};
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::{AdapterScratch, Dropout, LowRank, Matrix, Scratch, dora, resized};
 use crate::kernels::KernelPath;
 use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
 use crate::kernels::lanes::Lane;
 use crate::kernels::source::{Direction, Source, Values};
 use crate::kernels::threads::Threads;
-use crate::ops::shared::Shared;
+
+/// Rows of the input gradient that pass through the masks at once.
+const MASKED_ROWS: usize = 128;
+
+thread_local! {
+    /// What is about to pass through a mask.
+    static MASKED: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// One layer of a backward call. An adapter acts on all rows.
 #[derive(Debug)]
@@ -22,6 +32,10 @@ pub struct Backward<'a> {
 impl<'a> Backward<'a> {
     fn factors(&self) -> Option<LowRank<'a>> {
         self.adapter.as_ref().map(|adapter| adapter.factors)
+    }
+
+    fn dropout(&self) -> Option<Dropout<'a>> {
+        self.factors()?.dropout
     }
 }
 
@@ -97,14 +111,18 @@ fn outer_gradients(
         return;
     };
     magnitude.gains(gains);
-    let stretched = |_: usize, values: &mut [f32]| {
-        values.iter_mut().zip(&*gains).for_each(|(value, gain)| *value *= gain);
+    let stretched = |_: usize, d_y: &[f32], out: &mut [f32]| {
+        for ((out, d_y), gain) in out.iter_mut().zip(d_y).zip(&*gains) {
+            *out = d_y * gain;
+        }
     };
     if adapter.factors.is_parted() {
         d_y_lanes.put(context, lane, d_y, out);
         d_z_lanes.put_with(context, lane, d_y, out, stretched);
-        d_dropped_lanes.put_with(context, lane, d_y, out, |_, values| {
-            values.iter_mut().zip(&*gains).for_each(|(value, gain)| *value *= gain - 1.0);
+        d_dropped_lanes.put_with(context, lane, d_y, out, |_, d_y, out| {
+            for ((out, d_y), gain) in out.iter_mut().zip(d_y).zip(&*gains) {
+                *out = d_y * (gain - 1.0);
+            }
         });
     } else {
         d_y_lanes.put_with(context, lane, d_y, out, stretched);
@@ -184,44 +202,62 @@ fn input_gradient(
     lane: Lane,
     (rows, input): (usize, usize),
     layers: &[Backward<'_>],
-    buffers: &mut [AdapterScratch],
+    buffers: &[AdapterScratch],
     d_x: &mut [f32],
 ) {
     let mut terms = Vec::new();
-    for (layer, buffer) in layers.iter().zip(&*buffers) {
+    for (layer, buffer) in layers.iter().zip(buffers) {
         let right = layer.matrix.source(Direction::AsStored);
         terms.push(Term { left: buffer.d_y_lanes.left(), right, first_row: 0, rows });
     }
-    for (layer, buffer) in layers.iter().zip(&*buffers) {
+    for (layer, buffer) in layers.iter().zip(buffers) {
         let Some(factors) = layer.factors().filter(|factors| factors.dropout.is_none()) else {
             continue;
         };
         let right = Source::new(Values::F32(factors.a), input, Direction::AsStored);
         terms.push(Term { left: buffer.low_lanes.left(), right, first_row: 0, rows });
     }
-    let product = Product { c: d_x, n: input, rows, terms, output: Output::Store };
+    let product = Product { c: &mut *d_x, n: input, rows, terms, output: Output::Store };
     multiply(context, lane, &mut [product]);
-    for (layer, buffer) in layers.iter().zip(buffers) {
-        let Some(factors) = layer.factors() else { continue };
-        let Some(dropout) = factors.dropout else { continue };
-        let right = Source::new(Values::F32(factors.a), input, Direction::AsStored);
-        let mut terms = vec![Term { left: buffer.low_lanes.left(), right, first_row: 0, rows }];
-        if factors.is_parted() {
-            let right = layer.matrix.source(Direction::AsStored);
-            let left = buffer.d_dropped_lanes.left();
-            terms.push(Term { left, right, first_row: 0, rows });
-        }
-        let raw = resized(&mut buffer.masked, rows * input);
-        let product = Product { c: raw, n: input, rows, terms, output: Output::Store };
-        multiply(context, lane, &mut [product]);
-        let (raw, d_x) = (&mut buffer.masked[..rows * input], Shared::new(d_x));
-        context.1.for_rows(raw, input, 8, |rows, raw| {
-            for (row, raw) in rows.zip(raw.chunks_exact_mut(input)) {
-                dropout.mask(context.0, row, raw);
-                for (sum, value) in d_x.part(row * input, input).iter_mut().zip(&*raw) {
-                    *sum += value;
-                }
+    if layers.iter().any(|layer| layer.dropout().is_some()) {
+        // What goes through a mask is computed for some rows at a time, so that it is still in the cache when it is added.
+        context.1.for_rows(&mut d_x[..rows * input], input, MASKED_ROWS, |rows, d_x| {
+            for (layer, buffer) in layers.iter().zip(buffers) {
+                add_masked(context, lane, (rows.clone(), input), layer, buffer, d_x);
             }
         });
     }
+}
+
+/// Adds a layer's part of the input gradient that goes through its mask, if it has one, to some rows of `d_x`.
+fn add_masked(
+    context: (KernelPath, &Threads),
+    lane: Lane,
+    (rows, input): (Range<usize>, usize),
+    layer: &Backward<'_>,
+    buffer: &AdapterScratch,
+    d_x: &mut [f32],
+) {
+    let (Some(factors), Some(dropout)) = (layer.factors(), layer.dropout()) else { return };
+    let low = Source::new(Values::F32(factors.a), input, Direction::AsStored);
+    let mut operands = vec![(&buffer.low_lanes, low)];
+    if factors.is_parted() {
+        let frozen = layer.matrix.source(Direction::AsStored);
+        operands.push((&buffer.d_dropped_lanes, frozen));
+    }
+    let terms = operands.into_iter().map(|(lanes, right)| {
+        let left = lanes.left().from_row(rows.start);
+        Term { left, right, first_row: 0, rows: rows.len() }
+    });
+    let terms = terms.collect();
+    MASKED.with_borrow_mut(|masked| {
+        let c = resized(masked, rows.len() * input);
+        let product = Product { c, n: input, rows: rows.len(), terms, output: Output::Store };
+        multiply(context, lane, &mut [product]);
+        for (row, (masked, d_x)) in
+            rows.zip(masked.chunks_exact(input).zip(d_x.chunks_exact_mut(input)))
+        {
+            dropout.add_masked(context.0, row, masked, d_x);
+        }
+    });
 }

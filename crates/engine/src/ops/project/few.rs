@@ -42,22 +42,34 @@ pub(super) fn few_blocks(
         layers.iter().map(|layer| layer.matrix.blocks()).collect();
     let Some(blocks) = blocks else { return false };
     quantised.put(path, x, layers[0].matrix.input);
-    // Each layer's outputs in the order of the file's rows, which for queries and keys is another than the model's.
-    let mut rest = resized(stored, blocks.iter().map(|(_, matrix)| rows * matrix.rows()).sum());
+    // In the order of the file's rows, which for queries and keys may be another than the model's.
+    let turned = blocks.iter().filter(|(tensor, _)| !tensor.is_in_order());
+    let mut rest = resized(stored, turned.map(|(_, matrix)| rows * matrix.rows()).sum());
     let mut products = Vec::with_capacity(blocks.len());
-    for (_, matrix) in &blocks {
-        let (y, after) = rest.split_at_mut(rows * matrix.rows());
-        products.push((*matrix, y));
-        rest = after;
+    for ((tensor, matrix), layer) in blocks.iter().zip(&mut *layers) {
+        let length = rows * matrix.rows();
+        if tensor.is_in_order() {
+            products.push((*matrix, &mut layer.y[..length]));
+        } else {
+            let (y, after) = rest.split_at_mut(length);
+            products.push((*matrix, y));
+            rest = after;
+        }
     }
     multiply_together(path, threads, &mut products, quantised);
-    for ((layer, (tensor, matrix)), (_, y)) in layers.iter_mut().zip(&blocks).zip(products) {
+    let mut rest = &stored[..];
+    for ((tensor, matrix), layer) in blocks.iter().zip(layers) {
+        if tensor.is_in_order() {
+            continue;
+        }
+        let (y, after) = rest.split_at(rows * matrix.rows());
         let out = matrix.rows();
         for (to, from) in layer.y.chunks_exact_mut(out).zip(y.chunks_exact(out)) {
             for (row, to) in to.iter_mut().enumerate() {
                 *to = from[tensor.stored_row(row)];
             }
         }
+        rest = after;
     }
     true
 }

@@ -110,16 +110,19 @@ fn dropout_zeroes_its_share_and_keeps_the_mean() {
     let sequences = [(0..100, Stream::new(1, "mask"))];
     let dropout = Dropout { probability: 0.25, sequences: &sequences };
     let path = KernelPath::choose().unwrap();
-    let mut values = vec![1.0f32; 100 * 70];
+    let (ones, mut values) = ([1.0f32; 70], vec![0.0f32; 100 * 70]);
     for (row, values) in values.chunks_exact_mut(70).enumerate() {
-        dropout.mask(path, row, values);
+        dropout.mask(path, row, &ones, values);
+        let mut sums = [1.0f32; 70];
+        dropout.add_masked(path, row, &ones, &mut sums);
+        assert!(sums.iter().zip(&*values).all(|(sum, value)| *sum == 1.0 + value));
     }
     let zeros = values.iter().filter(|value| **value == 0.0).count() as f64 / 7000.0;
     let mean = values.iter().sum::<f32>() / 7000.0;
     assert!((zeros - 0.25).abs() < 0.02 && (mean - 1.0).abs() < 0.03, "{zeros} {mean}");
     let other = sequences[0].1.fork(0);
-    let mut again = vec![1.0f32; 70];
-    Dropout { probability: 0.25, sequences: &[(0..1, other)] }.mask(path, 0, &mut again);
+    let mut again = [0.0f32; 70];
+    Dropout { probability: 0.25, sequences: &[(0..1, other)] }.mask(path, 0, &ones, &mut again);
     assert_ne!(again, values[..70]);
 }
 
@@ -200,7 +203,7 @@ fn dora_is_pefts_formula_with_and_without_dropout() {
             for (row, x) in x.chunks_exact(INPUT).enumerate() {
                 let mut dropped = x.to_vec();
                 if let Some(dropout) = dropout {
-                    dropout.mask(path, row, &mut dropped);
+                    dropout.mask(path, row, x, &mut dropped);
                 }
                 for out in 0..OUT {
                     let mut weights = vec![0.0; INPUT];
