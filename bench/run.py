@@ -216,18 +216,50 @@ def decode(runner):
 
 
 def score(runner):
+    """Speed against the harness in the fast type, answers against its 32-bit floats."""
     limit, kind, peers = 300, runner.arguments.peer_types[-1], pathlib.Path(runner.arguments.peers)
     data = pathlib.Path(runner.arguments.data) / "medqa/phrases_no_exclude_test.jsonl"
-    ours, peer = runner.rounds(
+    peer = lambda name, kind: runner.peer(  # noqa: E731
+        name, "score_lm_eval.py", "--model", peers / "smollm2-hf", "--task", "medqa_4options", "--data", data, "--limit", limit,
+        "--dtype", kind, "--threads", runner.arguments.threads, "--out", runner.scratch / f"items-{kind}.jsonl")
+    ours, theirs = runner.rounds(
         lambda: runner.ours(
             "ours, MedQA", "eval", "--model", peers / "smollm2.gguf", "--task", "medqa", "--data", data, "--profile", "lm-eval",
             "--limit", limit),
-        lambda: runner.peer(
-            "lm-evaluation-harness, MedQA", "score_lm_eval.py", "--model", peers / "smollm2-hf", "--task", "medqa_4options",
-            "--data", data, "--limit", limit, "--dtype", kind, "--out", runner.scratch / "items.jsonl"),
+        lambda: peer("lm-evaluation-harness, MedQA", kind),
     )
+    predicted = next((runner.last_run / "eval").glob("*/medqa@*.jsonl"))
     rate = lambda results: limit / median(results, "wall_seconds")  # noqa: E731
-    yield "score MedQA, whole command, questions/s", f"lm-evaluation-harness in {kind}", rate(ours), rate(peer)
+    yield "score MedQA, whole command, questions/s", f"lm-evaluation-harness in {kind}", rate(ours), rate(theirs)
+    yield ("score MedQA, questions/s", f"lm-evaluation-harness in {kind}, without its start", rate(ours),
+           median(theirs, "items_per_second"))
+    if kind != "float32":
+        peer("lm-evaluation-harness in float32, MedQA", "float32")
+    lines = lambda path: map(json.loads, path.read_text(encoding="utf-8").splitlines())  # noqa: E731
+    exact = [item["loglikelihoods"] for item in lines(runner.scratch / "items-float32.jsonl")]
+    found = {"ours": [item["loglikelihoods"] for item in lines(predicted)]}
+    found["theirs"] = [item["loglikelihoods"] for item in lines(runner.scratch / f"items-{kind}.jsonl")]
+    clear = [number for number, values in enumerate(exact) if gap(values) > 0.05]
+    reference = f"lm-evaluation-harness in {kind}, to its own float32"
+    for name, items in ((f"{len(clear)} questions with a gap over 0.05 nat", clear), (f"all {len(exact)} questions", range(len(exact)))):
+        same = {side: 100 * statistics.fmean(best(values[item]) == best(exact[item]) for item in items) for side, values in found.items()}
+        yield f"the choice of its float32, % of {name}", reference, same["ours"], same["theirs"]
+    for name, part in (("a log-likelihood", lambda values: values), ("two choices' log-likelihoods", lambda values: [a - b for a in values for b in values])):
+        apart = {
+            side: statistics.fmean(abs(x - y) for pair in zip(values, exact, strict=True) for x, y in zip(*map(part, pair), strict=True))
+            for side, values in found.items()
+        }
+        yield f"mean difference of {name}, nat (less is better)", reference, apart["ours"], apart["theirs"]
+
+
+def best(values):
+    return max(range(len(values)), key=values.__getitem__)
+
+
+def gap(values):
+    """How far the best of several values is from the next."""
+    best, second = sorted(values, reverse=True)[:2]
+    return best - second
 
 
 def large(runner):
