@@ -17,6 +17,7 @@ it out, and `--peer-steps 1` counts one step of it.
 import argparse
 import csv
 import datetime
+import itertools
 import json
 import os
 import pathlib
@@ -244,7 +245,7 @@ def score(runner):
     for name, items in ((f"{len(clear)} questions with a gap over 0.05 nat", clear), (f"all {len(exact)} questions", range(len(exact)))):
         same = {side: 100 * statistics.fmean(best(values[item]) == best(exact[item]) for item in items) for side, values in found.items()}
         yield f"the choice of its float32, % of {name}", reference, same["ours"], same["theirs"]
-    for name, part in (("a log-likelihood", lambda values: values), ("two choices' log-likelihoods", lambda values: [a - b for a in values for b in values])):
+    for name, part in (("a log-likelihood", lambda values: values), ("two choices' log-likelihoods", lambda values: [a - b for a, b in itertools.combinations(values, 2)])):
         apart = {
             side: statistics.fmean(abs(x - y) for pair in zip(values, exact, strict=True) for x, y in zip(*map(part, pair), strict=True))
             for side, values in found.items()

@@ -1,7 +1,8 @@
 //! The local model as a [`Scorer`]: log-likelihoods of given continuations.
 //!
-//! What the continuations of a request share is read once, what it shares with the request before it not again, and the head is computed only where a token is scored; with
-//! continuations of one token each, that is one row. Several requests are read together up to a number of tokens.
+//! What the continuations of a request share is read once, what it shares with the request before it not again, and the head
+//! is computed only where a token is scored; with continuations of one token each, that is one row. Several requests are read
+//! together up to a number of tokens.
 
 use std::ops::ControlFlow;
 

@@ -38,7 +38,7 @@ impl<B: Backend> BlockContext<'_, B> {
         let input = &inputs[self.index].stream;
         backend.rms_norm_again(self.batch.tokens(), input, norm, epsilon, hidden);
         // What the block gave to the next is not read again, only what an adapter keeps of its last product.
-        if self.adapted(Projection::Down, &[]).is_some() {
+        if self.any_adapted(&[Projection::Down]) {
             self.forward(tape);
         } else {
             self.forward_to_down(tape);
@@ -95,12 +95,17 @@ impl<B: Backend> BlockContext<'_, B> {
 
         let gate = kept.gate.read(backend, length, &mut working.gate);
         let up = kept.up.read(backend, length, &mut working.up);
-        backend.swiglu(length, gate, up, wide);
+        // A product's input is read for the gradient of its adapter alone.
+        if self.any_adapted(&[Projection::Down]) {
+            backend.swiglu(length, gate, up, wide);
+        }
         let d_wide = &mut tape.d_wide;
         self.project_backward([Projection::Down], wide, kept, [&*d_stream], gradient, Some(d_wide));
         backend.swiglu_backward(length, gate, up, d_wide, [d_gate, d_up]);
-        backend.rms_norm_again(rows, &kept.middle, &self.block.middle_norm, epsilon, hidden);
         let (projections, d_y) = ([Projection::Gate, Projection::Up], [&*d_gate, &*d_up]);
+        if self.any_adapted(&projections) {
+            backend.rms_norm_again(rows, &kept.middle, &self.block.middle_norm, epsilon, hidden);
+        }
         self.project_backward(projections, hidden, kept, d_y, gradient, Some(&mut *d_hidden));
         let norm = (&kept.middle, &kept.middle_inverse);
         backend.rms_norm_backward(rows, norm, &self.block.middle_norm, d_hidden, d_stream);
@@ -138,8 +143,10 @@ impl<B: Backend> BlockContext<'_, B> {
         );
         let gradients = [&mut *d_query, &mut *d_key];
         model.norm_and_turn_backward(self.block, positions, projected, gradients);
-        backend.rms_norm_again(rows, &input.stream, &self.block.input_norm, epsilon, hidden);
         let projections = [Projection::Query, Projection::Key, Projection::Value];
+        if self.any_adapted(&projections) {
+            backend.rms_norm_again(rows, &input.stream, &self.block.input_norm, epsilon, hidden);
+        }
         let d_y = [&*d_query, &*d_key, &*d_value];
         let d_x = needs_input_gradient.then_some(&mut *d_hidden);
         self.project_backward(projections, hidden, kept, d_y, gradient, d_x);
@@ -198,6 +205,10 @@ impl<B: Backend> BlockContext<'_, B> {
             })
             .collect();
         self.model.backend.project_backward(self.batch.tokens(), x, &projected, gradient, d_x);
+    }
+
+    fn any_adapted(&self, projections: &[Projection]) -> bool {
+        projections.iter().any(|projection| self.adapted(*projection, &[]).is_some())
     }
 
     fn adapted<'s>(

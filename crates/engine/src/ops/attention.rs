@@ -10,7 +10,8 @@
 //! Work is cut into strips (`strip.rs`) of query rows, one row of one head in each lane of a vector, and products are tiles of
 //! registers (`tile.rs`). Each score is one chain over the head's values, each output one chain over the keys in ascending
 //! order, and a key that a row does not see takes no part in it; so a row's bits depend neither on its lane, nor on how
-//! rows are split among tasks, nor on whether earlier keys come from this batch or from a cache.
+//! rows are split among tasks, nor on whether earlier keys come from this batch or from a cache. Decoding, whose rows would
+//! leave most lanes empty, has a loop of its own (`decode.rs`), for which the same holds.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;

@@ -91,7 +91,9 @@ impl Fit {
             let mut config = config.clone();
             change.apply(&mut config);
             let rows = Rows { learned: rows.learned, strata: &strata, watched: &watched };
-            let (_, memory) = planned(file, &config, rows, self.activations)?;
+            let activations =
+                if change.recompute { Activations::Recomputed } else { self.activations };
+            let (_, memory) = planned(file, &config, rows, activations)?;
             if self.holds(&memory) {
                 return Ok(Some((change.flags(), self.before + memory.peak() as u64)));
             }
@@ -162,6 +164,8 @@ fn planned(
 /// Settings that make a run smaller.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Change {
+    /// Blocks may be computed again, which the user has forbidden.
+    recompute: bool,
     /// Weights stay in the file.
     stored: bool,
     /// Tokens of a unit; zero leaves them.
@@ -172,6 +176,9 @@ struct Change {
 
 impl Change {
     fn apply(&self, config: &mut Config) {
+        if self.recompute {
+            config.recompute = Recompute::Auto;
+        }
         if self.stored {
             "stored".clone_into(&mut config.precision);
         }
@@ -185,6 +192,9 @@ impl Change {
 
     fn flags(&self) -> String {
         let mut flags = Vec::new();
+        if self.recompute {
+            flags.push("--set recompute=auto".to_owned());
+        }
         if self.stored {
             flags.push("--precision stored".to_owned());
         }
@@ -198,7 +208,7 @@ impl Change {
     }
 }
 
-/// What to try, the least change first: smaller units only change last bits, weights in the file's own blocks hardly more, a
+/// What to try, the least change first: what is computed again changes no bit, smaller units only the last ones, weights in the file's own blocks hardly more, a
 /// cutoff leaves rows out.
 fn changes(config: &Config) -> Vec<Change> {
     let TrainConfig { unit_tokens, .. } = config.train;
@@ -206,17 +216,20 @@ fn changes(config: &Config) -> Vec<Change> {
         std::iter::successors(Some(from / 2), |value| Some(value / 2))
             .take_while(|value| *value >= 64)
     };
-    let mut found: Vec<Change> = halves(unit_tokens)
-        .map(|unit_tokens| Change { unit_tokens, ..Change::default() })
-        .collect();
+    let recompute = config.recompute == Recompute::Never;
+    let same = Change { recompute, ..Change::default() };
+    let mut found = if recompute { vec![same.clone()] } else { Vec::new() };
+    found.extend(halves(unit_tokens).map(|unit_tokens| Change { unit_tokens, ..same.clone() }));
     let can_be_stored = config.precision != "stored";
     if can_be_stored {
-        found.push(Change { stored: true, ..Change::default() });
+        let stored = Change { stored: true, ..same };
         let units = halves(unit_tokens);
-        found.extend(units.map(|unit_tokens| Change { stored: true, unit_tokens, cutoff: 0 }));
+        let smaller = units.map(|unit_tokens| Change { unit_tokens, ..stored.clone() });
+        found.extend([vec![stored.clone()], smaller.collect()].concat());
     }
     let smallest = halves(unit_tokens).last().unwrap_or(unit_tokens);
     found.extend(halves(4096).map(|cutoff| Change {
+        recompute,
         stored: can_be_stored,
         unit_tokens: if smallest < unit_tokens { smallest } else { 0 },
         cutoff,
@@ -252,5 +265,10 @@ mod tests {
         assert_eq!(flags.last().unwrap().rsplit(' ').next(), Some("64"));
         "stored".clone_into(&mut config.precision);
         assert!(changes(&config).iter().all(|change| !change.flags().contains("stored")));
+        config.recompute = Recompute::Never;
+        let flags: Vec<String> = changes(&config).iter().map(Change::flags).collect();
+        assert_eq!(flags[0], "--set recompute=auto");
+        assert_eq!(flags[1], "--set recompute=auto --set train.unit_tokens=150");
+        assert!(flags.iter().all(|flags| flags.starts_with("--set recompute=auto")));
     }
 }
