@@ -124,10 +124,14 @@ impl<'a> Ingredients<'a> {
         console: &Console,
     ) -> anyhow::Result<Value> {
         let probes = probe_ids(&Tokenizer::for_model(&self.file)?);
-        let before =
-            probe_logits(&self.file, Cpu::new(self.threads)?, self.adapter_directory, &probes)?;
+        let before = probe_logits(
+            &self.file,
+            Cpu::in_32_bits(self.threads)?,
+            self.adapter_directory,
+            &probes,
+        )?;
         let result = ModelFile::open(path)?;
-        let after = probe_logits(&result, Cpu::new(self.threads)?, None, &probes)?;
+        let after = probe_logits(&result, Cpu::in_32_bits(self.threads)?, None, &probes)?;
         let found = Difference::between(&before, &after, self.file.config().vocabulary_size);
         let bound = if allowed > 0.0 { allowed } else { Difference::bound(data_type) };
         console.say(&format!(

@@ -10,7 +10,7 @@ use std::path::Path;
 use bioinstruct_engine::backend::{Backend, Cpu};
 use bioinstruct_engine::format::{DataType, ModelFile};
 use bioinstruct_engine::kernels::KernelPath;
-use bioinstruct_engine::kernels::lanes::Precision;
+use bioinstruct_engine::kernels::lanes::{Lane, Precision};
 use bioinstruct_engine::merge::Merged;
 use bioinstruct_engine::merge::folder::write_folder;
 use bioinstruct_engine::merge::gguf::{FileType, write_gguf};
@@ -43,16 +43,26 @@ fn cosine(left: &[f32], right: &[f32]) -> f64 {
     dot(left, right) / (dot(left, left) * dot(right, right)).sqrt()
 }
 
-fn check(file: &Path, precision: Precision) {
+/// What the file's weights are.
+#[derive(PartialEq)]
+enum Holds {
+    Halves,
+    Blocks,
+}
+
+fn check(file: &Path, holds: Holds, precision: Precision) {
     let file = ModelFile::open(file).unwrap();
     for path in paths() {
         let whole = gradients(&file, path, Precision::F32);
         let rounded = gradients(&file, path, precision);
         assert!(whole.len() >= 8, "{} factors", whole.len());
+        let pairs = Lane::of(path, precision) == Lane::Bf16Pair;
+        // Where pairs of bfloat16 are multiplied, the blocks' own values are rounded as well, which those of `whole` are not.
+        let least = if pairs && holds == Holds::Blocks { 0.998 } else { 0.999 };
         let mut farthest = 0.0_f64;
         for ((name, whole), (_, rounded)) in whole.iter().zip(&rounded) {
             let found = cosine(whole, rounded);
-            assert!(found >= 0.999, "{name}, {path:?}, {precision:?}: {found}");
+            assert!(found >= least, "{name}, {path:?}, {precision:?}: {found}");
             farthest = farthest.max(relative_error(rounded, whole));
         }
         assert!(farthest > 1e-5, "nothing was rounded: {path:?}, {precision:?}, {farthest}");
@@ -68,9 +78,9 @@ fn no_gradient_turns_when_activations_take_16_bits() {
     let folder = scratch.path().join("bf16");
     fs_err::create_dir(&folder).unwrap();
     write_folder(&merged, &folder, DataType::BF16, usize::MAX).unwrap();
-    check(&folder, Precision::Bf16);
-    check(&folder, Precision::Stored);
+    check(&folder, Holds::Halves, Precision::Bf16);
+    check(&folder, Holds::Halves, Precision::Stored);
     let blocks = scratch.path().join("base.gguf");
     write_gguf(&merged, &blocks, "tiny", FileType::Q8_0, &[]).unwrap();
-    check(&blocks, Precision::Stored);
+    check(&blocks, Holds::Blocks, Precision::Stored);
 }

@@ -53,6 +53,12 @@ impl Cpu {
         Self::with_path(KernelPath::choose()?, threads)
     }
 
+    /// As [`Cpu::new`], with kernels that multiply in 32 bits: to compare two models, of which rounded operands would be a
+    /// greater difference than the one that is looked for.
+    pub fn in_32_bits(threads: usize) -> Result<Self, EngineError> {
+        Self::with_path(KernelPath::choose()?.in_32_bits(), threads)
+    }
+
     /// These kernels on `threads` threads.
     pub fn with_path(path: KernelPath, threads: usize) -> Result<Self, EngineError> {
         if !path.available() {

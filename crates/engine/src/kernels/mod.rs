@@ -47,6 +47,12 @@ impl KernelPath {
         }
     }
 
+    /// The fastest path up to this one on which everything is multiplied in 32 bits, whatever the weights are kept in.
+    #[must_use]
+    pub fn in_32_bits(self) -> Self {
+        self.min(Self::Avx512)
+    }
+
     /// Whether this processor can run it.
     pub fn available(self) -> bool {
         match self {
