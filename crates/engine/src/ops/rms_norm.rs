@@ -18,14 +18,9 @@ pub fn forward(
     inverse_rms: &mut [f32],
 ) {
     let hidden = weight.len();
-    let (out, inverse_rms) = (Shared::new(out), Shared::new(inverse_rms));
-    threads.for_rows(stream, hidden, ROWS, |rows, stream| {
-        for (row, stream) in rows.zip(stream.chunks_exact_mut(hidden)) {
-            let delta = delta.map_or(&[][..], |delta| &delta[row * hidden..][..hidden]);
-            let inverse =
-                forward_row(path, stream, delta, weight, epsilon, out.part(row * hidden, hidden));
-            inverse_rms.part(row, 1)[0] = inverse;
-        }
+    norm_rows(threads, hidden, stream, out, inverse_rms, |row, stream, out| {
+        let delta = delta.map_or(&[][..], |delta| &delta[row * hidden..][..hidden]);
+        forward_row(path, stream, delta, weight, epsilon, out)
     });
 }
 
@@ -39,13 +34,25 @@ pub fn forward_of_sum(
     inverse_rms: &mut [f32],
 ) {
     let hidden = weight.len();
+    norm_rows(threads, hidden, stream, out, inverse_rms, |row, stream, out| {
+        let [before, delta] = parts.map(|part| &part[row * hidden..][..hidden]);
+        sum_row(path, before, delta, stream, weight, epsilon, out)
+    });
+}
+
+/// Calls `norm` with each row's number, its stream and its output, and keeps the 1 / rms that it gives.
+fn norm_rows(
+    threads: &Threads,
+    hidden: usize,
+    stream: &mut [f32],
+    out: &mut [f32],
+    inverse_rms: &mut [f32],
+    norm: impl Fn(usize, &mut [f32], &mut [f32]) -> f32 + Sync,
+) {
     let (out, inverse_rms) = (Shared::new(out), Shared::new(inverse_rms));
     threads.for_rows(stream, hidden, ROWS, |rows, stream| {
         for (row, stream) in rows.zip(stream.chunks_exact_mut(hidden)) {
-            let [before, delta] = parts.map(|part| &part[row * hidden..][..hidden]);
-            let out = out.part(row * hidden, hidden);
-            let inverse = sum_row(path, before, delta, stream, weight, epsilon, out);
-            inverse_rms.part(row, 1)[0] = inverse;
+            inverse_rms.part(row, 1)[0] = norm(row, stream, out.part(row * hidden, hidden));
         }
     });
 }

@@ -208,8 +208,8 @@ impl Change {
     }
 }
 
-/// What to try, the least change first: what is computed again changes no bit, smaller units only the last ones, weights in the file's own blocks hardly more, a
-/// cutoff leaves rows out.
+/// What to try, the least change first: what is computed again changes no bit, smaller units only the last ones, weights in the
+/// file's own blocks hardly more, a cutoff leaves rows out.
 fn changes(config: &Config) -> Vec<Change> {
     let TrainConfig { unit_tokens, .. } = config.train;
     let halves = |from: usize| {
@@ -225,7 +225,8 @@ fn changes(config: &Config) -> Vec<Change> {
         let stored = Change { stored: true, ..same };
         let units = halves(unit_tokens);
         let smaller = units.map(|unit_tokens| Change { unit_tokens, ..stored.clone() });
-        found.extend([vec![stored.clone()], smaller.collect()].concat());
+        found.push(stored.clone());
+        found.extend(smaller);
     }
     let smallest = halves(unit_tokens).last().unwrap_or(unit_tokens);
     found.extend(halves(4096).map(|cutoff| Change {

@@ -46,6 +46,7 @@ pub fn decode(
         with_scratch(scores, |scores| {
             let row = Row {
                 size: heads.size,
+                scale: heads.scale(),
                 stride: heads.key_value_width(),
                 keys: &sequence.keys[first..],
                 values: &sequence.values[first..],
@@ -59,6 +60,7 @@ pub fn decode(
 /// What one row sees of one key-value head.
 struct Row<'a> {
     size: usize,
+    scale: f32,
     stride: usize,
     keys: &'a [f32],
     values: &'a [f32],
@@ -71,7 +73,6 @@ dispatch!(fn attend = attend_body(row: &Row<'_>, query: &[f32], scores: &mut [f3
 #[inline(always)]
 fn attend_body<A: Arithmetic>(row: &Row<'_>, query: &[f32], scores: &mut [f32], out: &mut [f32]) {
     let (size, width) = (row.size, row.count.next_multiple_of(LANES));
-    let scale = 1.0 / (size as f32).sqrt();
     for k in 0..row.count {
         // The weights have pushed the cache out to memory: what is read next is asked for here.
         for at in (0..size).step_by(LANES) {
@@ -80,7 +81,7 @@ fn attend_body<A: Arithmetic>(row: &Row<'_>, query: &[f32], scores: &mut [f32], 
         }
         let key = &row.keys[k * row.stride..][..size];
         for (query, scores) in query.chunks_exact(size).zip(scores.chunks_exact_mut(width)) {
-            scores[k] = dot::<A>(query, key) * scale;
+            scores[k] = dot::<A>(query, key) * row.scale;
         }
     }
     for (scores, out) in scores.chunks_exact_mut(width).zip(out.chunks_exact_mut(size)) {
