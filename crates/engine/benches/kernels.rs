@@ -16,7 +16,7 @@ use bioinstruct_engine::kernels::lanes::{Lane, Precision, to_bf16};
 use bioinstruct_engine::kernels::quantised::{BlockMatrix, QuantisedRows, multiply_rows};
 use bioinstruct_engine::kernels::source::{Direction, Source, Values};
 use bioinstruct_engine::kernels::threads::Threads;
-use bioinstruct_engine::ops::attention::{self, Attended, Gradients, Heads, Kept};
+use bioinstruct_engine::ops::attention::{self, Attended, Gradients, Heads, Kept, KeyedRows};
 use bioinstruct_engine::ops::{cross_entropy, rms_norm, swiglu};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
@@ -182,8 +182,8 @@ fn attention_backward(bencher: Bencher<'_, '_>) {
     let kept =
         Kept { query: &query, key: &key, value: &value, out: &out, log_sum_exp: &log_sum_exp };
     let (mut d_query, mut d_key, mut d_value) = (query.clone(), key.clone(), value.clone());
-    let sequences: Vec<_> =
-        (0..ROWS).step_by(SEQUENCE).map(|first| first..first + SEQUENCE).collect();
+    let keyed = |first| KeyedRows { rows: first..first + SEQUENCE, past: 0, first_key: first };
+    let sequences: Vec<_> = (0..ROWS).step_by(SEQUENCE).map(keyed).collect();
     bencher.counter(ItemsCount::new(attention_operations() / 2 * 5)).bench_local(|| {
         let gradients = Gradients { query: &mut d_query, key: &mut d_key, value: &mut d_value };
         attention::backward(context(), HEADS, kept, &sequences, &query, gradients);

@@ -18,11 +18,12 @@ pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow:
     let fit = Fit::new(&prepared.file, &config, rows)?;
     let demand = &fit.demand;
     console.print(&format!(
-        "rows       {} to learn from, {} to watch\nsteps      {}; {} tokens; the largest unit has {}\n",
+        "rows       {} to learn from, {} to watch\nsteps      {}; {} tokens, {} of them computed; the largest unit has {}\n",
         rows.learned.len(),
         rows.watched.len(),
         demand.steps,
         demand.tokens,
+        demand.rows,
         demand.unit_tokens,
     ))?;
     let mut heading = "memory";
@@ -54,15 +55,17 @@ pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow:
         measure(file, &config.train, (options, fit.activations), threads, &plan, rows.learned)?;
     let evaluations = evaluations(&config.train, demand);
     let seconds = speed.seconds(demand, evaluations);
+    let rate = demand.tokens as f64 / (demand.rows as f64 * speed.train);
     console.print(&format!(
         "time       about {}: {:.0} tokens/s, and {evaluations} dev evaluations of {}\n",
         duration(seconds),
-        1.0 / speed.train,
-        duration(demand.dev_tokens as f64 * speed.evaluate),
+        rate,
+        duration(demand.dev_rows as f64 * speed.evaluate),
     ))?;
     console.summary(&json!({
         "steps": demand.steps,
         "tokens": demand.tokens,
+        "computed_tokens": demand.rows,
         "unit_tokens": demand.unit_tokens,
         "unit_labels": demand.unit_labels,
         "step_units": demand.step_units,
@@ -73,7 +76,7 @@ pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow:
         "available_bytes": available,
         "fits": fit.fits(),
         "nearest": nearest.map(|(flags, peak)| json!({"flags": flags, "peak_bytes": peak})),
-        "tokens_per_second": 1.0 / speed.train,
+        "tokens_per_second": rate,
         "evaluated_tokens_per_second": 1.0 / speed.evaluate,
         "evaluations": evaluations,
         "seconds": seconds,

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
     AdamW, Adapted, AttentionKept, Backend, CachedRows, Factors, Heads, Phase, Projected,
-    Projecting, RotaryTable, SequenceStreams, Turn,
+    Projecting, RotaryTable, Sequence, SequenceStreams, Turn,
 };
 use crate::error::EngineError;
 use crate::format::TensorView;
@@ -45,6 +45,7 @@ struct Work {
     logits: Vec<f32>,
     d_gathered: Vec<f32>,
     log_sum_exp: Vec<f32>,
+    together: attention::Together,
 }
 
 impl Cpu {
@@ -71,7 +72,8 @@ impl Cpu {
     pub fn scratch_bytes(&self) -> (usize, usize) {
         let work = self.work();
         let head = [&work.gathered, &work.logits, &work.d_gathered].map(|values| values.len() * 4);
-        (work.project.bytes(), head.iter().sum::<usize>() + work.gathered_lanes.bytes())
+        let operands = work.project.bytes() + work.together.bytes();
+        (operands, head.iter().sum::<usize>() + work.gathered_lanes.bytes())
     }
 
     /// How many threads compute.
@@ -376,24 +378,15 @@ impl Backend for Cpu {
     fn attention(
         &self,
         heads: Heads,
-        sequences: &[Range<usize>],
+        sequences: &[Sequence],
         query: &Vec<f32>,
         key: &Vec<f32>,
         value: &Vec<f32>,
         out: &mut Vec<f32>,
         log_sum_exp: &mut Vec<f32>,
     ) {
-        let width = heads.key_value_width();
-        let sequences: Vec<attention::Attended<'_>> = sequences
-            .iter()
-            .map(|rows| attention::Attended {
-                rows: rows.clone(),
-                past: 0,
-                keys: &key[rows.start * width..rows.end * width],
-                values: &value[rows.start * width..rows.end * width],
-            })
-            .collect();
-        attention::forward(self.context(), heads, query, &sequences, out, log_sum_exp);
+        let (read, written) = ([&query[..], key, value], [&mut out[..], log_sum_exp]);
+        self.work().together.forward(self.context(), heads, sequences, read, written);
     }
 
     fn attention_cached(
@@ -425,20 +418,16 @@ impl Backend for Cpu {
     fn attention_backward(
         &self,
         heads: Heads,
-        sequences: &[Range<usize>],
+        sequences: &[Sequence],
         kept: AttentionKept<'_, Self>,
         d_out: &Vec<f32>,
         [query, key, value]: [&mut Vec<f32>; 3],
     ) {
         let AttentionKept { query: q, key: k, value: v, out, log_sum_exp } = kept;
-        attention::backward(
-            self.context(),
-            heads,
-            attention::Kept { query: q, key: k, value: v, out, log_sum_exp },
-            sequences,
-            d_out,
-            attention::Gradients { query, key, value },
-        );
+        let kept = attention::Kept { query: q, key: k, value: v, out, log_sum_exp };
+        let gradients = attention::Gradients { query, key, value };
+        let together = &mut self.work().together;
+        together.backward(self.context(), heads, sequences, kept, d_out, gradients);
     }
 
     fn swiglu(&self, length: usize, gate: &Vec<f32>, up: &Vec<f32>, out: &mut Vec<f32>) {
@@ -517,8 +506,10 @@ impl Backend for Cpu {
             self.reserve(d_gathered, labels.len() * head.input);
             let d_logits = &logits[..count * head.out];
             self.through_head(head, Direction::AsStored, d_logits, lanes, d_gathered);
+            // Sequences that share a row may each have a label there.
             for ((row, _), gradient) in labels.iter().zip(d_gathered.chunks_exact(head.input)) {
-                d_hidden[row * head.input..][..head.input].copy_from_slice(gradient);
+                let sum = &mut d_hidden[row * head.input..][..head.input];
+                sum.iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += gradient);
             }
         }
         losses

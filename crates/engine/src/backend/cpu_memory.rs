@@ -20,8 +20,12 @@ pub struct TrainingShape<'a> {
     pub layout: &'a Layout,
     /// Whether the adapter's inputs are dropped.
     pub dropout: bool,
-    /// Tokens of the largest unit.
+    /// Rows of the largest unit.
     pub rows: usize,
+    /// Keys of the unit that lays out most: [`super::laid_out`].
+    pub keys: usize,
+    /// Likewise of the training units alone.
+    pub key_gradients: usize,
     /// Labels of the unit that has most.
     pub labels: usize,
 }
@@ -89,5 +93,6 @@ pub fn scratch_bytes(
     let labels = shape.labels.min(HEAD_ROWS);
     let (hidden, words) = (model.hidden_size, model.vocabulary_size);
     let head = labels * (2 * hidden + words + row(words).max(row(hidden)));
-    (VALUE * projections, VALUE * head)
+    let together = 2 * (shape.keys + shape.key_gradients) * model.key_value_size();
+    (VALUE * (projections + together), VALUE * head)
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use bioinstruct_core::random::Stream;
 
 pub use crate::ops::adamw::AdamW;
-pub use crate::ops::attention::Heads;
+pub use crate::ops::attention::{Heads, Sequence, laid_out};
 pub use crate::ops::rope::{RotaryTable, Turn};
 pub use cpu::{Cpu, CpuMatrix};
 
@@ -288,11 +288,11 @@ pub trait Backend: Send + Sync + Sized + Debug {
         turn: Turn,
     );
 
-    /// Attention of whole sequences, given by their rows.
+    /// Attention of whole sequences, which may share the rows of what they begin with.
     fn attention(
         &self,
         heads: Heads,
-        sequences: &[Range<usize>],
+        sequences: &[Sequence],
         query: &Self::Buffer,
         key: &Self::Buffer,
         value: &Self::Buffer,
@@ -312,7 +312,7 @@ pub trait Backend: Send + Sync + Sized + Debug {
     fn attention_backward(
         &self,
         heads: Heads,
-        sequences: &[Range<usize>],
+        sequences: &[Sequence],
         kept: AttentionKept<'_, Self>,
         d_out: &Self::Buffer,
         gradients: [&mut Self::Buffer; 3],

@@ -5,48 +5,17 @@
 //! for it everything inside a block ([`Activations::Recomputed`]). Most of what is stored takes 16 bits where the weights do not
 //! take 32 (`kept.rs`).
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bioinstruct_core::random::Stream;
 
 use super::Llama;
+pub use super::batch::Batch;
 use super::kept::{Kept, Working};
 use super::training_block::BlockContext;
 use crate::backend::Backend;
 use crate::lora::{Adapter, Projection};
-
-/// Several sequences, one after the other.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Batch {
-    /// Token ids of all sequences.
-    pub ids: Vec<u32>,
-    /// Position of each token in its own sequence.
-    pub positions: Vec<u32>,
-    /// Rows of each sequence.
-    pub sequences: Vec<Range<usize>>,
-    /// Rows that predict a learned token, with that token.
-    pub labels: Vec<(usize, u32)>,
-}
-
-impl Batch {
-    /// Adds a sequence; `learned[i]` says whether the loss covers token i, which token i - 1 predicts.
-    pub fn push(&mut self, ids: &[u32], learned: &[bool]) {
-        let start = self.ids.len();
-        self.ids.extend_from_slice(ids);
-        self.positions.extend(0..ids.len() as u32);
-        self.sequences.push(start..start + ids.len());
-        let labels =
-            ids.iter().zip(learned).enumerate().skip(1).filter(|(_, (_, learned))| **learned);
-        self.labels.extend(labels.map(|(at, (id, _))| (start + at - 1, *id)));
-    }
-
-    /// How many tokens it has.
-    pub fn tokens(&self) -> usize {
-        self.ids.len()
-    }
-}
 
 /// What a step needs beside the batch.
 #[derive(Debug, Clone, Copy)]
@@ -220,7 +189,7 @@ impl<B: Backend> Llama<B> {
     ) -> Vec<f32> {
         self.forward(tape, adapter, batch, Step::plain(1.0));
         let Tape { hidden, .. } = tape;
-        self.backend.head_loss(batch.tokens(), hidden, &self.head, &batch.labels, 1.0, None)
+        self.backend.head_loss(batch.rows(), hidden, &self.head, &batch.labels, 1.0, None)
     }
 
     /// As [`Llama::losses`], and adds the gradient of the adapter's factors to `gradient`.
@@ -237,7 +206,7 @@ impl<B: Backend> Llama<B> {
             return vec![0.0; batch.labels.len()];
         }
         let Tape { hidden, d_hidden, .. } = tape;
-        let (rows, labels) = (batch.tokens(), &batch.labels);
+        let (rows, labels) = (batch.rows(), &batch.labels);
         let d_hidden = Some(d_hidden);
         let losses = self.backend.head_loss(rows, hidden, &self.head, labels, step.scale, d_hidden);
         self.backward(tape, adapter, batch, step.dropout, gradient);
@@ -251,7 +220,7 @@ impl<B: Backend> Llama<B> {
         batch: &Batch,
         Step { dropout, noise, .. }: Step<'_>,
     ) {
-        let (rows, epsilon) = (batch.tokens(), self.config.rms_norm_epsilon);
+        let (rows, epsilon) = (batch.rows(), self.config.rms_norm_epsilon);
         self.reserve_tape(tape, rows, adapter);
         for (index, block) in self.blocks.iter().enumerate() {
             if tape.is_stopped() {
@@ -287,7 +256,7 @@ impl<B: Backend> Llama<B> {
     fn embed(&self, batch: &Batch, noise: Option<(f32, &[Stream])>, out: &mut B::Buffer) {
         self.backend.embed(&self.embedding, &batch.ids, out);
         if let Some((alpha, streams)) = noise {
-            let rows = batch.sequences.iter().cloned();
+            let rows = batch.sequences.iter().map(|sequence| sequence.rows.clone());
             let sequences: Vec<_> = rows.zip(streams.iter().copied()).collect();
             self.backend.add_noise(alpha, &sequences, self.config.hidden_size, out);
         }
@@ -307,7 +276,7 @@ impl<B: Backend> Llama<B> {
         self.backend.clear(&mut tape.d_stream);
         let Tape { last, last_inverse, d_hidden, d_stream, .. } = tape;
         self.backend.rms_norm_backward(
-            batch.tokens(),
+            batch.rows(),
             (last, last_inverse),
             &self.final_norm,
             d_hidden,

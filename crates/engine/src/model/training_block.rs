@@ -36,7 +36,7 @@ impl<B: Backend> BlockContext<'_, B> {
         let Tape { inputs, hidden, .. } = tape;
         let (norm, epsilon) = (&self.block.input_norm, self.model.config.rms_norm_epsilon);
         let input = &inputs[self.index].stream;
-        backend.rms_norm_again(self.batch.tokens(), input, norm, epsilon, hidden);
+        backend.rms_norm_again(self.batch.rows(), input, norm, epsilon, hidden);
         // What the block gave to the next is not read again, only what an adapter keeps of its last product.
         if self.any_adapted(&[Projection::Down]) {
             self.forward(tape);
@@ -47,7 +47,7 @@ impl<B: Backend> BlockContext<'_, B> {
 
     /// All but the last product, whose input is then in `tape.wide`.
     fn forward_to_down(&self, tape: &mut Tape<B>) {
-        let (model, backend, rows) = (self.model, &self.model.backend, self.batch.tokens());
+        let (model, backend, rows) = (self.model, &self.model.backend, self.batch.rows());
         let (config, place) = (&model.config, tape.place(self.index));
         let Tape { inputs, blocks, hidden, delta, wide, turned, working, .. } = tape;
         let Working { value, attended, gate, up } = working;
@@ -85,7 +85,7 @@ impl<B: Backend> BlockContext<'_, B> {
         needs_input_gradient: bool,
         gradient: &mut B::Buffer,
     ) {
-        let (model, backend, rows) = (self.model, &self.model.backend, self.batch.tokens());
+        let (model, backend, rows) = (self.model, &self.model.backend, self.batch.rows());
         let (config, epsilon) = (&model.config, model.config.rms_norm_epsilon);
         let length = rows * config.intermediate_size;
         let (input, kept) = (&tape.inputs[self.index], &tape.blocks[tape.place(self.index)]);
@@ -179,7 +179,7 @@ impl<B: Backend> BlockContext<'_, B> {
                 kept: Some(low),
             })
             .collect();
-        let place = (Phase::Train, self.block, self.batch.tokens());
+        let place = (Phase::Train, self.block, self.batch.rows());
         self.model.project_biased(place, x, projections, &mut projecting);
     }
 
@@ -204,7 +204,7 @@ impl<B: Backend> BlockContext<'_, B> {
                 d_y,
             })
             .collect();
-        self.model.backend.project_backward(self.batch.tokens(), x, &projected, gradient, d_x);
+        self.model.backend.project_backward(self.batch.rows(), x, &projected, gradient, d_x);
     }
 
     fn any_adapted(&self, projections: &[Projection]) -> bool {
@@ -221,7 +221,7 @@ impl<B: Backend> BlockContext<'_, B> {
             parameters: &adapter.parameters,
             norms: &adapter.norms,
             factors: adapter.layout.factors(self.index, projection)?,
-            rows: 0..self.batch.tokens(),
+            rows: 0..self.batch.rows(),
             dropout: self.dropout.map(|(probability, _)| (probability, streams)),
         })
     }
@@ -235,7 +235,7 @@ impl<B: Backend> BlockContext<'_, B> {
         self.batch
             .sequences
             .iter()
-            .cloned()
+            .map(|sequence| sequence.rows.clone())
             .zip(streams.iter().map(|stream| stream.fork(place)))
             .collect()
     }

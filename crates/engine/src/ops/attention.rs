@@ -20,12 +20,14 @@ mod decode;
 mod forward;
 mod strip;
 mod tile;
+mod together;
 
 use std::ops::Range;
 
 use self::backward::{KeyGradients, Read};
 pub use self::decode::decode;
 use self::strip::{Strip, with_scratch};
+pub use self::together::{Sequence, Together, laid_out};
 use super::shared::Shared;
 use crate::kernels::KernelPath;
 use crate::kernels::threads::Threads;
@@ -163,9 +165,9 @@ pub fn forward(
 pub struct Kept<'a> {
     /// (tokens, query width), after the rotation.
     pub query: &'a [f32],
-    /// (tokens, key-value width), after the rotation.
+    /// (keys, key-value width), after the rotation.
     pub key: &'a [f32],
-    /// (tokens, key-value width).
+    /// (keys, key-value width).
     pub value: &'a [f32],
     /// (tokens, query width).
     pub out: &'a [f32],
@@ -178,31 +180,42 @@ pub struct Kept<'a> {
 pub struct Gradients<'a> {
     /// (tokens, query width).
     pub query: &'a mut [f32],
-    /// (tokens, key-value width).
+    /// (keys, key-value width).
     pub key: &'a mut [f32],
-    /// (tokens, key-value width).
+    /// (keys, key-value width).
     pub value: &'a mut [f32],
 }
 
+/// One sequence's queries in the batch, and where the keys begin that they may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyedRows {
+    /// Its rows of the batch.
+    pub rows: Range<usize>,
+    /// Tokens before the first of them.
+    pub past: usize,
+    /// Which of the keys belongs to its first token; there are as many as tokens, no other sequence's among them.
+    pub first_key: usize,
+}
+
 /// One backward task: some keys of a head, and the rows that see them.
-struct KeyTask {
-    /// The rows of the sequence.
-    rows: Range<usize>,
+struct KeyTask<'a> {
+    sequence: &'a KeyedRows,
     shared_head: usize,
+    /// Positions of the keys.
     keys: Range<usize>,
-    /// The rows of the sequence that see a key: from the first key on.
-    seeing: usize,
-    /// Which row of the later parts belongs to the task's first row; none for the first keys, whose part goes to the
-    /// gradient itself.
+    /// The rows that see a key, counted from the sequence's first.
+    seeing: Range<usize>,
+    /// Which row of the later parts belongs to the first row that sees a key; none for the first keys, whose part goes to
+    /// the gradient itself.
     part: Option<usize>,
 }
 
-/// Replaces the gradients of queries, keys and values; sequences are given by their rows.
+/// Replaces the gradients of queries, keys and values.
 pub fn backward(
     (path, threads): (KernelPath, &Threads),
     heads: Heads,
     kept: Kept<'_>,
-    sequences: &[Range<usize>],
+    sequences: &[KeyedRows],
     d_out: &[f32],
     gradients: Gradients<'_>,
 ) {
@@ -218,8 +231,8 @@ pub fn backward(
         let task = &tasks[task];
         let found = run_key_task(path, heads, task, kept, d_out, (&d_query.0, &d_query.1));
         for at in 0..task.keys.len() {
-            let row = task.rows.start + task.keys.start + at;
-            let first = row * heads.key_value_width() + task.shared_head * size;
+            let key = task.sequence.first_key + task.keys.start + at;
+            let first = key * heads.key_value_width() + task.shared_head * size;
             found.copy_to(at, d_key.part(first, size), d_value.part(first, size));
         }
     });
@@ -227,22 +240,26 @@ pub fn backward(
 }
 
 /// The tasks, and how many rows their later parts have together.
-fn key_tasks(heads: Heads, sequences: &[Range<usize>]) -> (Vec<KeyTask>, usize) {
+fn key_tasks(heads: Heads, sequences: &[KeyedRows]) -> (Vec<KeyTask<'_>>, usize) {
     let mut part_rows = 0;
     let mut tasks = Vec::new();
-    for rows in sequences {
-        for first in (0..rows.len()).step_by(TASK_KEYS) {
-            let keys = first..(first + TASK_KEYS).min(rows.len());
-            let seeing = heads.end_of_sight(keys.end - 1, rows.len()) - first;
+    for sequence in sequences {
+        let KeyedRows { rows, past, .. } = sequence;
+        let length = past + rows.len();
+        for first in (0..length).step_by(TASK_KEYS) {
+            let keys = first..(first + TASK_KEYS).min(length);
+            let begin = first.saturating_sub(*past);
+            let end = heads.end_of_sight(keys.end - 1, length).saturating_sub(*past);
+            let seeing = begin..end.max(begin);
             let part = (first > 0).then_some(part_rows);
+            part_rows += if first > 0 { seeing.len() } else { 0 };
             tasks.extend((0..heads.key_value).map(|shared_head| KeyTask {
-                rows: rows.clone(),
+                sequence,
                 shared_head,
                 keys: keys.clone(),
-                seeing,
+                seeing: seeing.clone(),
                 part,
             }));
-            part_rows += if first > 0 { seeing } else { 0 };
         }
     }
     (tasks, part_rows)
@@ -251,16 +268,15 @@ fn key_tasks(heads: Heads, sequences: &[Range<usize>]) -> (Vec<KeyTask>, usize) 
 fn run_key_task(
     path: KernelPath,
     heads: Heads,
-    task: &KeyTask,
+    task: &KeyTask<'_>,
     kept: Kept<'_>,
     d_out: &[f32],
     (d_query, parts): (&Shared<'_>, &Shared<'_>),
 ) -> KeyGradients {
-    let (wide, first) = (wide(path), task.keys.start * heads.group());
-    let width = heads.query_width();
-    let first_key = (task.rows.start + task.keys.start) * heads.key_value_width()
-        + task.shared_head * heads.size;
-    let start = task.rows.start;
+    let KeyedRows { rows, past, first_key } = task.sequence;
+    let (wide, start, width) = (wide(path), rows.start, heads.query_width());
+    let first_key =
+        (first_key + task.keys.start) * heads.key_value_width() + task.shared_head * heads.size;
     let read = Read {
         kept: Kept {
             query: &kept.query[start * width..],
@@ -272,11 +288,11 @@ fn run_key_task(
         d_out: &d_out[start * width..],
         range: task.keys.clone(),
     };
-    let lanes = task.seeing * heads.group();
-    let whole = Strip { heads, shared_head: task.shared_head, past: 0, first, lanes, wide };
+    let (first, lanes) = (task.seeing.start * heads.group(), task.seeing.len() * heads.group());
+    let whole = Strip { heads, shared_head: task.shared_head, past: *past, first, lanes, wide };
     let target = match task.part {
         None => (d_query, start, 0),
-        Some(part) => (parts, part, task.keys.start),
+        Some(part) => (parts, part, task.seeing.start),
     };
     let mut gradients = KeyGradients::new(heads.size, task.keys.len(), wide);
     with_scratch(backward::scratch_length(heads.size), |scratch| {
@@ -293,7 +309,7 @@ fn run_key_task(
 fn add_parts(
     threads: &Threads,
     heads: Heads,
-    tasks: &[KeyTask],
+    tasks: &[KeyTask<'_>],
     d_query: &mut [f32],
     parts: &[f32],
 ) {
@@ -301,11 +317,11 @@ fn add_parts(
     let d_query = Shared::new(d_query);
     for task in tasks.iter().filter(|task| task.shared_head == 0) {
         let Some(part) = task.part else { continue };
-        let rows = task.seeing;
+        let rows = task.seeing.len();
         threads.for_each(rows.div_ceil(TASK_ROWS), |block| {
             let first = block * TASK_ROWS;
             let length = TASK_ROWS.min(rows - first) * width;
-            let to = (task.rows.start + task.keys.start + first) * width;
+            let to = (task.sequence.rows.start + task.seeing.start + first) * width;
             let from = &parts[(part + first) * width..][..length];
             for (to, from) in d_query.part(to, length).iter_mut().zip(from) {
                 *to += from;

@@ -246,6 +246,11 @@ impl TrainConfig {
         }
     }
 
+    /// Whether a step draws something at random for each token of each row: then no two rows have a token in common.
+    pub fn draws_at_random(&self) -> bool {
+        self.dropout > 0.0 || self.neftune_alpha > 0.0
+    }
+
     /// The adapter that these settings make of a model, and where its values lie. A word or a number that means nothing in
     /// this model is an error.
     pub fn adapter(&self, model: &ModelConfig) -> Result<(LoraConfig, Layout), EngineError> {

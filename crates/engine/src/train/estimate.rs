@@ -24,7 +24,7 @@ const MOST_WORK: usize = 30_000_000_000;
 /// Each measurement is the best of so many.
 const REPEATS: usize = 3;
 
-/// Seconds that the work on one token takes.
+/// Seconds that the work on one token takes that is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Speed {
     /// In an optimizer step.
@@ -36,8 +36,8 @@ pub struct Speed {
 impl Speed {
     /// Seconds of a whole run with so many dev evaluations.
     pub fn seconds(&self, demand: &Demand, evaluations: usize) -> f64 {
-        let evaluated = demand.dev_tokens as f64 * evaluations as f64;
-        demand.tokens as f64 * self.train + evaluated * self.evaluate
+        let evaluated = demand.dev_rows as f64 * evaluations as f64;
+        demand.rows as f64 * self.train + evaluated * self.evaluate
     }
 }
 
@@ -72,21 +72,18 @@ pub fn measure(
     let draws: Vec<&Example> = plan.draws(0).iter().map(|draw| &rows[draw.row]).collect();
     let cut = units(&draws, |row| row.ids.len(), most);
     let unit = cut.first().copied().unwrap_or_default();
-    let mut batch = Batch::default();
-    for row in unit {
-        let tokens = row.ids.len().min(most);
-        batch.push(&row.ids[..tokens], &row.learned[..tokens]);
-    }
-    let tokens = batch.tokens().max(1) as f64;
+    let cut: Vec<Example> = unit.iter().map(|row| row.beginning(most)).collect();
+    let batch = Example::batch(&cut.iter().collect::<Vec<_>>(), config.draws_at_random());
+    let rows = batch.rows().max(1) as f64;
     let few = time(file, config, (options, activations), threads, &batch, 1)?;
     if model.layers < 2 {
-        return Ok(Speed { train: few.train / tokens, evaluate: few.evaluate / tokens });
+        return Ok(Speed { train: few.train / rows, evaluate: few.evaluate / rows });
     }
     let blocks = model.layers.min(3);
     let more = time(file, config, (options, activations), threads, &batch, blocks)?;
     let whole = |few: f64, more: f64| {
         let block = ((more - few) / (blocks - 1) as f64).max(0.0);
-        (few + block * (model.layers - 1) as f64) / tokens
+        (few + block * (model.layers - 1) as f64) / rows
     };
     Ok(Speed { train: whole(few.train, more.train), evaluate: whole(few.evaluate, more.evaluate) })
 }

@@ -9,7 +9,7 @@ use crate::backend::Backend;
 use crate::error::EngineError;
 use crate::lora::Adapter;
 use crate::model::Llama;
-use crate::model::training::{Batch, Tape};
+use crate::model::training::Tape;
 
 /// The loss on a set of rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,10 +37,7 @@ pub fn evaluate<B: Backend>(
     let mut found = Evaluation { loss: 0.0, labels: 0, not_finite: Vec::new() };
     let mut sum = 0.0;
     for unit in units(examples, |example| example.ids.len(), unit_tokens) {
-        let mut batch = Batch::default();
-        for example in unit {
-            batch.push(&example.ids, &example.learned);
-        }
+        let batch = Example::batch(&unit.iter().collect::<Vec<_>>(), false);
         let losses = model.losses(tape, adapter, &batch);
         if stop.load(Ordering::Relaxed) {
             return Err(EngineError::Interrupted);

@@ -13,6 +13,7 @@ use bioinstruct_core::template::{ChatTemplate, InstructionTemplate, Segment};
 use super::config::{LossOn, Overlong, TrainConfig};
 use crate::error::EngineError;
 use crate::local::encode_rendered;
+use crate::model::training::Batch;
 use crate::tokenizer::Tokenizer;
 
 /// One row as the model sees it.
@@ -30,6 +31,25 @@ impl Example {
     /// How many tokens the loss covers.
     pub fn labels(&self) -> usize {
         self.learned.iter().filter(|learned| **learned).count()
+    }
+
+    /// The first `most` tokens.
+    pub(super) fn beginning(&self, most: usize) -> Self {
+        let length = self.ids.len().min(most);
+        let (ids, learned) = (self.ids[..length].to_vec(), self.learned[..length].to_vec());
+        Self { id: self.id.clone(), ids, learned }
+    }
+
+    /// Rows that are computed together: what they begin with once, or where something is drawn at random for each token of
+    /// each row, all apart.
+    pub(super) fn batch(examples: &[&Self], random: bool) -> Batch {
+        let pairs = examples.iter().map(|example| (&example.ids[..], &example.learned[..]));
+        if !random {
+            return Batch::sharing(pairs);
+        }
+        let mut batch = Batch::default();
+        pairs.for_each(|(ids, learned)| batch.push(ids, learned));
+        batch
     }
 }
 

@@ -9,56 +9,70 @@ use super::gradient::buffers_for;
 use super::plan::{Plan, units};
 use super::step::Work;
 use crate::backend::cpu_memory::{TrainingShape, scratch_bytes};
+use crate::backend::laid_out;
 use crate::error::EngineError;
 use crate::format::{ModelConfig, ModelFile};
 use crate::kernels::KernelPath;
 use crate::kernels::lanes::Precision;
 use crate::lora::{Layout, Projection};
-use crate::model::training::Activations;
+use crate::model::training::{Activations, Batch};
 
 /// Bytes of a value.
 const VALUE: usize = 4;
 
-/// What the rows ask for.
+/// What the rows ask for. Tokens that several rows begin with count once, where it says computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Demand {
-    /// Tokens of the largest unit, of training or of a dev evaluation.
+    /// Computed tokens of the largest unit, of training or of a dev evaluation.
     pub unit_tokens: usize,
     /// Labelled tokens of the unit that has most.
     pub unit_labels: usize,
+    /// Keys that attention lays out for the unit that has most: [`laid_out`].
+    pub unit_keys: usize,
+    /// Likewise of the training units alone.
+    pub unit_key_gradients: usize,
     /// Units of the step that has most.
     pub step_units: usize,
     /// Optimizer steps.
     pub steps: usize,
     /// Tokens of all steps.
     pub tokens: u64,
+    /// Computed tokens of all steps.
+    pub rows: u64,
     /// Tokens of one dev evaluation.
     pub dev_tokens: u64,
+    /// Computed tokens of one dev evaluation.
+    pub dev_rows: u64,
 }
 
 impl Demand {
     /// Walks through the whole run.
     pub fn of(plan: &Plan, rows: &[Example], dev: &[Example], config: &TrainConfig) -> Self {
         let mut demand = Self { steps: plan.steps(), ..Self::default() };
-        let mut unit = |tokens: usize, labels: usize| {
-            demand.unit_tokens = demand.unit_tokens.max(tokens);
-            demand.unit_labels = demand.unit_labels.max(labels);
-        };
-        let (mut tokens, mut step_units, mut dev_tokens) = (0, 0, 0);
         for step in 0..plan.steps() {
-            let work = Work::new(plan.draws(step), rows, config);
-            step_units = step_units.max(work.units());
-            for part in work.sizes(rows) {
-                unit(part.0, part.1);
-                tokens += part.0 as u64;
+            let draws = plan.draws(step);
+            let work = Work::new(draws, rows, config);
+            demand.step_units = demand.step_units.max(work.units());
+            demand.tokens += draws.iter().map(|draw| rows[draw.row].ids.len() as u64).sum::<u64>();
+            for batch in work.batches(rows, config) {
+                demand.rows += batch.rows() as u64;
+                demand.make_room(&batch);
             }
         }
-        for rows in units(dev, |example| example.ids.len(), config.unit_tokens) {
-            let count: usize = rows.iter().map(|example| example.ids.len()).sum();
-            unit(count, rows.iter().map(Example::labels).sum());
-            dev_tokens += count as u64;
+        demand.unit_key_gradients = demand.unit_keys;
+        for unit in units(dev, |example| example.ids.len(), config.unit_tokens) {
+            let batch = Example::batch(&unit.iter().collect::<Vec<_>>(), false);
+            demand.dev_tokens += unit.iter().map(|example| example.ids.len() as u64).sum::<u64>();
+            demand.dev_rows += batch.rows() as u64;
+            demand.make_room(&batch);
         }
-        Self { step_units, tokens, dev_tokens, ..demand }
+        demand
+    }
+
+    fn make_room(&mut self, batch: &Batch) {
+        self.unit_tokens = self.unit_tokens.max(batch.rows());
+        self.unit_labels = self.unit_labels.max(batch.labels.len());
+        self.unit_keys = self.unit_keys.max(laid_out(&batch.sequences));
     }
 }
 
@@ -101,6 +115,8 @@ impl MemoryPlan {
             layout: &layout,
             dropout: config.dropout > 0.0,
             rows: demand.unit_tokens,
+            keys: demand.unit_keys,
+            key_gradients: demand.unit_key_gradients,
             labels: demand.unit_labels,
         };
         let (scratch, head) = scratch_bytes(path, precision, &shape);

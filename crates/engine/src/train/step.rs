@@ -65,14 +65,14 @@ impl<'a> Work<'a> {
         self.parts.iter().map(|part| part.units.len()).sum()
     }
 
-    /// Tokens and labels of each unit.
-    pub(super) fn sizes(&self, examples: &[Example]) -> impl Iterator<Item = (usize, usize)> {
-        self.parts.iter().flat_map(|part| &part.units).map(move |unit| {
-            let rows = unit.iter().map(|draw| &examples[draw.row]);
-            rows.fold((0, 0), |(tokens, labels), row| {
-                (tokens + row.ids.len(), labels + row.labels())
-            })
-        })
+    /// The units as they are computed.
+    pub(super) fn batches(
+        &self,
+        examples: &[Example],
+        config: &TrainConfig,
+    ) -> impl Iterator<Item = Batch> {
+        let units = self.parts.iter().flat_map(|part| &part.units);
+        units.map(move |unit| batch_of(examples, unit, config))
     }
 
     /// Computes all units and adds their gradients; a part's losses are divided by its labels and by the number of parts.
@@ -94,7 +94,7 @@ impl<'a> Work<'a> {
         for part in &self.parts {
             let mut sum = 0.0;
             for unit in &part.units {
-                let batch = batch_of(examples, unit);
+                let batch = batch_of(examples, unit, config);
                 let [dropped, noisy] = [dropout, noise].map(|stream| streams_of(unit, stream));
                 let how = Step {
                     scale: 1.0 / (part.labels * parts) as f32,
@@ -118,13 +118,9 @@ impl<'a> Work<'a> {
 }
 
 /// The rows of one unit as a batch.
-fn batch_of(examples: &[Example], unit: &[Draw]) -> Batch {
-    let mut batch = Batch::default();
-    for draw in unit {
-        let example = &examples[draw.row];
-        batch.push(&example.ids, &example.learned);
-    }
-    batch
+fn batch_of(examples: &[Example], unit: &[Draw], config: &TrainConfig) -> Batch {
+    let rows: Vec<&Example> = unit.iter().map(|draw| &examples[draw.row]).collect();
+    Example::batch(&rows, config.draws_at_random())
 }
 
 /// The stream of each draw of a unit.
