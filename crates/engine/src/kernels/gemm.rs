@@ -26,7 +26,7 @@ const fn most_lanes(path: KernelPath) -> usize {
 
 /// Lanes that a part of k is a multiple of: stored blocks are read whole.
 const PART_LANES: usize = 32;
-/// Columns whose strips a task fills at once, so that the left rows pass by once for all of them.
+/// Most columns whose strips a task fills at once, so that the left rows pass by once for all of them.
 const GROUP: usize = 4 * STRIP;
 /// Tasks among which no thread waits long for the last one.
 const FEW_TASKS: usize = 16;
@@ -184,14 +184,15 @@ pub struct Product<'a> {
 /// Runs all products.
 pub fn multiply((path, threads): (KernelPath, &Threads), lane: Lane, products: &mut [Product<'_>]) {
     let mut tasks: Vec<(usize, Range<usize>, Range<usize>)> = Vec::new();
-    let groups: usize = products.iter().map(|product| product.n.div_ceil(GROUP)).sum();
+    let groups: usize = products.iter().map(|product| product.n.div_ceil(group(product.n))).sum();
     for (number, product) in products.iter().enumerate() {
         check(product, lane);
         // The cut depends on sizes alone; rows do not see one another, so it moves no bit.
         let parts = FEW_TASKS.div_ceil(groups).min(product.rows / SPLIT_ROWS).max(1);
         let part = product.rows.div_ceil(parts).next_multiple_of(14).max(1);
-        for column in (0..product.n).step_by(GROUP) {
-            let columns = column..(column + GROUP).min(product.n);
+        let group = group(product.n);
+        for column in (0..product.n).step_by(group) {
+            let columns = column..(column + group).min(product.n);
             for row in (0..product.rows).step_by(part) {
                 tasks.push((number, row..(row + part).min(product.rows), columns.clone()));
             }
@@ -207,6 +208,12 @@ pub fn multiply((path, threads): (KernelPath, &Threads), lane: Lane, products: &
             run_task(path, lane, product, &targets[*number], rows, columns, scratch);
         });
     });
+}
+
+/// Columns of a task: an even number of tasks as equal as strips allow, so that two threads end together on a narrow matrix.
+fn group(n: usize) -> usize {
+    let tasks = n.div_ceil(GROUP).next_multiple_of(2);
+    n.div_ceil(tasks).next_multiple_of(STRIP)
 }
 
 /// What the pointers of the inner loop rest on.

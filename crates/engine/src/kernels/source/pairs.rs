@@ -6,7 +6,7 @@ use super::{Direction, PART, Rows, STRIP, Source, Values, strip};
 use crate::kernels::KernelPath;
 use crate::kernels::lanes::{Lane, pair, put, to_bf16};
 use crate::kernels::simd::{Arithmetic, dispatch, prefetch};
-use crate::kernels::transpose::transpose;
+use crate::kernels::transpose::{transpose, transpose_pairs};
 
 /// Lanes that are turned at once.
 const SQUARE: usize = 16;
@@ -55,10 +55,21 @@ impl Source<'_> {
             let start = k.start + 2 * first;
             let part = start..(start + 2 * SQUARE).min(k.end);
             self.prefetch_ahead(columns.clone(), k.clone(), start);
+            let out = &mut out[first * strip..(first + lanes) * strip];
+            if let Values::Bf16(values) = self.values
+                && (columns.len(), part.len()) == (STRIP, 2 * SQUARE)
+                && transpose_pairs(
+                    path,
+                    (&values[columns.start * self.stride + start..], self.stride),
+                    out,
+                )
+            {
+                continue;
+            }
             for (column, row) in columns.clone().zip(&mut square) {
                 self.read_pairs(path, column, part.clone(), row);
             }
-            transpose(path, &square, &mut out[first * strip..(first + lanes) * strip]);
+            transpose(path, &square, out);
         }
     }
 
