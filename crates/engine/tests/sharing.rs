@@ -38,7 +38,7 @@ fn shared_tokens_change_no_bit_of_a_loss_and_no_gradient() {
     pairs.for_each(|(ids, learned)| apart.push(ids, learned));
     assert_eq!((apart.rows(), shared.rows()), (63 + 71 + 17 + 54, 50 + 13 + 41 + 17 + 4));
     for (path, precision) in
-        paths().into_iter().flat_map(|path| [Precision::F32, Precision::Bf16].map(|p| (path, p)))
+        paths().flat_map(|path| [Precision::F32, Precision::Bf16].map(|p| (path, p)))
     {
         let options = LoadOptions { precision, positions: 0 };
         let model = Llama::load(&file, Cpu::with_path(path, 2).unwrap(), options).unwrap();
@@ -57,6 +57,24 @@ fn shared_tokens_change_no_bit_of_a_loss_and_no_gradient() {
             let most = if precision == Precision::F32 { 1e-5 } else { 1e-2 };
             let error = relative_error(&gradient, &of_each);
             assert!(error < most, "{path:?} {precision:?} {activations:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn rows_are_gathered_and_go_back_to_their_places() {
+    for rows in [&[1, 3, 4][..], &[0], &[5], &[0, 1, 2, 3, 4, 5], &[]] {
+        let backend = Cpu::new(1).unwrap();
+        let values: Vec<f32> = (0..12).map(|value| value as f32 + 1.0).collect();
+        let mut buffer = backend.zeros(12);
+        backend.gather_rows(&backend.upload(&values), rows, 2, &mut buffer);
+        for (place, row) in rows.iter().enumerate() {
+            assert_eq!(buffer[2 * place..][..2], values[2 * row..][..2]);
+        }
+        backend.spread_rows(&mut buffer, rows, 2, 6);
+        for (row, found) in buffer.chunks_exact(2).enumerate() {
+            let expected = if rows.contains(&row) { &values[2 * row..][..2] } else { &[0.0; 2] };
+            assert_eq!(found, expected, "{rows:?}");
         }
     }
 }

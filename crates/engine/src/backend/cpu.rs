@@ -156,6 +156,21 @@ impl Backend for Cpu {
         target.iter_mut().zip(source).for_each(|(target, source)| *target += source);
     }
 
+    fn gather_rows(&self, source: &Vec<f32>, rows: &[usize], width: usize, target: &mut Vec<f32>) {
+        gather(source, width, rows.iter().copied(), target);
+    }
+
+    fn spread_rows(&self, buffer: &mut Vec<f32>, rows: &[usize], width: usize, count: usize) {
+        let mut end = count;
+        // From the last on: no row moves forward, so none is overwritten before it has moved.
+        for (from, to) in rows.iter().enumerate().rev() {
+            buffer[(to + 1) * width..end * width].fill(0.0);
+            buffer.copy_within(from * width..(from + 1) * width, to * width);
+            end = *to;
+        }
+        buffer[..end * width].fill(0.0);
+    }
+
     fn copy_rows(
         &self,
         source: &Vec<f32>,
@@ -434,6 +449,10 @@ impl Backend for Cpu {
         swiglu::forward(self.context(), gate, up, &mut out[..length]);
     }
 
+    fn swiglu_of_halves(&self, length: usize, gate: &Vec<u16>, up: &Vec<u16>, out: &mut Vec<f32>) {
+        swiglu::forward_of_halves(self.context(), gate, up, &mut out[..length]);
+    }
+
     fn swiglu_in_place(&self, length: usize, gate: &mut Vec<f32>, up: &Vec<f32>) {
         swiglu::forward_in_place(self.context(), &mut gate[..length], up);
     }
@@ -453,6 +472,18 @@ impl Backend for Cpu {
             &mut d_gate[..length],
             &mut d_up[..length],
         );
+    }
+
+    fn swiglu_backward_of_halves(
+        &self,
+        length: usize,
+        gate: &Vec<u16>,
+        up: &Vec<u16>,
+        d_out: &Vec<f32>,
+        [d_gate, d_up]: [&mut Vec<f32>; 2],
+    ) {
+        let gradients = (&mut d_gate[..length], &mut d_up[..length]);
+        swiglu::backward_of_halves(self.context(), (gate, up), d_out, gradients.0, gradients.1);
     }
 
     fn logits(&self, phase: Phase, hidden: &Vec<f32>, head: &Matrix, rows: &[usize]) -> Vec<f32> {

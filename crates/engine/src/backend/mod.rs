@@ -162,6 +162,16 @@ pub trait Backend: Send + Sync + Sized + Debug {
     fn clear(&self, buffer: &mut Self::Buffer);
     /// target += source.
     fn add(&self, target: &mut Self::Buffer, source: &Self::Buffer);
+    /// Copies the chosen rows of `width` values, one after the other, to the beginning of `target`.
+    fn gather_rows(
+        &self,
+        source: &Self::Buffer,
+        rows: &[usize],
+        width: usize,
+        target: &mut Self::Buffer,
+    );
+    /// Moves the first rows of `buffer` to the chosen places, which ascend, among `count` rows; the other rows become zero.
+    fn spread_rows(&self, buffer: &mut Self::Buffer, rows: &[usize], width: usize, count: usize);
     /// Copies rows of `width` values to row `at` of `target`.
     fn copy_rows(
         &self,
@@ -320,6 +330,14 @@ pub trait Backend: Send + Sync + Sized + Debug {
 
     /// `out` = gate · σ(gate) · up, the first `length` values.
     fn swiglu(&self, length: usize, gate: &Self::Buffer, up: &Self::Buffer, out: &mut Self::Buffer);
+    /// As [`Backend::swiglu`], of values that were kept in 16 bits.
+    fn swiglu_of_halves(
+        &self,
+        length: usize,
+        gate: &Self::Halves,
+        up: &Self::Halves,
+        out: &mut Self::Buffer,
+    );
     /// `gate` = gate · σ(gate) · up, the first `length` values.
     fn swiglu_in_place(&self, length: usize, gate: &mut Self::Buffer, up: &Self::Buffer);
     /// Replaces the gradients of gate and up.
@@ -328,6 +346,15 @@ pub trait Backend: Send + Sync + Sized + Debug {
         length: usize,
         gate: &Self::Buffer,
         up: &Self::Buffer,
+        d_out: &Self::Buffer,
+        gradients: [&mut Self::Buffer; 2],
+    );
+    /// As [`Backend::swiglu_backward`], of values that were kept in 16 bits.
+    fn swiglu_backward_of_halves(
+        &self,
+        length: usize,
+        gate: &Self::Halves,
+        up: &Self::Halves,
         d_out: &Self::Buffer,
         gradients: [&mut Self::Buffer; 2],
     );

@@ -57,6 +57,16 @@ impl Batch {
         self.ids.len()
     }
 
+    /// The rows that predict a learned token, ascending, and the labels with their places among these.
+    pub(super) fn predicting(&self) -> (Vec<usize>, Vec<(usize, u32)>) {
+        let mut rows: Vec<usize> = self.labels.iter().map(|(row, _)| *row).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let place = |row: usize| rows.partition_point(|other| *other < row);
+        let labels = self.labels.iter().map(|(row, label)| (place(*row), *label)).collect();
+        (rows, labels)
+    }
+
     fn add_rows(&mut self, ids: &[u32], before: Vec<Range<usize>>) {
         let start = self.ids.len();
         let sequence = Sequence { rows: start..start + ids.len(), before };
@@ -212,6 +222,14 @@ mod tests {
             batch.labels.iter().map(|(row, label)| (batch.ids[*row], *label)).collect()
         };
         assert_eq!(tokens(&batch), tokens(&apart));
+        let (predicting, labels) = batch.predicting();
+        assert!(predicting.is_sorted_by(|left, right| left < right));
+        assert!(
+            labels
+                .iter()
+                .zip(&batch.labels)
+                .all(|(found, label)| { (predicting[found.0], found.1) == *label })
+        );
         assert_eq!(read(&apart), rows);
     }
 

@@ -187,9 +187,10 @@ impl<B: Backend> Llama<B> {
         adapter: Option<&Adapter<B>>,
         batch: &Batch,
     ) -> Vec<f32> {
-        self.forward(tape, adapter, batch, Step::plain(1.0));
+        let (late, labels) = batch.predicting();
+        self.forward(tape, adapter, (batch, &late), Step::plain(1.0));
         let Tape { hidden, .. } = tape;
-        self.backend.head_loss(batch.rows(), hidden, &self.head, &batch.labels, 1.0, None)
+        self.backend.head_loss(late.len(), hidden, &self.head, &labels, 1.0, None)
     }
 
     /// As [`Llama::losses`], and adds the gradient of the adapter's factors to `gradient`.
@@ -201,23 +202,26 @@ impl<B: Backend> Llama<B> {
         step: Step<'_>,
         gradient: &mut B::Buffer,
     ) -> Vec<f32> {
-        self.forward(tape, Some(adapter), batch, step);
+        let (late, labels) = batch.predicting();
+        self.forward(tape, Some(adapter), (batch, &late), step);
         if tape.is_stopped() {
             return vec![0.0; batch.labels.len()];
         }
         let Tape { hidden, d_hidden, .. } = tape;
-        let (rows, labels) = (batch.rows(), &batch.labels);
         let d_hidden = Some(d_hidden);
-        let losses = self.backend.head_loss(rows, hidden, &self.head, labels, step.scale, d_hidden);
-        self.backward(tape, adapter, batch, step.dropout, gradient);
+        let (head, scale) = (&self.head, step.scale);
+        let losses = self.backend.head_loss(late.len(), hidden, head, &labels, scale, d_hidden);
+        self.backward(tape, adapter, (batch, &late), step.dropout, gradient);
         losses
     }
 
+    /// Up to the last norm, of whose output only the rows `late` are read: the last block computes no others behind its
+    /// attention.
     fn forward(
         &self,
         tape: &mut Tape<B>,
         adapter: Option<&Adapter<B>>,
-        batch: &Batch,
+        (batch, late): (&Batch, &[usize]),
         Step { dropout, noise, .. }: Step<'_>,
     ) {
         let (rows, epsilon) = (batch.rows(), self.config.rms_norm_epsilon);
@@ -237,13 +241,14 @@ impl<B: Backend> Llama<B> {
                 let parts = [&blocks[before].middle, &*delta];
                 backend.rms_norm_of_sum(rows, parts, stream, norm, epsilon, hidden, inverse);
             }
-            let context = BlockContext { model: self, block, index, adapter, batch, dropout };
+            let late = (index + 1 == self.blocks.len()).then_some(late);
+            let context = BlockContext { model: self, block, index, adapter, batch, late, dropout };
             context.forward(tape);
         }
         let top = tape.place(self.blocks.len() - 1);
         let Tape { blocks, last, last_inverse, hidden, delta, .. } = tape;
         self.backend.rms_norm_of_sum(
-            rows,
+            late.len(),
             [&blocks[top].middle, &*delta],
             last,
             &self.final_norm,
@@ -266,7 +271,7 @@ impl<B: Backend> Llama<B> {
         &self,
         tape: &mut Tape<B>,
         adapter: &Adapter<B>,
-        batch: &Batch,
+        (batch, late): (&Batch, &[usize]),
         dropout: Option<(f32, &[Stream])>,
         gradient: &mut B::Buffer,
     ) {
@@ -276,7 +281,7 @@ impl<B: Backend> Llama<B> {
         self.backend.clear(&mut tape.d_stream);
         let Tape { last, last_inverse, d_hidden, d_stream, .. } = tape;
         self.backend.rms_norm_backward(
-            batch.rows(),
+            late.len(),
             (last, last_inverse),
             &self.final_norm,
             d_hidden,
@@ -287,8 +292,8 @@ impl<B: Backend> Llama<B> {
                 return;
             }
             let block = &self.blocks[index];
-            let context =
-                BlockContext { model: self, block, index, adapter: Some(adapter), batch, dropout };
+            let (late, adapter) = ((index + 1 == self.blocks.len()).then_some(late), Some(adapter));
+            let context = BlockContext { model: self, block, index, adapter, batch, late, dropout };
             // The last block's activations are still there.
             if tape.blocks.len() == 1 && index + 1 < self.blocks.len() {
                 context.forward_again(tape);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bioinstruct_core::random::Stream;
 
-use super::kept::Working;
+use super::kept::{Kept, Working};
 use super::training::{Batch, BlockTape, Tape};
 use super::{Block, Llama};
 use crate::backend::{Adapted, AttentionKept, Backend, Phase, Projected, Projecting};
@@ -17,6 +17,8 @@ pub(super) struct BlockContext<'a, B: Backend> {
     pub(super) index: usize,
     pub(super) adapter: Option<&'a Adapter<B>>,
     pub(super) batch: &'a Batch,
+    /// In the last block: the rows that it goes on with after its attention, as no other is read behind it.
+    pub(super) late: Option<&'a [usize]>,
     pub(super) dropout: Option<(f32, &'a [Stream])>,
 }
 
@@ -63,16 +65,25 @@ impl<B: Backend> BlockContext<'_, B> {
         let BlockTape { query, key, log_sum_exp, .. } = kept;
         let [query, key] = model.turned(self.block, positions, [&*query, &*key], turned);
         backend.attention(heads, sequences, query, key, value, attended, log_sum_exp);
-        self.project([Projection::Output], attended, [&mut *delta], &mut kept.low);
+        let BlockTape { middle, middle_inverse, low, .. } = kept;
+        let (norm, epsilon) = (&self.block.middle_norm, config.rms_norm_epsilon);
+        let stream = &inputs[self.index].stream;
+        if let Some(late) = self.late {
+            backend.gather_rows(attended, late, config.query_size(), wide);
+            backend.gather_rows(stream, late, config.hidden_size, middle);
+            self.project([Projection::Output], wide, [&mut *delta], low);
+            let count = late.len();
+            backend.rms_norm(count, middle, Some(delta), norm, epsilon, hidden, middle_inverse);
+        } else {
+            self.project([Projection::Output], attended, [&mut *delta], low);
+            let parts = [stream, &*delta];
+            backend.rms_norm_of_sum(rows, parts, middle, norm, epsilon, hidden, middle_inverse);
+        }
         kept.value.keep(backend, rows * config.key_value_size(), value);
         kept.attended.keep(backend, rows * config.query_size(), attended);
 
-        let BlockTape { middle, middle_inverse, low, .. } = kept;
-        let parts = [&inputs[self.index].stream, &*delta];
-        let (norm, epsilon) = (&self.block.middle_norm, config.rms_norm_epsilon);
-        backend.rms_norm_of_sum(rows, parts, middle, norm, epsilon, hidden, middle_inverse);
         self.project([Projection::Gate, Projection::Up], hidden, [&mut *gate, &mut *up], low);
-        let length = rows * config.intermediate_size;
+        let length = self.rows(Projection::Up) * config.intermediate_size;
         backend.swiglu(length, gate, up, wide);
         kept.gate.keep(backend, length, gate);
         kept.up.keep(backend, length, up);
@@ -87,41 +98,43 @@ impl<B: Backend> BlockContext<'_, B> {
     ) {
         let (model, backend, rows) = (self.model, &self.model.backend, self.batch.rows());
         let (config, epsilon) = (&model.config, model.config.rms_norm_epsilon);
-        let length = rows * config.intermediate_size;
+        let late_rows = self.rows(Projection::Up);
+        let length = late_rows * config.intermediate_size;
         let (input, kept) = (&tape.inputs[self.index], &tape.blocks[tape.place(self.index)]);
         let (hidden, wide, working) = (&mut tape.hidden, &mut tape.wide, &mut tape.working);
         let (d_stream, d_hidden) = (&mut tape.d_stream, &mut tape.d_hidden);
         let (d_gate, d_up) = (&mut tape.d_gate, &mut tape.d_up);
 
-        let gate = kept.gate.read(backend, length, &mut working.gate);
-        let up = kept.up.read(backend, length, &mut working.up);
+        let gate_and_up = [&kept.gate, &kept.up];
         // A product's input is read for the gradient of its adapter alone.
         if self.any_adapted(&[Projection::Down]) {
-            backend.swiglu(length, gate, up, wide);
+            Kept::swiglu(backend, length, gate_and_up, wide);
         }
         let d_wide = &mut tape.d_wide;
         self.project_backward([Projection::Down], wide, kept, [&*d_stream], gradient, Some(d_wide));
-        backend.swiglu_backward(length, gate, up, d_wide, [d_gate, d_up]);
+        Kept::swiglu_backward(backend, length, gate_and_up, d_wide, [d_gate, d_up]);
         let (projections, d_y) = ([Projection::Gate, Projection::Up], [&*d_gate, &*d_up]);
         if self.any_adapted(&projections) {
-            backend.rms_norm_again(rows, &kept.middle, &self.block.middle_norm, epsilon, hidden);
+            let (middle, norm) = (&kept.middle, &self.block.middle_norm);
+            backend.rms_norm_again(late_rows, middle, norm, epsilon, hidden);
         }
         self.project_backward(projections, hidden, kept, d_y, gradient, Some(&mut *d_hidden));
         let norm = (&kept.middle, &kept.middle_inverse);
-        backend.rms_norm_backward(rows, norm, &self.block.middle_norm, d_hidden, d_stream);
+        backend.rms_norm_backward(late_rows, norm, &self.block.middle_norm, d_hidden, d_stream);
 
         let (d_attended, d_query) = (&mut tape.d_attended, &mut tape.d_query);
         let (d_key, d_value) = (&mut tape.d_key, &mut tape.d_value);
         let (length, d_y) = (rows * config.query_size(), [&*d_stream]);
         let attended = kept.attended.read(backend, length, &mut working.attended);
-        self.project_backward(
-            [Projection::Output],
-            attended,
-            kept,
-            d_y,
-            gradient,
-            Some(d_attended),
-        );
+        let (output, d_x) = ([Projection::Output], Some(&mut *d_attended));
+        if let Some(late) = self.late {
+            backend.gather_rows(attended, late, config.query_size(), wide);
+            self.project_backward(output, wide, kept, d_y, gradient, d_x);
+            backend.spread_rows(d_attended, late, config.query_size(), rows);
+            backend.spread_rows(d_stream, late, config.hidden_size, rows);
+        } else {
+            self.project_backward(output, attended, kept, d_y, gradient, d_x);
+        }
         let positions = &self.batch.positions;
         let projected = [&kept.query, &kept.key];
         let [query, key] = model.turned(self.block, positions, projected, &mut tape.turned);
@@ -179,7 +192,7 @@ impl<B: Backend> BlockContext<'_, B> {
                 kept: Some(low),
             })
             .collect();
-        let place = (Phase::Train, self.block, self.batch.rows());
+        let place = (Phase::Train, self.block, self.rows(projections[0]));
         self.model.project_biased(place, x, projections, &mut projecting);
     }
 
@@ -204,7 +217,15 @@ impl<B: Backend> BlockContext<'_, B> {
                 d_y,
             })
             .collect();
-        self.model.backend.project_backward(self.batch.rows(), x, &projected, gradient, d_x);
+        let rows = self.rows(projections[0]);
+        self.model.backend.project_backward(rows, x, &projected, gradient, d_x);
+    }
+
+    /// How many rows go through a projection.
+    fn rows(&self, projection: Projection) -> usize {
+        use Projection::{Down, Gate, Output, Up};
+        let late = self.late.filter(|_| matches!(projection, Output | Gate | Up | Down));
+        late.map_or(self.batch.rows(), <[usize]>::len)
     }
 
     fn any_adapted(&self, projections: &[Projection]) -> bool {
@@ -221,7 +242,7 @@ impl<B: Backend> BlockContext<'_, B> {
             parameters: &adapter.parameters,
             norms: &adapter.norms,
             factors: adapter.layout.factors(self.index, projection)?,
-            rows: 0..self.batch.rows(),
+            rows: 0..self.rows(projection),
             dropout: self.dropout.map(|(probability, _)| (probability, streams)),
         })
     }
@@ -232,11 +253,13 @@ impl<B: Backend> BlockContext<'_, B> {
             return Vec::new();
         };
         let place = (self.index * Projection::ALL.len() + projection as usize) as u64;
-        self.batch
-            .sequences
-            .iter()
-            .map(|sequence| sequence.rows.clone())
-            .zip(streams.iter().map(|stream| stream.fork(place)))
-            .collect()
+        let streams = streams.iter().map(|stream| stream.fork(place));
+        let rows = self.batch.sequences.iter().map(|sequence| sequence.rows.clone());
+        if self.rows(projection) == self.batch.rows() {
+            return rows.zip(streams).collect();
+        }
+        let late = self.late.unwrap_or_default();
+        let place = |row: usize| late.partition_point(|late| *late < row);
+        rows.map(|rows| place(rows.start)..place(rows.end)).zip(streams).collect()
     }
 }
