@@ -40,8 +40,8 @@ impl Session {
         while ids.len() < max_tokens {
             let adapter = self.adapter.as_ref();
             let mut one = [Extension { ids: &next, cache: &mut cache, adapter }];
-            self.llama.extend(&mut self.work, phase, &mut one);
-            let logits = self.llama.logits(&self.work, phase, &[next.len() - 1]);
+            self.llama.extend(&mut self.work, phase, &mut one, &[next.len() - 1]);
+            let logits = self.llama.logits(&self.work, phase, &[0]);
             let best = (0..logits.len())
                 .fold(0, |best, at| if logits[at] > logits[best] { at } else { best });
             ids.push(best as u32);
@@ -57,8 +57,8 @@ impl Session {
         let mut cache = self.llama.new_cache();
         let adapter = self.adapter.as_ref();
         let mut one = [Extension { ids, cache: &mut cache, adapter }];
-        self.llama.extend(&mut self.work, Phase::Prefill, &mut one);
         let rows: Vec<usize> = (0..ids.len() - 1).collect();
+        self.llama.extend(&mut self.work, Phase::Prefill, &mut one, &rows);
         let logits = self.llama.logits(&self.work, Phase::Prefill, &rows);
         let vocabulary = self.llama.config().vocabulary_size;
         let of = |(row, next): (&[f32], &u32)| {

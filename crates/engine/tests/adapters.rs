@@ -29,8 +29,9 @@ fn logits(model: &Llama<Cpu>, adapter: &Adapter<Cpu>, phase: Phase, ids: &[u32])
     let mut found = Vec::new();
     for ids in ids.chunks(pieces) {
         let sequence = Extension { ids, cache: &mut cache, adapter: Some(adapter) };
-        model.extend(&mut work, phase, &mut [sequence]);
-        found.extend(model.logits(&work, phase, &(0..ids.len()).collect::<Vec<_>>()));
+        let rows: Vec<usize> = (0..ids.len()).collect();
+        model.extend(&mut work, phase, &mut [sequence], &rows);
+        found.extend(model.logits(&work, phase, &rows));
     }
     found
 }

@@ -173,21 +173,27 @@ fn a_sequence_has_the_same_bits_alone_in_a_batch_in_pieces_and_on_any_number_of_
                     .zip(&sequences)
                     .map(|(cache, ids)| Extension { ids, cache, adapter: None })
                     .collect();
-                model.extend(&mut work, Phase::Prefill, &mut batch);
                 let rows: Vec<usize> = (0..sequences.iter().map(Vec::len).sum()).collect();
+                model.extend(&mut work, Phase::Prefill, &mut batch, &rows);
                 let found = model.logits(&work, Phase::Prefill, &rows);
                 assert_eq!(found, alone.concat(), "{name}, one batch");
 
                 let (first, second) = sequences[1].split_at(21);
                 let mut prefix = model.new_cache();
                 let extension = Extension { ids: first, cache: &mut prefix, adapter: None };
-                model.extend(&mut work, Phase::Prefill, &mut [extension]);
+                model.extend(&mut work, Phase::Prefill, &mut [extension], &[]);
                 let mut rest = model.fork_cache(&prefix, prefix.length());
                 let extension = Extension { ids: second, cache: &mut rest, adapter: None };
-                model.extend(&mut work, Phase::Prefill, &mut [extension]);
-                let rows: Vec<usize> = (0..second.len()).collect();
-                let found = model.logits(&work, Phase::Prefill, &rows);
-                assert_eq!(found, alone[1][first.len() * vocabulary..], "{name}, after a prefix");
+                // Every second row, the last among them.
+                let rows: Vec<usize> = (0..second.len()).rev().step_by(2).collect();
+                let rows: Vec<usize> = rows.into_iter().rev().collect();
+                model.extend(&mut work, Phase::Prefill, &mut [extension], &rows);
+                let places: Vec<usize> = (0..rows.len()).collect();
+                let found = model.logits(&work, Phase::Prefill, &places);
+                for (row, found) in rows.iter().zip(found.chunks_exact(vocabulary)) {
+                    let expected = &alone[1][(first.len() + row) * vocabulary..][..vocabulary];
+                    assert_eq!(found, expected, "{name}, row {row} after a prefix");
+                }
             }
         }
     }
@@ -207,8 +213,8 @@ fn decoded(model: &Llama<Cpu>, chosen: &[&Vec<u32>]) -> Vec<Vec<f32>> {
             .filter(|(_, ids)| at < ids.len())
             .map(|(cache, ids)| Extension { ids: &ids[at..=at], cache, adapter: None })
             .collect();
-        model.extend(&mut work, Phase::Decode, &mut batch);
         let rows: Vec<usize> = (0..running.len()).collect();
+        model.extend(&mut work, Phase::Decode, &mut batch, &rows);
         let found = model.logits(&work, Phase::Decode, &rows);
         for (number, found) in running.iter().zip(found.chunks(model.config().vocabulary_size)) {
             logits[*number].extend_from_slice(found);

@@ -154,8 +154,8 @@ fn a_sequence_has_the_same_bits_alone_in_a_batch_in_pieces_and_on_any_number_of_
                 .zip(&sequences)
                 .map(|(cache, ids)| Extension { ids, cache, adapter: None })
                 .collect();
-            model.extend(&mut work, Phase::Prefill, &mut batch);
             let rows: Vec<usize> = (0..sequences.iter().map(Vec::len).sum()).collect();
+            model.extend(&mut work, Phase::Prefill, &mut batch, &rows);
             assert_eq!(
                 model.logits(&work, Phase::Prefill, &rows),
                 alone.concat(),
@@ -168,14 +168,16 @@ fn a_sequence_has_the_same_bits_alone_in_a_batch_in_pieces_and_on_any_number_of_
                 &mut work,
                 Phase::Prefill,
                 &mut [Extension { ids: first, cache: &mut prefix, adapter: None }],
+                &[],
             );
             let mut rest = model.fork_cache(&prefix, prefix.length());
             model.extend(
                 &mut work,
                 Phase::Prefill,
                 &mut [Extension { ids: second, cache: &mut rest, adapter: None }],
+                &[second.len() - 1],
             );
-            let found = model.logits(&work, Phase::Prefill, &[second.len() - 1]);
+            let found = model.logits(&work, Phase::Prefill, &[0]);
             assert_eq!(
                 found,
                 alone[2][32 * 512..],

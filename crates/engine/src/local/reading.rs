@@ -50,11 +50,13 @@ pub(super) fn read_piece<B: Backend>(
     if extensions.is_empty() {
         return 0;
     }
-    llama.extend(work, phase, &mut extensions);
+    let wanted: Vec<usize> = rows.iter().map(|(row, _, _)| *row).collect();
+    llama.extend(work, phase, &mut extensions, &wanted);
     let vocabulary = llama.config().vocabulary_size;
-    for rows in rows.chunks(HEAD_ROWS) {
-        let numbers: Vec<usize> = rows.iter().map(|(row, _, _)| *row).collect();
-        let mut logits = llama.logits(work, phase, &numbers);
+    for (number, rows) in rows.chunks(HEAD_ROWS).enumerate() {
+        let first = number * HEAD_ROWS;
+        let places: Vec<usize> = (first..first + rows.len()).collect();
+        let mut logits = llama.logits(work, phase, &places);
         for ((_, index, position), row) in rows.iter().zip(logits.chunks_exact_mut(vocabulary)) {
             on_row(*index, *position, row);
         }

@@ -104,8 +104,8 @@ pub fn probe_logits<B: Backend>(
         let ids = &ids[..ids.len().min(llama.context_length())];
         let mut cache = llama.new_cache();
         let mut one = [Extension { ids, cache: &mut cache, adapter }];
-        llama.extend(&mut work, Phase::Prefill, &mut one);
         let rows: Vec<usize> = (0..ids.len()).collect();
+        llama.extend(&mut work, Phase::Prefill, &mut one, &rows);
         logits.extend(llama.logits(&work, Phase::Prefill, &rows));
     }
     Ok(logits)

@@ -110,8 +110,9 @@ impl<B: Backend> Llama<B> {
         }
     }
 
-    /// Adds tokens to each sequence. Afterwards the workspace holds the last hidden states of all new tokens, the
-    /// sequences one after the other: [`Llama::logits`] reads them by row.
+    /// Adds tokens to each sequence. Afterwards the workspace holds the last hidden states of the `wanted` rows, which ascend,
+    /// of all new tokens, the sequences one after the other: [`Llama::logits`] reads them. The last block computes no others
+    /// behind its attention.
     ///
     /// A sequence's results are the same bits alone, in any batch, and in pieces.
     pub fn extend(
@@ -119,6 +120,7 @@ impl<B: Backend> Llama<B> {
         work: &mut Workspace<B>,
         phase: Phase,
         sequences: &mut [Extension<'_, B>],
+        wanted: &[usize],
     ) {
         let ids: Vec<u32> =
             sequences.iter().flat_map(|sequence| sequence.ids.iter().copied()).collect();
@@ -137,7 +139,8 @@ impl<B: Backend> Llama<B> {
         self.reserve(work, ids.len());
         self.backend.embed(&self.embedding, &ids, &mut work.stream);
         for block in 0..self.blocks.len() {
-            self.run_block(work, sequences, &rows, &positions, (phase, block));
+            let late = (block + 1 == self.blocks.len()).then_some(wanted);
+            self.run_block(work, sequences, &rows, &positions, (phase, block), late);
         }
         for sequence in sequences {
             sequence.cache.length += sequence.ids.len();
@@ -145,7 +148,7 @@ impl<B: Backend> Llama<B> {
         let Workspace { stream, delta, hidden, inverse, .. } = work;
         let epsilon = self.config.rms_norm_epsilon;
         self.backend.rms_norm(
-            ids.len(),
+            wanted.len(),
             stream,
             Some(delta),
             &self.final_norm,
@@ -162,6 +165,7 @@ impl<B: Backend> Llama<B> {
         rows: &[Range<usize>],
         positions: &[u32],
         (phase, block): (Phase, usize),
+        late: Option<&[usize]>,
     ) {
         let weights = &self.blocks[block];
         let (backend, epsilon, count) =
@@ -190,6 +194,18 @@ impl<B: Backend> Llama<B> {
             })
             .collect();
         backend.attention_cached(phase, self.heads(), &cached, query, attended);
+        let mut late_rows = Vec::new();
+        let (mut count, mut rows) = (count, rows);
+        if let Some(late) = late.filter(|late| late.len() < count) {
+            // Queries and the normed input have been read.
+            backend.gather_rows(attended, late, self.config.query_size(), query);
+            std::mem::swap(attended, query);
+            backend.gather_rows(stream, late, self.config.hidden_size, hidden);
+            std::mem::swap(stream, hidden);
+            let place = |row: usize| late.partition_point(|late| *late < row);
+            late_rows.extend(rows.iter().map(|rows| place(rows.start)..place(rows.end)));
+            (count, rows) = (late.len(), &late_rows);
+        }
         let outputs = [(Projection::Output, &mut *delta)];
         self.project((phase, block, count), attended, outputs, sequences, rows);
 
@@ -233,9 +249,9 @@ impl<B: Backend> Llama<B> {
         self.project_biased((phase, block, count), x, projections, &mut projecting);
     }
 
-    /// Logits of the chosen new tokens, by row of the last [`Llama::extend`]: (chosen, vocabulary).
-    pub fn logits(&self, work: &Workspace<B>, phase: Phase, rows: &[usize]) -> Vec<f32> {
-        self.backend.logits(phase, &work.hidden, &self.head, rows)
+    /// Logits of some rows that the last [`Llama::extend`] was asked for, by their places among these: (places, vocabulary).
+    pub fn logits(&self, work: &Workspace<B>, phase: Phase, places: &[usize]) -> Vec<f32> {
+        self.backend.logits(phase, &work.hidden, &self.head, places)
     }
 
     fn reserve(&self, work: &mut Workspace<B>, tokens: usize) {

@@ -75,6 +75,8 @@ pub(crate) fn all_logits(
 ) -> Vec<f32> {
     let mut work = Workspace::new(model.backend());
     let mut cache = model.new_cache();
-    model.extend(&mut work, Phase::Prefill, &mut [Extension { ids, cache: &mut cache, adapter }]);
-    model.logits(&work, Phase::Prefill, &(0..ids.len()).collect::<Vec<_>>())
+    let rows: Vec<usize> = (0..ids.len()).collect();
+    let mut one = [Extension { ids, cache: &mut cache, adapter }];
+    model.extend(&mut work, Phase::Prefill, &mut one, &rows);
+    model.logits(&work, Phase::Prefill, &rows)
 }
