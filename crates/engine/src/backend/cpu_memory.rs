@@ -28,6 +28,8 @@ pub struct TrainingShape<'a> {
     pub key_gradients: usize,
     /// Labels of the unit that has most.
     pub labels: usize,
+    /// Likewise of the training units alone.
+    pub label_gradients: usize,
 }
 
 /// Projections that are computed in one call, which read the same input.
@@ -90,9 +92,10 @@ pub fn scratch_bytes(
         }
     }
     let projections = input_lanes + slots.iter().flatten().sum::<usize>();
-    let labels = shape.labels.min(HEAD_ROWS);
+    let [labels, gradients] = [shape.labels, shape.label_gradients].map(|rows| rows.min(HEAD_ROWS));
     let (hidden, words) = (model.hidden_size, model.vocabulary_size);
-    let head = labels * (2 * hidden + words + row(words).max(row(hidden)));
+    let lanes = (labels * row(hidden)).max(gradients * row(words));
+    let head = labels * (hidden + words) + gradients * hidden + lanes;
     let together = 2 * (shape.keys + shape.key_gradients) * model.key_value_size();
     (VALUE * (projections + together), VALUE * head)
 }

@@ -99,6 +99,26 @@ impl Batch {
     }
 }
 
+/// How many rows a batch has, as sequences are added to it.
+#[derive(Debug, Default)]
+pub(crate) struct RowCount<'a> {
+    tree: Tree<'a>,
+    rows: usize,
+}
+
+impl<'a> RowCount<'a> {
+    /// Adds a sequence, which begins as others do only where rows are `shared`; the rows there are now.
+    pub(crate) fn add(&mut self, ids: &'a [u32], shared: bool) -> usize {
+        if shared {
+            self.tree.insert(ids);
+            self.rows = self.tree.nodes.iter().map(|node| node.ids.len()).sum();
+        } else {
+            self.rows += ids.len();
+        }
+        self.rows
+    }
+}
+
 /// Tokens in a row that the same sequences go through.
 #[derive(Debug)]
 struct Node<'a> {

@@ -2,7 +2,7 @@
 //! training step in [`training`], and what adapters need of it in [`adapting`].
 
 pub mod adapting;
-mod batch;
+pub(crate) mod batch;
 mod heads;
 pub mod inference;
 mod kept;

@@ -70,7 +70,7 @@ pub fn measure(
         .sum();
     let most = (MOST_WORK / block.max(1)).clamp(16, config.unit_tokens.max(16));
     let draws: Vec<&Example> = plan.draws(0).iter().map(|draw| &rows[draw.row]).collect();
-    let cut = units(&draws, |row| row.ids.len(), most);
+    let cut = units(&draws, |row| &row.ids, most, !config.draws_at_random());
     let unit = cut.first().copied().unwrap_or_default();
     let cut: Vec<Example> = unit.iter().map(|row| row.beginning(most)).collect();
     let batch = Example::batch(&cut.iter().collect::<Vec<_>>(), config.draws_at_random());

@@ -36,7 +36,7 @@ pub fn evaluate<B: Backend>(
 ) -> Result<Evaluation, EngineError> {
     let mut found = Evaluation { loss: 0.0, labels: 0, not_finite: Vec::new() };
     let mut sum = 0.0;
-    for unit in units(examples, |example| example.ids.len(), unit_tokens) {
+    for unit in units(examples, |example| &example.ids, unit_tokens, true) {
         let batch = Example::batch(&unit.iter().collect::<Vec<_>>(), false);
         let losses = model.losses(tape, adapter, &batch);
         if stop.load(Ordering::Relaxed) {

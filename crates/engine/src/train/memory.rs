@@ -27,6 +27,8 @@ pub struct Demand {
     pub unit_tokens: usize,
     /// Labelled tokens of the unit that has most.
     pub unit_labels: usize,
+    /// Likewise of the training units alone.
+    pub unit_label_gradients: usize,
     /// Keys that attention lays out for the unit that has most: [`laid_out`].
     pub unit_keys: usize,
     /// Likewise of the training units alone.
@@ -59,8 +61,9 @@ impl Demand {
                 demand.make_room(&batch);
             }
         }
+        demand.unit_label_gradients = demand.unit_labels;
         demand.unit_key_gradients = demand.unit_keys;
-        for unit in units(dev, |example| example.ids.len(), config.unit_tokens) {
+        for unit in units(dev, |example| &example.ids, config.unit_tokens, true) {
             let batch = Example::batch(&unit.iter().collect::<Vec<_>>(), false);
             demand.dev_tokens += unit.iter().map(|example| example.ids.len() as u64).sum::<u64>();
             demand.dev_rows += batch.rows() as u64;
@@ -118,6 +121,7 @@ impl MemoryPlan {
             keys: demand.unit_keys,
             key_gradients: demand.unit_key_gradients,
             labels: demand.unit_labels,
+            label_gradients: demand.unit_label_gradients,
         };
         let (scratch, head) = scratch_bytes(path, precision, &shape);
         let part = |name, bytes| Part { name, bytes };

@@ -7,6 +7,7 @@ use bioinstruct_core::random::Stream;
 
 use super::config::{Order, TrainConfig};
 use crate::error::EngineError;
+use crate::model::batch::RowCount;
 
 /// One row of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,17 +183,22 @@ impl Epochs<'_> {
     }
 }
 
-/// Cuts items into stretches that hold at most `most` tokens each, or a single longer item.
-pub fn units<T>(items: &[T], tokens: impl Fn(&T) -> usize, most: usize) -> Vec<&[T]> {
+/// Cuts items into stretches of at most `most` computed tokens each, or a single longer item; tokens that items begin with
+/// count once where they are `shared`.
+pub(super) fn units<'a, 'i, T>(
+    items: &'a [T],
+    ids: impl Fn(&'a T) -> &'i [u32],
+    most: usize,
+    shared: bool,
+) -> Vec<&'a [T]> {
     let mut found = Vec::new();
-    let (mut start, mut sum) = (0, 0);
+    let (mut start, mut count) = (0, RowCount::default());
     for (at, item) in items.iter().enumerate() {
-        let count = tokens(item);
-        if at > start && sum + count > most {
+        if count.add(ids(item), shared) > most && at > start {
             found.push(&items[start..at]);
-            (start, sum) = (at, 0);
+            (start, count) = (at, RowCount::default());
+            count.add(ids(item), shared);
         }
-        sum += count;
     }
     if start < items.len() {
         found.push(&items[start..]);
@@ -246,8 +252,19 @@ mod tests {
 
     #[test]
     fn units_cover_the_rows_in_order() {
-        assert_eq!(units(&[3, 4, 9, 1, 1], |n| *n, 7), vec![&[3, 4][..], &[9], &[1, 1]]);
-        assert!(units(&[] as &[usize], |n| *n, 7).is_empty());
+        let cut = |items: &[Vec<u32>], most: usize, shared: bool| -> Vec<usize> {
+            let found = units(items, |ids| ids, most, shared);
+            assert_eq!(found.concat(), items);
+            found.into_iter().map(<[Vec<u32>]>::len).collect()
+        };
+        let items = [3, 4, 9, 1, 1].map(|length| vec![0; length]);
+        assert_eq!(cut(&items, 7, false), [2, 1, 2]);
+        assert_eq!(cut(&items, 7, true), [2, 1, 2], "few tokens are not shared");
+        assert!(cut(&[], 7, false).is_empty());
+        // Twenty tokens in common, and ten of each item's own.
+        let items = [100, 200, 300, 400, 500].map(|own| (0..20).chain(own..own + 10).collect());
+        assert_eq!(cut(&items, 60, false), [2, 2, 1]);
+        assert_eq!(cut(&items, 60, true), [4, 1]);
     }
 
     /// Ten rows of one file, of which an epoch draws four, and three of another, of which it draws nine.

@@ -49,7 +49,12 @@ impl<'a> Work<'a> {
             LossNorm::MicrobatchMean => config.microbatch_rows,
         };
         let part = |draws: &'a [Draw]| Part {
-            units: units(draws, |draw| examples[draw.row].ids.len(), config.unit_tokens),
+            units: units(
+                draws,
+                |draw| &examples[draw.row].ids,
+                config.unit_tokens,
+                !config.draws_at_random(),
+            ),
             labels: draws.iter().map(|draw| examples[draw.row].labels()).sum(),
         };
         Self { parts: draws.chunks(rows.max(1)).map(part).collect() }
