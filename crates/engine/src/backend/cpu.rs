@@ -449,10 +449,6 @@ impl Backend for Cpu {
         swiglu::forward(self.context(), gate, up, &mut out[..length]);
     }
 
-    fn swiglu_of_halves(&self, length: usize, gate: &Vec<u16>, up: &Vec<u16>, out: &mut Vec<f32>) {
-        swiglu::forward_of_halves(self.context(), gate, up, &mut out[..length]);
-    }
-
     fn swiglu_in_place(&self, length: usize, gate: &mut Vec<f32>, up: &Vec<f32>) {
         swiglu::forward_in_place(self.context(), &mut gate[..length], up);
     }
@@ -472,18 +468,6 @@ impl Backend for Cpu {
             &mut d_gate[..length],
             &mut d_up[..length],
         );
-    }
-
-    fn swiglu_backward_of_halves(
-        &self,
-        length: usize,
-        gate: &Vec<u16>,
-        up: &Vec<u16>,
-        d_out: &Vec<f32>,
-        [d_gate, d_up]: [&mut Vec<f32>; 2],
-    ) {
-        let gradients = (&mut d_gate[..length], &mut d_up[..length]);
-        swiglu::backward_of_halves(self.context(), (gate, up), d_out, gradients.0, gradients.1);
     }
 
     fn logits(&self, phase: Phase, hidden: &Vec<f32>, head: &Matrix, rows: &[usize]) -> Vec<f32> {

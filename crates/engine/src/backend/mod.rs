@@ -330,14 +330,6 @@ pub trait Backend: Send + Sync + Sized + Debug {
 
     /// `out` = gate · σ(gate) · up, the first `length` values.
     fn swiglu(&self, length: usize, gate: &Self::Buffer, up: &Self::Buffer, out: &mut Self::Buffer);
-    /// As [`Backend::swiglu`], of values that were kept in 16 bits.
-    fn swiglu_of_halves(
-        &self,
-        length: usize,
-        gate: &Self::Halves,
-        up: &Self::Halves,
-        out: &mut Self::Buffer,
-    );
     /// `gate` = gate · σ(gate) · up, the first `length` values.
     fn swiglu_in_place(&self, length: usize, gate: &mut Self::Buffer, up: &Self::Buffer);
     /// Replaces the gradients of gate and up.
@@ -346,15 +338,6 @@ pub trait Backend: Send + Sync + Sized + Debug {
         length: usize,
         gate: &Self::Buffer,
         up: &Self::Buffer,
-        d_out: &Self::Buffer,
-        gradients: [&mut Self::Buffer; 2],
-    );
-    /// As [`Backend::swiglu_backward`], of values that were kept in 16 bits.
-    fn swiglu_backward_of_halves(
-        &self,
-        length: usize,
-        gate: &Self::Halves,
-        up: &Self::Halves,
         d_out: &Self::Buffer,
         gradients: [&mut Self::Buffer; 2],
     );

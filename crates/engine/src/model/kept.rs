@@ -71,35 +71,3 @@ impl<B: Backend> Kept<B> {
         }
     }
 }
-
-impl<B: Backend> Kept<B> {
-    /// SwiGLU of kept `gate` and `up`, `length` values of each.
-    pub(super) fn swiglu(backend: &B, length: usize, [gate, up]: [&Self; 2], out: &mut B::Buffer) {
-        match (gate, up) {
-            (Self::Whole(gate), Self::Whole(up)) => backend.swiglu(length, gate, up, out),
-            (Self::Halves(gate), Self::Halves(up)) => {
-                backend.swiglu_of_halves(length, gate, up, out);
-            }
-            _ => unreachable!("one model keeps both in one way"),
-        }
-    }
-
-    /// Its backward: replaces the `gradients` of gate and up.
-    pub(super) fn swiglu_backward(
-        backend: &B,
-        length: usize,
-        [gate, up]: [&Self; 2],
-        d_out: &B::Buffer,
-        gradients: [&mut B::Buffer; 2],
-    ) {
-        match (gate, up) {
-            (Self::Whole(gate), Self::Whole(up)) => {
-                backend.swiglu_backward(length, gate, up, d_out, gradients);
-            }
-            (Self::Halves(gate), Self::Halves(up)) => {
-                backend.swiglu_backward_of_halves(length, gate, up, d_out, gradients);
-            }
-            _ => unreachable!("one model keeps both in one way"),
-        }
-    }
-}

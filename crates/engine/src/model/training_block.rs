@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bioinstruct_core::random::Stream;
 
-use super::kept::{Kept, Working};
+use super::kept::Working;
 use super::training::{Batch, BlockTape, Tape};
 use super::{Block, Llama};
 use crate::backend::{Adapted, AttentionKept, Backend, Phase, Projected, Projecting};
@@ -105,14 +105,15 @@ impl<B: Backend> BlockContext<'_, B> {
         let (d_stream, d_hidden) = (&mut tape.d_stream, &mut tape.d_hidden);
         let (d_gate, d_up) = (&mut tape.d_gate, &mut tape.d_up);
 
-        let gate_and_up = [&kept.gate, &kept.up];
+        let gate = kept.gate.read(backend, length, &mut working.gate);
+        let up = kept.up.read(backend, length, &mut working.up);
         // A product's input is read for the gradient of its adapter alone.
         if self.any_adapted(&[Projection::Down]) {
-            Kept::swiglu(backend, length, gate_and_up, wide);
+            backend.swiglu(length, gate, up, wide);
         }
         let d_wide = &mut tape.d_wide;
         self.project_backward([Projection::Down], wide, kept, [&*d_stream], gradient, Some(d_wide));
-        Kept::swiglu_backward(backend, length, gate_and_up, d_wide, [d_gate, d_up]);
+        backend.swiglu_backward(length, gate, up, d_wide, [d_gate, d_up]);
         let (projections, d_y) = ([Projection::Gate, Projection::Up], [&*d_gate, &*d_up]);
         if self.any_adapted(&projections) {
             let (middle, norm) = (&kept.middle, &self.block.middle_norm);

@@ -2,7 +2,6 @@
 
 use super::shared::Shared;
 use crate::kernels::KernelPath;
-use crate::kernels::lanes::from_bf16;
 use crate::kernels::simd::{Arithmetic, dispatch, exp};
 use crate::kernels::threads::Threads;
 
@@ -16,38 +15,12 @@ pub fn forward((path, threads): (KernelPath, &Threads), gate: &[f32], up: &[f32]
     });
 }
 
-#[inline(always)]
-fn swiglu<A: Arithmetic>(gate: f32, up: f32) -> f32 {
-    gate / (1.0 + exp::<A>(-gate)) * up
-}
-
 dispatch!(fn forward_part = forward_body(gate: &[f32], up: &[f32], out: &mut [f32]));
 
 #[inline(always)]
 fn forward_body<A: Arithmetic>(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
-        *out = swiglu::<A>(*gate, *up);
-    }
-}
-
-/// As [`forward`], of values that were kept in 16 bits.
-pub fn forward_of_halves(
-    (path, threads): (KernelPath, &Threads),
-    gate: &[u16],
-    up: &[u16],
-    out: &mut [f32],
-) {
-    threads.for_rows(out, 1, VALUES, |part, out| {
-        halves_part(path, &gate[part.clone()], &up[part], out);
-    });
-}
-
-dispatch!(fn halves_part = halves_body(gate: &[u16], up: &[u16], out: &mut [f32]));
-
-#[inline(always)]
-fn halves_body<A: Arithmetic>(gate: &[u16], up: &[u16], out: &mut [f32]) {
-    for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
-        *out = swiglu::<A>(from_bf16(*gate), from_bf16(*up));
+        *out = gate / (1.0 + exp::<A>(-gate)) * up;
     }
 }
 
@@ -63,7 +36,7 @@ dispatch!(fn in_place_part = in_place_body(gate: &mut [f32], up: &[f32]));
 #[inline(always)]
 fn in_place_body<A: Arithmetic>(gate: &mut [f32], up: &[f32]) {
     for (gate, up) in gate.iter_mut().zip(up) {
-        *gate = swiglu::<A>(*gate, *up);
+        *gate = *gate / (1.0 + exp::<A>(-*gate)) * up;
     }
 }
 
@@ -96,54 +69,15 @@ fn backward_body<A: Arithmetic>(
 ) {
     let values = gate.iter().zip(up).zip(d_out);
     for (((gate, up), d_out), (d_gate, d_up)) in values.zip(d_gate.iter_mut().zip(d_up)) {
-        [*d_gate, *d_up] = gradients::<A>(*gate, *up, *d_out);
-    }
-}
-
-#[inline(always)]
-fn gradients<A: Arithmetic>(gate: f32, up: f32, d_out: f32) -> [f32; 2] {
-    let sigmoid = 1.0 / (1.0 + exp::<A>(-gate));
-    [d_out * up * sigmoid * A::multiply_add(gate, 1.0 - sigmoid, 1.0), d_out * gate * sigmoid]
-}
-
-/// As [`backward`], of values that were kept in 16 bits.
-pub fn backward_of_halves(
-    (path, threads): (KernelPath, &Threads),
-    (gate, up): (&[u16], &[u16]),
-    d_out: &[f32],
-    d_gate: &mut [f32],
-    d_up: &mut [f32],
-) {
-    let d_up = Shared::new(d_up);
-    threads.for_rows(d_gate, 1, VALUES, |part, d_gate| {
-        let d_up = d_up.part(part.start, part.len());
-        let (gate, up) = (&gate[part.clone()], &up[part.clone()]);
-        halves_backward_part(path, gate, up, &d_out[part], d_gate, d_up);
-    });
-}
-
-dispatch!(fn halves_backward_part = halves_backward_body(
-    gate: &[u16], up: &[u16], d_out: &[f32], d_gate: &mut [f32], d_up: &mut [f32]
-));
-
-#[inline(always)]
-fn halves_backward_body<A: Arithmetic>(
-    gate: &[u16],
-    up: &[u16],
-    d_out: &[f32],
-    d_gate: &mut [f32],
-    d_up: &mut [f32],
-) {
-    let values = gate.iter().zip(up).zip(d_out);
-    for (((gate, up), d_out), (d_gate, d_up)) in values.zip(d_gate.iter_mut().zip(d_up)) {
-        [*d_gate, *d_up] = gradients::<A>(from_bf16(*gate), from_bf16(*up), *d_out);
+        let sigmoid = 1.0 / (1.0 + exp::<A>(-gate));
+        *d_up = d_out * gate * sigmoid;
+        *d_gate = d_out * up * sigmoid * A::multiply_add(*gate, 1.0 - sigmoid, 1.0);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::lanes::to_bf16;
     use crate::ops::finite_difference::{check, random, weighted};
 
     #[test]
@@ -160,27 +94,6 @@ mod tests {
             backward((path, &threads), (&gate, &up), &d_out, &mut d_gate, &mut d_up);
             check("swiglu gate", &gate, &d_gate, |gate| weighted(&d_out, &run(gate, &up)));
             check("swiglu up", &up, &d_up, |up| weighted(&d_out, &run(&gate, up)));
-        }
-    }
-
-    #[test]
-    fn halves_give_the_bits_of_their_values() {
-        let threads = Threads::new(2).unwrap();
-        let [gate, up] = ["gate", "up"]
-            .map(|name| random(77, name).iter().map(|value| to_bf16(*value)).collect::<Vec<u16>>());
-        let wide = |halves: &[u16]| halves.iter().map(|half| from_bf16(*half)).collect::<Vec<_>>();
-        let (wide_gate, wide_up, d_out) = (wide(&gate), wide(&up), random(77, "d_out"));
-        for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
-            let context = (path, &threads);
-            let [mut found, mut expected] = [[f32::NAN; 77]; 2];
-            forward_of_halves(context, &gate, &up, &mut found);
-            forward(context, &wide_gate, &wide_up, &mut expected);
-            assert_eq!(found, expected, "{path:?}");
-            let [mut d_gate, mut d_up, mut wide_d_gate, mut wide_d_up] = [[f32::NAN; 77]; 4];
-            backward_of_halves(context, (&gate, &up), &d_out, &mut d_gate, &mut d_up);
-            let wide = (&wide_gate[..], &wide_up[..]);
-            backward(context, wide, &d_out, &mut wide_d_gate, &mut wide_d_up);
-            assert_eq!((d_gate, d_up), (wide_d_gate, wide_d_up), "{path:?}");
         }
     }
 }
