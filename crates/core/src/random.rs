@@ -24,6 +24,14 @@ pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
+/// The name of a list of numbers, from that of all of them but the last; an empty list's is zero.
+///
+/// Names lie as random numbers do, so draws from different names on do not meet.
+pub fn name_of_list(before: u64, last: u32) -> u64 {
+    let words = philox([before as u32, (before >> 32) as u32, last, 1], WEYL);
+    u64::from(words[0]) | u64::from(words[1]) << 32
+}
+
 /// A named family of random numbers; copying it copies nothing but its 64-bit key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stream {

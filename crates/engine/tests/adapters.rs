@@ -212,7 +212,7 @@ fn a_batch_of_eight_equals_eight_accumulated_batches_of_one() {
     }
 }
 
-/// Noise and dropout belong to the draw, not to the batch or the threads; the dev loss has neither.
+/// Noise belongs to the draw and dropout to the step, not to the batch or the threads; the dev loss has neither.
 #[test]
 fn noise_and_dropout_do_not_depend_on_the_batch() {
     let rows = &rows()[..4];
@@ -224,8 +224,8 @@ fn noise_and_dropout_do_not_depend_on_the_batch() {
         for row in rows {
             batch.push(&row.ids, &row.learned);
         }
-        let step =
-            Step { scale: 1.0, dropout: Some((0.2, streams)), noise: Some((noise, streams)) };
+        let dropout = Some((0.2, Stream::new(2, "test")));
+        let step = Step { scale: 1.0, dropout, noise: Some((noise, streams)) };
         let mut gradient = model.backend().zeros(adapter.layout.length());
         model.losses_and_gradient(
             &mut model.new_tape(Activations::Kept),

@@ -5,6 +5,7 @@
 
 mod golden_files;
 
+use bioinstruct_core::random::Stream;
 use bioinstruct_engine::backend::{Backend, Cpu};
 use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::kernels::lanes::Precision;
@@ -43,13 +44,20 @@ fn shared_tokens_change_no_bit_of_a_loss_and_no_gradient() {
         let options = LoadOptions { precision, positions: 0 };
         let model = Llama::load(&file, Cpu::with_path(path, 2).unwrap(), options).unwrap();
         let adapter = peft::load(&model, &golden("tiny_adapter")).unwrap().adapter;
-        for activations in [Activations::Kept, Activations::Recomputed] {
+        for (activations, dropout) in [
+            (Activations::Kept, None),
+            (Activations::Recomputed, None),
+            (Activations::Kept, Some((0.2, Stream::new(1, "dropout")))),
+            (Activations::Recomputed, Some((0.2, Stream::new(1, "dropout")))),
+        ] {
             let run = |batch: &Batch| {
                 let mut gradient = model.backend().zeros(adapter.layout.length());
-                let (mut tape, step) = (model.new_tape(activations), Step::plain(0.5));
+                let mut tape = model.new_tape(activations);
+                let step = Step { dropout, ..Step::plain(0.5) };
                 let losses =
                     model.losses_and_gradient(&mut tape, &adapter, batch, step, &mut gradient);
-                assert_eq!(losses, model.losses(&mut tape, Some(&adapter), batch));
+                let plain = model.losses(&mut tape, Some(&adapter), batch);
+                assert_eq!(losses == plain, dropout.is_none());
                 (losses, gradient)
             };
             let ((found, gradient), (expected, of_each)) = (run(&shared), run(&apart));

@@ -16,7 +16,7 @@ use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
 use crate::kernels::lanes::{Lane, Precision};
 use crate::kernels::source::Direction;
 use crate::kernels::threads::Threads;
-use crate::ops::project::{Dropout, LowRank, Magnitude, Matrix, Scratch};
+use crate::ops::project::{LowRank, Magnitude, Matrix, Scratch};
 use crate::ops::{
     adamw, attention, bias, cross_entropy, halves, head_norm, neftune, project, rms_norm, rope,
     swiglu,
@@ -561,7 +561,7 @@ fn low_rank<'a>(adapter: &'a Adapted<'_, Cpu>) -> LowRank<'a> {
         }),
         first_row: adapter.rows.start,
         rows: adapter.rows.len(),
-        dropout: adapter.dropout.map(|(probability, sequences)| Dropout { probability, sequences }),
+        dropout: adapter.dropout,
     }
 }
 

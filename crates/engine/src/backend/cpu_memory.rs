@@ -7,6 +7,7 @@ use crate::kernels::KernelPath;
 use crate::kernels::gemm::padded;
 use crate::kernels::lanes::{Lane, Precision};
 use crate::lora::{Layout, Projection};
+use crate::ops::project::{task_values, turned_values};
 
 /// Bytes of a value and of a lane.
 const VALUE: usize = 4;
@@ -49,7 +50,7 @@ pub fn scratch_bytes(
     let lane = Lane::of(path, precision);
     let row = |values: usize| padded(lane.count(values));
     let TrainingShape { model, layout, rows, .. } = *shape;
-    let (mut input_lanes, mut slots) = (0, [[0usize; 12]; 3]);
+    let (mut input_lanes, mut slots) = (0, [[0usize; 13]; 3]);
     let lowest = layout.lowest_block().unwrap_or(model.layers);
     for block in 0..model.layers {
         for call in CALLS {
@@ -67,18 +68,23 @@ pub fn scratch_bytes(
                 let rank = factors.rank;
                 // The forward counts the adapters of a call, the backward its projections.
                 for slot in [adapted, place] {
-                    grow(slot, 1, if shape.dropout { rows * row(input) } else { 0 });
                     grow(slot, 2, rows * rank);
                     grow(slot, 3, rows * row(rank));
                 }
                 grow(place, 4, rank * row(rows));
                 grow(place, 5, rank * row(rows));
                 grow(place, 6, out * rank);
+                if shape.dropout && factors.magnitude.is_none() {
+                    for slot in [adapted, place] {
+                        grow(slot, 1, turned_values(input, rank));
+                    }
+                    grow(place, 12, task_values(rows, input, rank));
+                }
                 if factors.magnitude.is_some() {
                     // Where dropout parts x, both parts, their outputs and gradients are kept apart.
                     let parted = |length: usize| if shape.dropout { length } else { 0 };
                     for slot in [adapted, place] {
-                        grow(slot, 7, parted(rows * row(input)));
+                        grow(slot, 7, 2 * parted(rows * row(input)));
                     }
                     grow(adapted, 8, parted(rows * out));
                     for slot in [adapted, place] {

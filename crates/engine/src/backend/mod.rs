@@ -62,6 +62,17 @@ pub struct MagnitudePlace {
     pub norms: Range<usize>,
 }
 
+/// Dropout of an adapter's input in one layer and projection.
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout<'a> {
+    /// Share of values set to zero, below 1.
+    pub probability: f32,
+    /// What decides on them.
+    pub stream: Stream,
+    /// The name of each row's draws: [`Batch::names`](crate::model::training::Batch::names).
+    pub rows: &'a [u64],
+}
+
 /// Rows and random stream of each sequence of a batch.
 pub type SequenceStreams<'a> = &'a [(Range<usize>, Stream)];
 
@@ -76,8 +87,8 @@ pub struct Adapted<'a, B: Backend> {
     pub factors: &'a Factors,
     /// The rows of the batch it acts on.
     pub rows: Range<usize>,
-    /// In training only: probability, and rows and stream of each sequence.
-    pub dropout: Option<(f32, SequenceStreams<'a>)>,
+    /// In training only.
+    pub dropout: Option<Dropout<'a>>,
 }
 
 /// One of the projections that are computed together.

@@ -57,6 +57,15 @@ impl Lane {
         }
     }
 
+    /// The value that a lane keeps of this one.
+    #[inline(always)]
+    pub fn rounded(self, value: f32) -> f32 {
+        match self {
+            Self::F32 => value,
+            Self::Bf16Pair => from_bf16(to_bf16(value)),
+        }
+    }
+
     /// Lanes that hold `values` values.
     pub const fn count(self, values: usize) -> usize {
         values.div_ceil(self.values())

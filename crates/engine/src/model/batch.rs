@@ -2,10 +2,12 @@
 //!
 //! Rows of an instruction set begin alike: with the words of the template, often with the instruction too. A token's state
 //! depends on it and on what stands before it alone, so such tokens have the same state in every sequence, bit by bit, and the
-//! gradient of the one row is the sum of theirs. It is no approximation, but it needs a pass in which nothing is drawn at random
-//! for each sequence ([`Batch::push`] is for those).
+//! gradient of the one row is the sum of theirs. Dropout is drawn for each beginning ([`Batch::names`]), so this is no
+//! approximation. Only where each sequence has noise of its own nothing is shared: [`Batch::push`].
 
 use std::ops::Range;
+
+use bioinstruct_core::random::name_of_list;
 
 use crate::backend::Sequence;
 
@@ -17,6 +19,9 @@ const LEAST_SHARED: usize = 16;
 pub struct Batch {
     /// Token ids of the rows.
     pub ids: Vec<u32>,
+    /// The name of the tokens up to each row, itself among them: what is drawn for a row in a step is drawn under this name, so
+    /// that it is the same wherever the row is computed.
+    pub names: Vec<u64>,
     /// Position of each row in its sequences.
     pub positions: Vec<u32>,
     /// The rows as attention sees them; a sequence follows those that it continues.
@@ -71,6 +76,11 @@ impl Batch {
         let start = self.ids.len();
         let sequence = Sequence { rows: start..start + ids.len(), before };
         let past = sequence.past();
+        let mut name = sequence.before.last().map_or(0, |before| self.names[before.end - 1]);
+        self.names.extend(ids.iter().map(|id| {
+            name = name_of_list(name, *id);
+            name
+        }));
         self.ids.extend_from_slice(ids);
         self.positions.extend((past..past + ids.len()).map(|position| position as u32));
         self.sequences.push(sequence);
@@ -205,12 +215,18 @@ mod tests {
         shared.iter().map(|shared| (*shared).clone()).chain([own]).flatten().collect()
     }
 
-    /// The tokens of each sequence of the batch, and that their positions count up from zero.
+    /// The tokens of each sequence of the batch, and that their positions count up from zero, and their names are those
+    /// of what they begin with.
     fn read(batch: &Batch) -> Vec<Vec<u32>> {
         let all = batch.sequences.iter().map(|sequence| {
             let rows: Vec<usize> = sequence.all_rows().flatten().collect();
             let positions: Vec<u32> = rows.iter().map(|row| batch.positions[*row]).collect();
             assert_eq!(positions, (0..rows.len() as u32).collect::<Vec<_>>());
+            rows.iter().fold(0, |name, row| {
+                let name = name_of_list(name, batch.ids[*row]);
+                assert_eq!(name, batch.names[*row]);
+                name
+            });
             rows.into_iter().map(|row| batch.ids[row]).collect()
         });
         all.collect()

@@ -22,8 +22,8 @@ use crate::lora::{Adapter, Projection};
 pub struct Step<'a> {
     /// The gradient is that of `scale` · Σ losses.
     pub scale: f32,
-    /// Dropout of the adapters' inputs: probability, and one stream for each sequence.
-    pub dropout: Option<(f32, &'a [Stream])>,
+    /// Dropout of the adapters' inputs: probability, and the step's stream.
+    pub dropout: Option<(f32, Stream)>,
     /// Noise on the embeddings (NEFTune): alpha, and one stream for each sequence.
     pub noise: Option<(f32, &'a [Stream])>,
 }
@@ -272,7 +272,7 @@ impl<B: Backend> Llama<B> {
         tape: &mut Tape<B>,
         adapter: &Adapter<B>,
         (batch, late): (&Batch, &[usize]),
-        dropout: Option<(f32, &[Stream])>,
+        dropout: Option<(f32, Stream)>,
         gradient: &mut B::Buffer,
     ) {
         let Some(lowest) = adapter.layout.lowest_block() else {

@@ -1,13 +1,13 @@
 //! One block of a training step: [`BlockContext`] runs it forward, keeping what its backward needs, and backward.
 
-use std::ops::Range;
+use std::borrow::Cow;
 
 use bioinstruct_core::random::Stream;
 
 use super::kept::Working;
 use super::training::{Batch, BlockTape, Tape};
 use super::{Block, Llama};
-use crate::backend::{Adapted, AttentionKept, Backend, Phase, Projected, Projecting};
+use crate::backend::{Adapted, AttentionKept, Backend, Dropout, Phase, Projected, Projecting};
 use crate::lora::{Adapter, Projection};
 
 /// One block of one step.
@@ -19,7 +19,7 @@ pub(super) struct BlockContext<'a, B: Backend> {
     pub(super) batch: &'a Batch,
     /// In the last block: the rows that it goes on with after its attention, as no other is read behind it.
     pub(super) late: Option<&'a [usize]>,
-    pub(super) dropout: Option<(f32, &'a [Stream])>,
+    pub(super) dropout: Option<(f32, Stream)>,
 }
 
 impl<B: Backend> BlockContext<'_, B> {
@@ -177,8 +177,8 @@ impl<B: Backend> BlockContext<'_, B> {
         outputs: [&mut B::Buffer; N],
         low: &mut [B::Buffer; 7],
     ) {
-        let streams = projections.map(|projection| self.streams(projection));
-        let adapted: [_; N] = std::array::from_fn(|at| self.adapted(projections[at], &streams[at]));
+        let names = self.names(projections[0]);
+        let adapted = projections.map(|projection| self.adapted(projection, &names));
         let low = low
             .get_disjoint_mut(projections.map(|projection| projection as usize))
             .expect("projections of one call differ");
@@ -206,8 +206,8 @@ impl<B: Backend> BlockContext<'_, B> {
         gradient: &mut B::Buffer,
         d_x: Option<&mut B::Buffer>,
     ) {
-        let streams = projections.map(|projection| self.streams(projection));
-        let adapted: [_; N] = std::array::from_fn(|at| self.adapted(projections[at], &streams[at]));
+        let names = self.names(projections[0]);
+        let adapted = projections.map(|projection| self.adapted(projection, &names));
         let projected: Vec<Projected<'_, B>> = projections
             .into_iter()
             .zip(d_y)
@@ -233,34 +233,29 @@ impl<B: Backend> BlockContext<'_, B> {
         projections.iter().any(|projection| self.adapted(*projection, &[]).is_some())
     }
 
-    fn adapted<'s>(
-        &'s self,
-        projection: Projection,
-        streams: &'s [(Range<usize>, Stream)],
-    ) -> Option<Adapted<'s, B>> {
+    fn adapted<'s>(&'s self, projection: Projection, rows: &'s [u64]) -> Option<Adapted<'s, B>> {
         let adapter = self.adapter?;
+        let place = (self.index * Projection::ALL.len() + projection as usize) as u64;
         Some(Adapted {
             parameters: &adapter.parameters,
             norms: &adapter.norms,
             factors: adapter.layout.factors(self.index, projection)?,
             rows: 0..self.rows(projection),
-            dropout: self.dropout.map(|(probability, _)| (probability, streams)),
+            dropout: self.dropout.map(|(probability, stream)| {
+                let stream = stream.fork(place);
+                Dropout { probability, stream, rows }
+            }),
         })
     }
 
-    /// The dropout streams of this block and projection, one for each sequence.
-    fn streams(&self, projection: Projection) -> Vec<(Range<usize>, Stream)> {
-        let Some((_, streams)) = self.dropout else {
-            return Vec::new();
-        };
-        let place = (self.index * Projection::ALL.len() + projection as usize) as u64;
-        let streams = streams.iter().map(|stream| stream.fork(place));
-        let rows = self.batch.sequences.iter().map(|sequence| sequence.rows.clone());
-        if self.rows(projection) == self.batch.rows() {
-            return rows.zip(streams).collect();
+    /// The names of the rows that go through a projection.
+    fn names(&self, projection: Projection) -> Cow<'_, [u64]> {
+        let names = &self.batch.names;
+        match self.late {
+            Some(late) if self.rows(projection) < names.len() => {
+                late.iter().map(|row| names[*row]).collect()
+            }
+            _ => Cow::Borrowed(names),
         }
-        let late = self.late.unwrap_or_default();
-        let place = |row: usize| late.partition_point(|late| *late < row);
-        rows.map(|rows| place(rows.start)..place(rows.end)).zip(streams).collect()
     }
 }

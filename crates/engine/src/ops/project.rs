@@ -2,18 +2,21 @@
 //!
 //! W is (out, in), A is (rank, in), B is (out, rank), as in PEFT (Hu et al. 2021). Layers that read the same x are computed
 //! together ([`forward`], [`backward`]), and an adapter's part is a second term of its layer's product. Dropout acts on the
-//! adapter's input only; its mask is computed again in the backward, so nothing of it is stored. With magnitudes the sum of
-//! both is stretched row by row: see `dora.rs`.
+//! adapter's input only; what it drops is drawn again in the backward, so nothing of it is stored, and is taken from finished
+//! products: see `dropped.rs`. With magnitudes the sum of both is stretched row by row: see `dora.rs`.
 
 mod backward;
 mod dora;
 mod dropout;
+mod dropped;
 mod few;
 mod matrix;
 
 pub use self::backward::{AdapterBackward, Backward, backward};
 pub use self::dora::{Magnitude, row_norms};
 pub use self::dropout::Dropout;
+use self::dropped::{Turned, take_from_low};
+pub use self::dropped::{task_values, turned_values};
 use self::few::{few_blocks, few_floats};
 pub use self::matrix::Matrix;
 use crate::backend::Phase;
@@ -45,10 +48,20 @@ pub struct LowRank<'a> {
     pub dropout: Option<Dropout<'a>>,
 }
 
-impl LowRank<'_> {
+impl<'a> LowRank<'a> {
     /// With DoRA and dropout the frozen weights see x' and x − x' apart.
     fn is_parted(&self) -> bool {
         self.magnitude.is_some() && self.dropout.is_some()
+    }
+
+    /// Dropout that is taken from finished products.
+    fn taken(&self) -> Option<Dropout<'a>> {
+        self.dropout.filter(|_| self.magnitude.is_none())
+    }
+
+    /// What products with A are multiplied by.
+    fn gain(&self) -> f32 {
+        self.scale * self.taken().map_or(1.0, |dropout| dropout.keep())
     }
 }
 
@@ -68,6 +81,7 @@ struct AdapterScratch {
     gains: Vec<f32>,
     /// DoRA's unstretched outputs, where there is dropout.
     z: Vec<f32>,
+    /// x', with DoRA and dropout.
     dropped_lanes: LeftBuffer,
     /// What dropout takes from x.
     rest_lanes: LeftBuffer,
@@ -82,13 +96,17 @@ struct AdapterScratch {
     d_dropped_lanes: LeftBuffer,
     kept_lanes: LeftBuffer,
     d_b: Vec<f32>,
+    /// A, where dropout is taken from its products.
+    turned: Turned,
+    /// What tasks take from the gradient of A.
+    taken: Vec<f32>,
 }
 
 impl Scratch {
     /// Bytes that training holds in it.
     pub fn bytes(&self) -> usize {
         let adapter = |buffers: &AdapterScratch| {
-            let AdapterScratch { gains, z, low, d_b, .. } = buffers;
+            let AdapterScratch { gains, z, low, d_b, turned, taken, .. } = buffers;
             let AdapterScratch { dropped_lanes, rest_lanes, low_lanes, turned_lanes, .. } = buffers;
             let AdapterScratch { d_y_lanes, d_z_lanes, d_dropped_lanes, kept_lanes, .. } = buffers;
             let lanes = [
@@ -101,8 +119,10 @@ impl Scratch {
                 d_dropped_lanes,
                 kept_lanes,
             ];
-            let values = gains.len() + z.len() + low.len() + d_b.len();
-            values * size_of::<f32>() + lanes.map(LeftBuffer::bytes).iter().sum::<usize>()
+            let values = gains.len() + z.len() + low.len() + d_b.len() + taken.len();
+            values * size_of::<f32>()
+                + turned.bytes()
+                + lanes.map(LeftBuffer::bytes).iter().sum::<usize>()
         };
         self.x.bytes() + self.adapters.iter().map(adapter).sum::<usize>()
     }
@@ -144,9 +164,9 @@ pub fn forward(
     let adapters: Vec<LowRank<'_>> =
         layers.iter().flat_map(|layer| layer.adapters.iter().copied()).collect();
     for (adapter, buffer) in adapters.iter().zip(&mut *buffers) {
-        buffer.drop_input((path, threads), lane, adapter, input, x);
+        buffer.part_input((path, threads), lane, adapter, input, x);
     }
-    inner_values((path, threads), lane, (input, x_lanes), &adapters, buffers);
+    inner_values((path, threads), lane, (input, x, x_lanes), &adapters, buffers);
 
     let few = few || decodes && few_floats((path, threads), lane, x_lanes, rows, layers);
     multiply((path, threads), lane, &mut outer_products(rows, few, x_lanes, layers, buffers));
@@ -157,15 +177,16 @@ pub fn forward(
 fn inner_values(
     context: (KernelPath, &Threads),
     lane: Lane,
-    (input, x_lanes): (usize, &LeftBuffer),
+    (input, x, x_lanes): (usize, &[f32], &LeftBuffer),
     adapters: &[LowRank<'_>],
     buffers: &mut [AdapterScratch],
 ) {
     let inner = adapters.iter().zip(&mut *buffers).map(|(adapter, buffer)| {
         let AdapterScratch { dropped_lanes, low, .. } = buffer;
-        let left = match adapter.dropout {
-            None => x_lanes.left().from_row(adapter.first_row),
-            Some(_) => dropped_lanes.left(),
+        let left = if adapter.is_parted() {
+            dropped_lanes.left()
+        } else {
+            x_lanes.left().from_row(adapter.first_row)
         };
         let right = Source::new(Values::F32(adapter.a), input, Direction::Transposed);
         let terms = vec![Term { left, right, first_row: 0, rows: adapter.rows }];
@@ -175,7 +196,10 @@ fn inner_values(
     multiply(context, lane, &mut inner.collect::<Vec<_>>());
     for (adapter, buffer) in adapters.iter().zip(buffers) {
         let low = &mut buffer.low[..adapter.rows * adapter.rank];
-        scale(low, adapter.scale);
+        if let Some(dropout) = adapter.taken() {
+            take_from_low(context, lane, (adapter, dropout), &mut buffer.turned, x, low);
+        }
+        scale(low, adapter.gain());
         buffer.low_lanes.put(context, lane, low, adapter.rank);
     }
 }
@@ -243,8 +267,8 @@ fn stretch_outputs(
 }
 
 impl AdapterScratch {
-    /// Puts the adapter's input after dropout into lanes, where there is dropout.
-    fn drop_input(
+    /// Where dropout parts x: puts x' and x − x' into lanes.
+    fn part_input(
         &mut self,
         context: (KernelPath, &Threads),
         lane: Lane,
@@ -252,20 +276,18 @@ impl AdapterScratch {
         input: usize,
         x: &[f32],
     ) {
-        let Some(dropout) = adapter.dropout else { return };
+        let Some(dropout) = adapter.dropout.filter(|_| adapter.is_parted()) else { return };
         let x = &x[adapter.first_row * input..][..adapter.rows * input];
         let mask = |row: usize, x: &[f32], dropped: &mut [f32]| {
-            dropout.mask(context.0, adapter.first_row + row, x, dropped);
+            dropout.mask(context.0, adapter.first_row + row, x, (&mut Vec::new(), dropped));
         };
         self.dropped_lanes.put_with(context, lane, x, input, mask);
-        if adapter.is_parted() {
-            self.rest_lanes.put_with(context, lane, x, input, |row, x, rest| {
-                mask(row, x, rest);
-                for (rest, x) in rest.iter_mut().zip(x) {
-                    *rest = x - *rest;
-                }
-            });
-        }
+        self.rest_lanes.put_with(context, lane, x, input, |row, x, rest| {
+            mask(row, x, rest);
+            for (rest, x) in rest.iter_mut().zip(x) {
+                *rest = x - *rest;
+            }
+        });
     }
 }
 

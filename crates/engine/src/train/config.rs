@@ -246,9 +246,9 @@ impl TrainConfig {
         }
     }
 
-    /// Whether a step draws something at random for each token of each row: then no two rows have a token in common.
-    pub fn draws_at_random(&self) -> bool {
-        self.dropout > 0.0 || self.neftune_alpha > 0.0
+    /// Whether each row has noise of its own in a step: then no two rows have a token in common.
+    pub fn is_noisy(&self) -> bool {
+        self.neftune_alpha > 0.0
     }
 
     /// The adapter that these settings make of a model, and where its values lie. A word or a number that means nothing in

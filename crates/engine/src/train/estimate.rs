@@ -70,10 +70,10 @@ pub fn measure(
         .sum();
     let most = (MOST_WORK / block.max(1)).clamp(16, config.unit_tokens.max(16));
     let draws: Vec<&Example> = plan.draws(0).iter().map(|draw| &rows[draw.row]).collect();
-    let cut = units(&draws, |row| &row.ids, most, !config.draws_at_random());
+    let cut = units(&draws, |row| &row.ids, most, !config.is_noisy());
     let unit = cut.first().copied().unwrap_or_default();
     let cut: Vec<Example> = unit.iter().map(|row| row.beginning(most)).collect();
-    let batch = Example::batch(&cut.iter().collect::<Vec<_>>(), config.draws_at_random());
+    let batch = Example::batch(&cut.iter().collect::<Vec<_>>(), config.is_noisy());
     let rows = batch.rows().max(1) as f64;
     let few = time(file, config, (options, activations), threads, &batch, 1)?;
     if model.layers < 2 {
@@ -103,10 +103,8 @@ fn time(
     let adapter = model.adapter(lora, &model.initial_values(&layout, 0, config.init))?;
     let mut tape = model.new_tape(activations);
     let mut gradient = backend.zeros(layout.length());
-    let streams: Vec<Stream> = (0..batch.sequences.len() as u64)
-        .map(|sequence| Stream::new(0, "dropout").fork(sequence))
-        .collect();
-    let dropout = (config.dropout > 0.0).then_some((config.dropout as f32, &*streams));
+    let stream = Stream::new(0, "dropout");
+    let dropout = (config.dropout > 0.0).then_some((config.dropout as f32, stream));
     let mut best = Speed { train: f64::INFINITY, evaluate: f64::INFINITY };
     for _ in 0..REPEATS {
         let begin = Instant::now();

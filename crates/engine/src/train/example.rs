@@ -40,11 +40,10 @@ impl Example {
         Self { id: self.id.clone(), ids, learned }
     }
 
-    /// Rows that are computed together: what they begin with once, or where something is drawn at random for each token of
-    /// each row, all apart.
-    pub(super) fn batch(examples: &[&Self], random: bool) -> Batch {
+    /// Rows that are computed together: what they begin with once, or where each row has noise of its own, all apart.
+    pub(super) fn batch(examples: &[&Self], noisy: bool) -> Batch {
         let pairs = examples.iter().map(|example| (&example.ids[..], &example.learned[..]));
-        if !random {
+        if !noisy {
             return Batch::sharing(pairs);
         }
         let mut batch = Batch::default();

@@ -12,7 +12,7 @@ use crate::model::batch::RowCount;
 /// One row of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Draw {
-    /// Place of the draw in the whole run: it names the row's dropout.
+    /// Place of the draw in the whole run: it names the row's noise, and the step's dropout.
     pub index: u64,
     /// Which example.
     pub row: usize,

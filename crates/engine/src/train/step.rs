@@ -27,6 +27,8 @@ struct Part<'a> {
 /// One step's rows.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Work<'a> {
+    /// Names the step.
+    first_draw: u64,
     parts: Vec<Part<'a>>,
 }
 
@@ -53,11 +55,12 @@ impl<'a> Work<'a> {
                 draws,
                 |draw| &examples[draw.row].ids,
                 config.unit_tokens,
-                !config.draws_at_random(),
+                !config.is_noisy(),
             ),
             labels: draws.iter().map(|draw| examples[draw.row].labels()).sum(),
         };
-        Self { parts: draws.chunks(rows.max(1)).map(part).collect() }
+        let first_draw = draws.first().map_or(0, |draw| draw.index);
+        Self { first_draw, parts: draws.chunks(rows.max(1)).map(part).collect() }
     }
 
     /// Tokens that the loss covers.
@@ -94,16 +97,16 @@ impl<'a> Work<'a> {
         let Inputs { model, config, examples, .. } = *inputs;
         let (backend, parts) = (model.backend(), self.parts.len());
         let root = |purpose: &str| Stream::new(inputs.seed, purpose);
-        let (dropout, noise) = (root("dropout"), root("neftune"));
+        let (dropout, noise) = (root("dropout").fork(self.first_draw), root("neftune"));
         let (mut loss, mut not_finite) = (0.0, Vec::new());
         for part in &self.parts {
             let mut sum = 0.0;
             for unit in &part.units {
                 let batch = batch_of(examples, unit, config);
-                let [dropped, noisy] = [dropout, noise].map(|stream| streams_of(unit, stream));
+                let noisy: Vec<Stream> = unit.iter().map(|draw| noise.fork(draw.index)).collect();
                 let how = Step {
                     scale: 1.0 / (part.labels * parts) as f32,
-                    dropout: with(config.dropout, &dropped),
+                    dropout: with(config.dropout, dropout),
                     noise: with(config.neftune_alpha, &noisy),
                 };
                 let mut gradient = tree.buffer(backend);
@@ -125,16 +128,11 @@ impl<'a> Work<'a> {
 /// The rows of one unit as a batch.
 fn batch_of(examples: &[Example], unit: &[Draw], config: &TrainConfig) -> Batch {
     let rows: Vec<&Example> = unit.iter().map(|draw| &examples[draw.row]).collect();
-    Example::batch(&rows, config.draws_at_random())
-}
-
-/// The stream of each draw of a unit.
-fn streams_of(unit: &[Draw], stream: Stream) -> Vec<Stream> {
-    unit.iter().map(|draw| stream.fork(draw.index)).collect()
+    Example::batch(&rows, config.is_noisy())
 }
 
 /// Strength and streams of what is random in a step, where it is on.
-fn with(strength: f64, streams: &[Stream]) -> Option<(f32, &[Stream])> {
+fn with<T>(strength: f64, streams: T) -> Option<(f32, T)> {
     (strength > 0.0).then_some((strength as f32, streams))
 }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use super::dropped::{Taken, take_from_gradients};
 use super::{AdapterScratch, Dropout, LowRank, Matrix, Scratch, dora, resized};
 use crate::kernels::KernelPath;
 use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
@@ -34,8 +35,10 @@ impl<'a> Backward<'a> {
         self.adapter.as_ref().map(|adapter| adapter.factors)
     }
 
-    fn dropout(&self) -> Option<Dropout<'a>> {
-        self.factors()?.dropout
+    /// The factors and the dropout that parts x.
+    fn parted(&self) -> Option<(LowRank<'a>, Dropout<'a>)> {
+        let factors = self.factors().filter(LowRank::is_parted)?;
+        Some((factors, factors.dropout?))
     }
 }
 
@@ -79,18 +82,26 @@ pub fn backward(
     inner_gradients(context, lane, rows, layers, buffers);
     for (layer, buffer) in layers.iter().zip(&mut *buffers) {
         let Some(AdapterBackward { factors, kept, .. }) = &layer.adapter else { continue };
-        let LowRank { rank, scale, .. } = *factors;
+        let rank = factors.rank;
         let low = &mut buffer.low[..rows * rank];
-        super::scale(low, scale);
+        super::scale(low, factors.gain());
         buffer.low_lanes.put(context, lane, low, rank);
         buffer.turned_lanes.put_transposed(path, lane, low, rank);
         buffer.kept_lanes.put_transposed(path, lane, &kept[..rows * rank], rank);
-        buffer.drop_input(context, lane, factors, input, x);
+        buffer.part_input(context, lane, factors, input, x);
     }
     factor_gradients(context, lane, rows, x_lanes, layers, buffers);
-    if let Some(d_x) = d_x {
+    let mut d_x = d_x;
+    if let Some(d_x) = d_x.as_deref_mut() {
         input_gradient(context, lane, (rows, input), layers, buffers, d_x);
     }
+    let taken = layers.iter_mut().zip(buffers).filter_map(|(layer, buffer)| {
+        let AdapterBackward { factors, d_a, .. } = layer.adapter.as_mut()?;
+        let (factors, dropout, d_a) = (*factors, factors.taken()?, &mut **d_a);
+        let AdapterScratch { low, turned, taken: sums, .. } = buffer;
+        Some(Taken { factors, dropout, low, turned, sums, d_a })
+    });
+    take_from_gradients(context, lane, (rows, input, x), &mut taken.collect::<Vec<_>>(), d_x);
 }
 
 /// The gradients of W x, of the adapter's part and of W x', and that of the magnitudes.
@@ -153,7 +164,7 @@ fn inner_gradients(
     multiply(context, lane, &mut products.collect::<Vec<_>>());
 }
 
-/// `d_a` += lowᵀ drop(x), and `d_b` += `d_zᵀ` kept, computed as its transpose.
+/// `d_a` += lowᵀ x, with DoRA and dropout lowᵀ x', and `d_b` += `d_zᵀ` kept, computed as its transpose.
 fn factor_gradients(
     context: (KernelPath, &Threads),
     lane: Lane,
@@ -169,7 +180,7 @@ fn factor_gradients(
         let rank = factors.rank;
         let AdapterScratch { dropped_lanes, turned_lanes, kept_lanes, d_b, .. } = buffer;
         let d_z_lanes = if factors.is_parted() { &buffer.d_z_lanes } else { &buffer.d_y_lanes };
-        let x_lanes = if factors.dropout.is_some() { &*dropped_lanes } else { x_lanes };
+        let x_lanes = if factors.is_parted() { &*dropped_lanes } else { x_lanes };
         for (left, right, c, n, output) in [
             (&*turned_lanes, x_lanes.right(lane, rows, input), &mut **d_a, input, Output::Add),
             (
@@ -196,7 +207,7 @@ fn factor_gradients(
     }
 }
 
-/// `d_x` = Σ `d_y` W + mask ∘ (low A), with DoRA and dropout + mask ∘ (low A + (g − 1) ∘ `d_y` W).
+/// `d_x` = Σ `d_y` W + low A, with DoRA and dropout Σ `d_y` W + mask ∘ (low A + (g − 1) ∘ `d_y` W).
 fn input_gradient(
     context: (KernelPath, &Threads),
     lane: Lane,
@@ -211,7 +222,7 @@ fn input_gradient(
         terms.push(Term { left: buffer.d_y_lanes.left(), right, first_row: 0, rows });
     }
     for (layer, buffer) in layers.iter().zip(buffers) {
-        let Some(factors) = layer.factors().filter(|factors| factors.dropout.is_none()) else {
+        let Some(factors) = layer.factors().filter(|factors| !factors.is_parted()) else {
             continue;
         };
         let right = Source::new(Values::F32(factors.a), input, Direction::AsStored);
@@ -219,7 +230,7 @@ fn input_gradient(
     }
     let product = Product { c: &mut *d_x, n: input, rows, terms, output: Output::Store };
     multiply(context, lane, &mut [product]);
-    if layers.iter().any(|layer| layer.dropout().is_some()) {
+    if layers.iter().any(|layer| layer.parted().is_some()) {
         // What goes through a mask is computed for some rows at a time, so that it is still in the cache when it is added.
         context.1.for_rows(&mut d_x[..rows * input], input, MASKED_ROWS, |rows, d_x| {
             for (layer, buffer) in layers.iter().zip(buffers) {
@@ -229,7 +240,7 @@ fn input_gradient(
     }
 }
 
-/// Adds a layer's part of the input gradient that goes through its mask, if it has one, to some rows of `d_x`.
+/// Adds the part of the input gradient that goes through a layer's mask, if it has one, to some rows of `d_x`.
 fn add_masked(
     context: (KernelPath, &Threads),
     lane: Lane,
@@ -238,26 +249,26 @@ fn add_masked(
     buffer: &AdapterScratch,
     d_x: &mut [f32],
 ) {
-    let (Some(factors), Some(dropout)) = (layer.factors(), layer.dropout()) else { return };
+    let Some((factors, dropout)) = layer.parted() else { return };
     let low = Source::new(Values::F32(factors.a), input, Direction::AsStored);
-    let mut operands = vec![(&buffer.low_lanes, low)];
-    if factors.is_parted() {
-        let frozen = layer.matrix.source(Direction::AsStored);
-        operands.push((&buffer.d_dropped_lanes, frozen));
-    }
-    let terms = operands.into_iter().map(|(lanes, right)| {
+    let frozen = layer.matrix.source(Direction::AsStored);
+    let operands = [(&buffer.low_lanes, low), (&buffer.d_dropped_lanes, frozen)];
+    let terms = operands.map(|(lanes, right)| {
         let left = lanes.left().from_row(rows.start);
         Term { left, right, first_row: 0, rows: rows.len() }
     });
-    let terms = terms.collect();
+    let (terms, keep, mut places) = (terms.to_vec(), dropout.keep(), Vec::new());
     MASKED.with_borrow_mut(|masked| {
         let c = resized(masked, rows.len() * input);
         let product = Product { c, n: input, rows: rows.len(), terms, output: Output::Store };
         multiply(context, lane, &mut [product]);
-        for (row, (masked, d_x)) in
-            rows.zip(masked.chunks_exact(input).zip(d_x.chunks_exact_mut(input)))
-        {
-            dropout.add_masked(context.0, row, masked, d_x);
+        let parts = masked.chunks_exact_mut(input).zip(d_x.chunks_exact_mut(input));
+        for (row, (masked, d_x)) in rows.zip(parts) {
+            dropout.places(context.0, row, input, &mut places);
+            for place in &places {
+                masked[*place as usize] = 0.0;
+            }
+            d_x.iter_mut().zip(masked).for_each(|(d_x, masked)| *d_x += keep * *masked);
         }
     });
 }
