@@ -17,7 +17,8 @@ use bioinstruct_engine::kernels::quantised::{BlockMatrix, QuantisedRows, multipl
 use bioinstruct_engine::kernels::source::{Direction, Source, Values};
 use bioinstruct_engine::kernels::threads::Threads;
 use bioinstruct_engine::ops::attention::{self, Attended, Gradients, Heads, Kept, KeyedRows};
-use bioinstruct_engine::ops::{cross_entropy, rms_norm, swiglu};
+use bioinstruct_engine::ops::project::Matrix;
+use bioinstruct_engine::ops::{head_loss, rms_norm, swiglu};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 
@@ -226,11 +227,17 @@ fn swiglu_forward(bencher: Bencher<'_, '_>) {
         .bench_local(|| swiglu::forward(context(), &gate, &up, &mut out));
 }
 
-/// One token.
+/// Logits, losses and the gradient of the input.
 #[divan::bench]
-fn head_loss_of_a_row(bencher: Bencher<'_, '_>) {
-    let mut logits = numbers(VOCABULARY);
-    bencher
-        .counter(BytesCount::new(4 * VOCABULARY))
-        .bench_local(|| cross_entropy::loss_and_gradient(*PATH, &mut logits, 7, 1.0));
+fn head_loss_forward_and_backward(bencher: Bencher<'_, '_>) {
+    let rows = 1024;
+    let weights = numbers(HIDDEN * VOCABULARY).iter().map(|value| to_bf16(*value)).collect();
+    let (head, x) = (Matrix::of_bf16(weights, HIDDEN), numbers(rows * HIDDEN));
+    let (mut scratch, mut d_x) = (head_loss::Scratch::default(), x.clone());
+    let labels: Vec<u32> = (0..rows).map(|row| (row * 47) as u32).collect();
+    let operations = 2 * 2 * rows * HIDDEN * VOCABULARY;
+    bencher.counter(ItemsCount::new(operations)).bench_local(|| {
+        let d_x = Some(&mut d_x[..]);
+        head_loss::head_loss(context(), &mut scratch, &head, (&x, &labels), 1.0, d_x)
+    });
 }

@@ -12,21 +12,15 @@ use super::{
 use crate::error::EngineError;
 use crate::format::TensorView;
 use crate::kernels::KernelPath;
-use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
-use crate::kernels::lanes::{Lane, Precision};
-use crate::kernels::source::Direction;
+use crate::kernels::lanes::Precision;
 use crate::kernels::threads::Threads;
 use crate::ops::project::{LowRank, Magnitude, Matrix, Scratch};
 use crate::ops::{
-    adamw, attention, bias, cross_entropy, halves, head_norm, neftune, project, rms_norm, rope,
-    swiglu,
+    adamw, attention, bias, halves, head_loss, head_norm, neftune, project, rms_norm, rope, swiglu,
 };
 
 /// A matrix in main memory.
 pub type CpuMatrix = Matrix;
-
-/// Rows of the head that are computed at once: their logits are all that is ever stored.
-pub(super) const HEAD_ROWS: usize = 256;
 
 /// Main memory and a pool of threads.
 #[derive(Debug)]
@@ -41,8 +35,7 @@ pub struct Cpu {
 struct Work {
     project: Scratch,
     gathered: Vec<f32>,
-    gathered_lanes: LeftBuffer,
-    logits: Vec<f32>,
+    head: head_loss::Scratch,
     d_gathered: Vec<f32>,
     log_sum_exp: Vec<f32>,
     together: attention::Together,
@@ -71,9 +64,8 @@ impl Cpu {
     /// Bytes of the operands that calls lay out: of projections, and of the head.
     pub fn scratch_bytes(&self) -> (usize, usize) {
         let work = self.work();
-        let head = [&work.gathered, &work.logits, &work.d_gathered].map(|values| values.len() * 4);
-        let operands = work.project.bytes() + work.together.bytes();
-        (operands, head.iter().sum::<usize>() + work.gathered_lanes.bytes())
+        let gathered = (work.gathered.len() + work.d_gathered.len()) * size_of::<f32>();
+        (work.project.bytes() + work.together.bytes(), gathered + work.head.bytes())
     }
 
     /// How many threads compute.
@@ -83,24 +75,6 @@ impl Cpu {
 
     fn context(&self) -> (KernelPath, &Threads) {
         (self.path, &self.threads)
-    }
-
-    /// `y` = x times the head in this direction.
-    fn through_head(
-        &self,
-        head: &Matrix,
-        direction: Direction,
-        x: &[f32],
-        lanes: &mut LeftBuffer,
-        y: &mut [f32],
-    ) {
-        let right = head.source(direction);
-        let (n, rows) = (right.n(), x.len() / right.k());
-        let lane = Lane::of(self.path, head.precision());
-        lanes.put(self.context(), lane, x, right.k());
-        let terms = vec![Term { left: lanes.left(), right, first_row: 0, rows }];
-        let product = Product { c: y, n, rows, terms, output: Output::Store };
-        multiply(self.context(), lane, &mut [product]);
     }
 
     fn work(&self) -> MutexGuard<'_, Work> {
@@ -488,42 +462,23 @@ impl Backend for Cpu {
         head: &Matrix,
         labels: &[(usize, u32)],
         scale: f32,
-        mut d_hidden: Option<&mut Vec<f32>>,
+        d_hidden: Option<&mut Vec<f32>>,
     ) -> Vec<f32> {
-        if let Some(d_hidden) = d_hidden.as_deref_mut() {
-            d_hidden[..rows * head.input].fill(0.0);
-        }
         let mut work = self.work();
-        let Work { gathered, gathered_lanes: lanes, logits, d_gathered, .. } = &mut *work;
-        let mut losses = vec![0.0; labels.len()];
-        for (labels, losses) in labels.chunks(HEAD_ROWS).zip(losses.chunks_mut(HEAD_ROWS)) {
-            let rows = labels.iter().map(|(row, _)| *row);
-            let gathered = gather(hidden, head.input, rows, gathered);
-            self.reserve(logits, labels.len() * head.out);
-            let count = labels.len();
-            self.through_head(head, Direction::Transposed, gathered, lanes, logits);
-            let losses = crate::ops::shared::Shared::new(losses);
-            self.threads.for_rows(
-                &mut logits[..labels.len() * head.out],
-                head.out,
-                4,
-                |rows, logits| {
-                    for (row, logits) in rows.zip(logits.chunks_exact_mut(head.out)) {
-                        let target = labels[row].1 as usize;
-                        losses.part(row, 1)[0] =
-                            cross_entropy::loss_and_gradient(self.path, logits, target, scale);
-                    }
-                },
-            );
-            let Some(d_hidden) = d_hidden.as_deref_mut() else {
-                continue;
-            };
-            self.reserve(d_gathered, labels.len() * head.input);
-            let d_logits = &logits[..count * head.out];
-            self.through_head(head, Direction::AsStored, d_logits, lanes, d_gathered);
+        let Work { gathered, head: scratch, d_gathered, .. } = &mut *work;
+        let width = head.input;
+        let x = gather(hidden, width, labels.iter().map(|(row, _)| *row), gathered);
+        let words: Vec<u32> = labels.iter().map(|(_, word)| *word).collect();
+        let d_x = d_hidden.as_ref().map(|_| {
+            grow(d_gathered, labels.len() * width);
+            &mut d_gathered[..labels.len() * width]
+        });
+        let losses = head_loss::head_loss(self.context(), scratch, head, (x, &words), scale, d_x);
+        if let Some(d_hidden) = d_hidden {
+            d_hidden[..rows * width].fill(0.0);
             // Sequences that share a row may each have a label there.
-            for ((row, _), gradient) in labels.iter().zip(d_gathered.chunks_exact(head.input)) {
-                let sum = &mut d_hidden[row * head.input..][..head.input];
+            for ((row, _), gradient) in labels.iter().zip(d_gathered.chunks_exact(width)) {
+                let sum = &mut d_hidden[row * width..][..width];
                 sum.iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += gradient);
             }
         }

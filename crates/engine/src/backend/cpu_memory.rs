@@ -1,12 +1,12 @@
 //! How much the processor's backend holds beside the buffers that it hands out: [`scratch_bytes`] follows the calls of a
 //! training step through the operands that they lay out.
 
-use super::cpu::HEAD_ROWS;
 use crate::format::ModelConfig;
 use crate::kernels::KernelPath;
 use crate::kernels::gemm::padded;
 use crate::kernels::lanes::{Lane, Precision};
 use crate::lora::{Layout, Projection};
+use crate::ops::head_loss;
 use crate::ops::project::{task_values, turned_values};
 
 /// Bytes of a value and of a lane.
@@ -98,10 +98,10 @@ pub fn scratch_bytes(
         }
     }
     let projections = input_lanes + slots.iter().flatten().sum::<usize>();
-    let [labels, gradients] = [shape.labels, shape.label_gradients].map(|rows| rows.min(HEAD_ROWS));
-    let (hidden, words) = (model.hidden_size, model.vocabulary_size);
-    let lanes = (labels * row(hidden)).max(gradients * row(words));
-    let head = labels * (hidden + words) + gradients * hidden + lanes;
+    let (labels, gradients) = (shape.labels, shape.label_gradients);
+    let (hidden, words) = (model.hidden_size, model.vocabulary_size.min(head_loss::WORDS));
+    let row = hidden + row(hidden) + words + row(words) + head_loss::ROW;
+    let head = labels * row + gradients * hidden;
     let together = 2 * (shape.keys + shape.key_gradients) * model.key_value_size();
     (VALUE * (projections + together), VALUE * head)
 }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::KernelPath;
 use super::lanes::{Lane, put};
 use super::microkernel::{self, Tile, run_tile};
-use super::source::{Direction, STRIP, Source, Values, strip};
+use super::source::{STRIP, Source, strip};
 use super::threads::Threads;
 
 /// Most lanes of one left row and one strip that are multiplied before the next part of k is filled. Each part more is a pass
@@ -74,17 +74,19 @@ impl LeftBuffer {
         });
     }
 
-    /// As [`LeftBuffer::put`], of other rows: `change` is given each row's number and values, and writes what is put.
+    /// As [`LeftBuffer::put`], of other rows: `change` is given each row's number and values, and writes what is put. A task
+    /// takes `task` rows.
     pub fn put_with(
         &mut self,
         (path, threads): (KernelPath, &Threads),
         lane: Lane,
+        task: usize,
         values: &[f32],
         width: usize,
         change: impl Fn(usize, &[f32], &mut [f32]) + Sync,
     ) {
         let (stride, lanes) = self.shape(values.len() / width.max(1), lane.count(width));
-        threads.for_rows(lanes, stride, 32, |rows, lanes| {
+        threads.for_rows(lanes, stride, task, |rows, lanes| {
             let mut changed = vec![0.0; width];
             for (row, lanes) in rows.zip(lanes.chunks_exact_mut(stride)) {
                 change(row, &values[row * width..(row + 1) * width], &mut changed);
@@ -128,13 +130,7 @@ impl LeftBuffer {
 
     /// Those rows as a right operand: `rows` rows of `width` values.
     pub fn right(&self, lane: Lane, rows: usize, width: usize) -> Source<'_> {
-        Source {
-            values: Values::Lanes(lane, &self.lanes),
-            width,
-            stride: self.stride * lane.values(),
-            rows,
-            direction: Direction::AsStored,
-        }
+        Source::of_lanes((lane, &self.lanes, self.stride * lane.values()), rows, width)
     }
 }
 

@@ -72,6 +72,8 @@ pub struct Source<'a> {
     pub width: usize,
     /// Distance between the rows' first values.
     pub stride: usize,
+    /// The file's row that is the first of them.
+    file_row: usize,
     /// How many rows.
     pub rows: usize,
     /// How it is multiplied.
@@ -87,7 +89,32 @@ impl<'a> Source<'a> {
             Values::File(tensor) => tensor.rows() * tensor.columns(),
             Values::Lanes(lane, lanes) => lanes.len() * lane.values(),
         };
-        Self { values, width, stride: width, rows: length / width.max(1), direction }
+        let rows = length / width.max(1);
+        Self { values, width, stride: width, file_row: 0, rows, direction }
+    }
+
+    /// Lanes of `rows` rows that are `stride` values apart.
+    pub fn of_lanes(
+        (lane, lanes, stride): (Lane, &'a [u32], usize),
+        rows: usize,
+        width: usize,
+    ) -> Self {
+        let (values, direction) = (Values::Lanes(lane, lanes), Direction::AsStored);
+        Self { values, width, stride, file_row: 0, rows, direction }
+    }
+
+    /// Some of the rows.
+    #[must_use]
+    pub fn of_rows(self, rows: Range<usize>) -> Self {
+        let start = rows.start * self.stride;
+        let (mut values, mut file_row) = (self.values, self.file_row);
+        match &mut values {
+            Values::F32(values) => *values = &values[start..],
+            Values::Bf16(values) => *values = &values[start..],
+            Values::Lanes(lane, lanes) => *lanes = &lanes[start / lane.values()..],
+            Values::File(_) => file_row += rows.start,
+        }
+        Self { values, file_row, rows: rows.len(), ..self }
     }
 
     /// Length of the products' sums.
@@ -136,7 +163,7 @@ impl<'a> Source<'a> {
         let skip = part.start % PART;
         let start = part.start - skip;
         let whole = (skip + part.len()).next_multiple_of(PART).min(self.width - start);
-        tensor.part_to_f32(path, row, start, &mut buffer[..whole]);
+        tensor.part_to_f32(path, self.file_row + row, start, &mut buffer[..whole]);
         &buffer[skip..skip + part.len()]
     }
 }

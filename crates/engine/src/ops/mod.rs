@@ -6,10 +6,10 @@
 pub mod adamw;
 pub mod attention;
 pub mod bias;
-pub mod cross_entropy;
 #[cfg(test)]
 pub(crate) mod finite_difference;
 pub mod halves;
+pub mod head_loss;
 pub mod head_norm;
 pub mod neftune;
 pub mod project;

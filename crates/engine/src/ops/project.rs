@@ -27,6 +27,9 @@ use crate::kernels::quantised::QuantisedRows;
 use crate::kernels::source::{Direction, Source, Values};
 use crate::kernels::threads::Threads;
 
+/// Rows of a task that changes what is put into lanes.
+const CHANGED_ROWS: usize = 32;
+
 /// One adapter's factors of one projection, and the rows of the batch it acts on.
 #[derive(Debug, Clone, Copy)]
 pub struct LowRank<'a> {
@@ -281,8 +284,8 @@ impl AdapterScratch {
         let mask = |row: usize, x: &[f32], dropped: &mut [f32]| {
             dropout.mask(context.0, adapter.first_row + row, x, (&mut Vec::new(), dropped));
         };
-        self.dropped_lanes.put_with(context, lane, x, input, mask);
-        self.rest_lanes.put_with(context, lane, x, input, |row, x, rest| {
+        self.dropped_lanes.put_with(context, lane, CHANGED_ROWS, x, input, mask);
+        self.rest_lanes.put_with(context, lane, CHANGED_ROWS, x, input, |row, x, rest| {
             mask(row, x, rest);
             for (rest, x) in rest.iter_mut().zip(x) {
                 *rest = x - *rest;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::kernels::source::{Direction, Values};
 use bioinstruct_core::random::Stream;
 
 fn random(length: usize, name: &str) -> Vec<f32> {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::dropped::{Taken, take_from_gradients};
-use super::{AdapterScratch, Dropout, LowRank, Matrix, Scratch, dora, resized};
+use super::{AdapterScratch, CHANGED_ROWS, Dropout, LowRank, Matrix, Scratch, dora, resized};
 use crate::kernels::KernelPath;
 use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
 use crate::kernels::lanes::Lane;
@@ -129,14 +129,14 @@ fn outer_gradients(
     };
     if adapter.factors.is_parted() {
         d_y_lanes.put(context, lane, d_y, out);
-        d_z_lanes.put_with(context, lane, d_y, out, stretched);
-        d_dropped_lanes.put_with(context, lane, d_y, out, |_, d_y, out| {
+        d_z_lanes.put_with(context, lane, CHANGED_ROWS, d_y, out, stretched);
+        d_dropped_lanes.put_with(context, lane, CHANGED_ROWS, d_y, out, |_, d_y, out| {
             for ((out, d_y), gain) in out.iter_mut().zip(d_y).zip(&*gains) {
                 *out = d_y * (gain - 1.0);
             }
         });
     } else {
-        d_y_lanes.put_with(context, lane, d_y, out, stretched);
+        d_y_lanes.put_with(context, lane, CHANGED_ROWS, d_y, out, stretched);
     }
     let z = &adapter.kept[rows * adapter.factors.rank..][..rows * out];
     if let Some(d_m) = adapter.d_magnitude.as_deref_mut() {

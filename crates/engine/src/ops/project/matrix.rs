@@ -59,6 +59,11 @@ impl Matrix {
         Self { out, input, stored }
     }
 
+    /// Rows of `input` values that are in memory already, as bfloat16.
+    pub fn of_bf16(values: Vec<u16>, input: usize) -> Self {
+        Self { out: values.len() / input.max(1), input, stored: Stored::Bf16(values) }
+    }
+
     /// How its values are kept.
     pub fn precision(&self) -> Precision {
         match self.stored {
