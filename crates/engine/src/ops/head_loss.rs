@@ -126,7 +126,9 @@ fn in_parts(
             softmax.write(known);
             if let Some(sums) = sums.as_ref().filter(|_| first > 0 && down < 1.0) {
                 let sums = sums.part(row * hidden, hidden);
-                sums.iter_mut().for_each(|sum| *sum *= down);
+                for sum in sums {
+                    *sum *= down;
+                }
             }
         });
 
