@@ -62,14 +62,15 @@ pub(super) fn transpose_pairs(
 #[target_feature(enable = "avx2")]
 unsafe fn avx2(square: &[[u32; 16]; STRIP], out: &mut [u32]) {
     use std::arch::x86_64::{
-        __m256i, _mm256_loadu_si256, _mm256_permute2x128_si256, _mm256_storeu_si256,
+        _mm256_loadu_si256, _mm256_permute2x128_si256, _mm256_setzero_si256, _mm256_storeu_si256,
         _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32, _mm256_unpacklo_epi64,
     };
     for (down, across) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
-        let rows: [__m256i; 8] = std::array::from_fn(|row| {
+        let mut rows = [_mm256_setzero_si256(); 8];
+        for (row, lanes) in rows.iter_mut().enumerate() {
             // SAFETY: half of a row of sixteen lanes.
-            unsafe { _mm256_loadu_si256(square[down + row].as_ptr().add(across).cast()) }
-        });
+            *lanes = unsafe { _mm256_loadu_si256(square[down + row].as_ptr().add(across).cast()) };
+        }
         // Pairs of rows, then fours, then the halves of the registers change places.
         let mut pairs = rows;
         for group in 0..4 {
@@ -78,7 +79,7 @@ unsafe fn avx2(square: &[[u32; 16]; STRIP], out: &mut [u32]) {
         }
         let mut fours = rows;
         for group in 0..2 {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|at| pairs[4 * group + at]);
+            let [a, b, c, d] = pairs.as_chunks::<4>().0[group];
             fours[4 * group] = _mm256_unpacklo_epi64(a, c);
             fours[4 * group + 1] = _mm256_unpackhi_epi64(a, c);
             fours[4 * group + 2] = _mm256_unpacklo_epi64(b, d);
@@ -105,12 +106,13 @@ unsafe fn avx2(square: &[[u32; 16]; STRIP], out: &mut [u32]) {
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn avx512(row: impl Fn(usize) -> *const u32, out: &mut [u32]) {
-    use std::arch::x86_64::{_mm512_loadu_si512, _mm512_storeu_si512};
+    use std::arch::x86_64::{_mm512_loadu_si512, _mm512_setzero_si512, _mm512_storeu_si512};
     for half in 0..2 {
-        let rows: [__m512i; 16] = std::array::from_fn(|at| {
+        let mut rows = [_mm512_setzero_si512(); 16];
+        for (at, lanes) in rows.iter_mut().enumerate() {
             // SAFETY: a row is sixteen lanes.
-            unsafe { _mm512_loadu_si512(row(16 * half + at).cast()) }
-        });
+            *lanes = unsafe { _mm512_loadu_si512(row(16 * half + at).cast()) };
+        }
         for (column, lanes) in columns_of(&rows).into_iter().enumerate() {
             let at = column * STRIP + 16 * half;
             // SAFETY: 15 rows of 32 lanes, and half of the next: inside `out`, which has sixteen.
@@ -136,7 +138,7 @@ pub(crate) fn columns_of(rows: &[__m512i; 16]) -> [__m512i; 16] {
     }
     let mut fours = *rows;
     for group in 0..4 {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|at| pairs[4 * group + at]);
+        let [a, b, c, d] = pairs.as_chunks::<4>().0[group];
         fours[4 * group] = _mm512_unpacklo_epi64(a, c);
         fours[4 * group + 1] = _mm512_unpackhi_epi64(a, c);
         fours[4 * group + 2] = _mm512_unpacklo_epi64(b, d);
@@ -144,7 +146,8 @@ pub(crate) fn columns_of(rows: &[__m512i; 16]) -> [__m512i; 16] {
     }
     let mut columns = *rows;
     for column in 0..4 {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|group| fours[4 * group + column]);
+        let [a, b, c, d] =
+            [fours[column], fours[4 + column], fours[8 + column], fours[12 + column]];
         let (even_low, odd_low) =
             (_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xDD>(a, b));
         let (even_high, odd_high) =

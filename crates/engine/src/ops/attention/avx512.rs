@@ -1,12 +1,13 @@
 //! The inner loops of `tile.rs` and `strip.rs` for AVX-512, where a tile is eight registers: left to the compiler, eight rows
-//! become gathers. The bits are those of the plain loops.
+//! become gathers. The bits are those of the plain loops. Registers are filled in loops: `map` and `from_fn` of an array are
+//! compiled without these instructions, and whether they disappear is up to luck.
 
 #![expect(unsafe_code, reason = "vector instructions on values whose extents are checked before")]
 
 use std::arch::x86_64::{
-    __m512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmple_epu32_mask,
-    _mm512_cmplt_epu32_mask, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mask3_fmadd_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_storeu_ps,
+    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmple_epu32_mask, _mm512_cmplt_epu32_mask,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask3_fmadd_ps, _mm512_mul_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_ps,
 };
 
 use crate::kernels::transpose::columns_of;
@@ -35,8 +36,12 @@ pub(super) fn add_weighted<const M: usize>(
     assert!(sums.len() == M * W, "a register for each value");
     assert!(steps == 0 || rows.len() >= (steps - 1) * stride + M, "a row for each key");
     let start = rows.as_ptr();
+    let mut values = [start; M];
+    for (m, value) in values.iter_mut().enumerate() {
+        *value = start.wrapping_add(m);
+    }
     // SAFETY: only the arithmetic of AVX-512 comes here; value m of row k lies inside for k < steps (asserted).
-    unsafe { add(sums, std::array::from_fn::<_, M, _>(|m| start.wrapping_add(m)), stride, weights) }
+    unsafe { add(sums, values, stride, weights) }
 }
 
 /// As [`add_weighted`], over the keys from number `first` on that a lane sees: from `from[lane]` to before `to[lane]`.
@@ -66,10 +71,11 @@ unsafe fn add<const M: usize>(
     step: usize,
     panel: &[f32],
 ) {
-    let mut held: [__m512; M] = std::array::from_fn(|m| {
+    let mut held = [_mm512_setzero_ps(); M];
+    for (m, held) in held.iter_mut().enumerate() {
         // SAFETY: by the contract.
-        unsafe { _mm512_loadu_ps(sums.as_ptr().add(m * W)) }
-    });
+        *held = unsafe { _mm512_loadu_ps(sums.as_ptr().add(m * W)) };
+    }
     for (i, panel) in panel.as_chunks::<W>().0.iter().enumerate() {
         // SAFETY: by the contract.
         unsafe {
@@ -100,10 +106,11 @@ unsafe fn add_seen<const M: usize>(
     let (from, to) = unsafe {
         (_mm512_loadu_si512(from.as_ptr().cast()), _mm512_loadu_si512(to.as_ptr().cast()))
     };
-    let mut held: [__m512; M] = std::array::from_fn(|m| {
+    let mut held = [_mm512_setzero_ps(); M];
+    for (m, held) in held.iter_mut().enumerate() {
         // SAFETY: by the contract.
-        unsafe { _mm512_loadu_ps(sums.as_ptr().add(m * W)) }
-    });
+        *held = unsafe { _mm512_loadu_ps(sums.as_ptr().add(m * W)) };
+    }
     for (k, weights) in weights.as_chunks::<W>().0.iter().enumerate() {
         let key = _mm512_set1_epi32(((first + k) as u32).cast_signed());
         let sees = _mm512_cmple_epu32_mask(from, key) & _mm512_cmplt_epu32_mask(key, to);
@@ -129,9 +136,13 @@ pub(super) fn gather(panel: &mut [f32], rows: [&[f32]; W], factor: f32) {
     assert!(rows.iter().all(|row| row.len() >= size), "rows are as long as the panel");
     let whole = size / W * W;
     for first in (0..whole).step_by(W) {
+        let mut at = [std::ptr::null(); W];
+        for (at, row) in at.iter_mut().zip(&rows) {
+            *at = row[first..].as_ptr();
+        }
         // SAFETY: only the arithmetic of AVX-512 comes here; sixteen values of each row and sixteen rows of the panel lie
         // inside from `first` on.
-        unsafe { turn(rows.map(|row| row[first..].as_ptr()), &mut panel[first * W..], W, factor) }
+        unsafe { turn(at, &mut panel[first * W..], W, factor) }
     }
     for i in whole..size {
         for (lane, row) in rows.iter().enumerate() {
@@ -150,7 +161,10 @@ pub(super) fn scatter(rows: &mut [f32], sums: &[f32], factors: &[f32]) {
     );
     let whole = size / W * W;
     for first in (0..whole).step_by(W) {
-        let at = std::array::from_fn(|i| sums[(first + i) * W..].as_ptr());
+        let mut at = [std::ptr::null(); W];
+        for (i, at) in at.iter_mut().enumerate() {
+            *at = sums[(first + i) * W..].as_ptr();
+        }
         // SAFETY: only the arithmetic of AVX-512 comes here; the rows of `sums` lie inside, and so do sixteen values of each
         // row from `first` on.
         unsafe { turn_scaled(at, &mut rows[first..], size, factors) }
@@ -170,9 +184,12 @@ pub(super) fn scatter(rows: &mut [f32], sums: &[f32], factors: &[f32]) {
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
 unsafe fn turn(rows: [*const f32; W], out: &mut [f32], stride: usize, factor: f32) {
     let factor = _mm512_set1_ps(factor);
-    // SAFETY: by the contract.
-    let rows = rows.map(|row| unsafe { _mm512_castps_si512(_mm512_loadu_ps(row)) });
-    for (i, column) in columns_of(&rows).into_iter().enumerate() {
+    let mut registers = [_mm512_setzero_si512(); W];
+    for (register, row) in registers.iter_mut().zip(rows) {
+        // SAFETY: by the contract.
+        *register = unsafe { _mm512_castps_si512(_mm512_loadu_ps(row)) };
+    }
+    for (i, column) in columns_of(&registers).into_iter().enumerate() {
         let column = _mm512_mul_ps(_mm512_castsi512_ps(column), factor);
         // SAFETY: by the contract.
         unsafe { _mm512_storeu_ps(out.as_mut_ptr().add(i * stride), column) };
@@ -188,9 +205,12 @@ unsafe fn turn(rows: [*const f32; W], out: &mut [f32], stride: usize, factor: f3
 unsafe fn turn_scaled(rows: [*const f32; W], out: &mut [f32], stride: usize, factors: &[f32]) {
     // SAFETY: by the contract.
     let factors = unsafe { _mm512_loadu_ps(factors.as_ptr()) };
-    // SAFETY: by the contract.
-    let scaled = |row| unsafe { _mm512_castps_si512(_mm512_mul_ps(_mm512_loadu_ps(row), factors)) };
-    for (lane, column) in columns_of(&rows.map(scaled)).into_iter().enumerate() {
+    let mut registers = [_mm512_setzero_si512(); W];
+    for (register, row) in registers.iter_mut().zip(rows) {
+        // SAFETY: by the contract.
+        *register = unsafe { _mm512_castps_si512(_mm512_mul_ps(_mm512_loadu_ps(row), factors)) };
+    }
+    for (lane, column) in columns_of(&registers).into_iter().enumerate() {
         // SAFETY: by the contract.
         unsafe {
             _mm512_storeu_ps(out.as_mut_ptr().add(lane * stride), _mm512_castsi512_ps(column));
