@@ -18,7 +18,7 @@ use crate::kernels::threads::Threads;
 
 /// Words whose logits exist at once: enough for every thread, and few enough that their logits stay in the cache.
 pub const WORDS: usize = 2304;
-/// Values that are kept of each row on the way: [`Row`].
+/// Values that are kept of each row on the way.
 pub const ROW: usize = 3;
 /// Rows of one task.
 const TASK: usize = 8;

@@ -65,11 +65,10 @@ pub fn backward(
     rows: usize,
     x: &[f32],
     layers: &mut [Backward<'_>],
-    d_x: Option<&mut [f32]>,
+    mut d_x: Option<&mut [f32]>,
 ) {
     let Some(first) = layers.first() else { return };
-    let (path, input) = (context.0, first.matrix.input);
-    let lane = Lane::of(path, first.matrix.precision());
+    let (lane, input) = (Lane::of(context.0, first.matrix.precision()), first.matrix.input);
     let x = &x[..rows * input];
     scratch.adapters.resize_with(scratch.adapters.len().max(layers.len()), AdapterScratch::default);
     let Scratch { x: x_lanes, adapters: buffers, .. } = scratch;
@@ -81,17 +80,11 @@ pub fn backward(
     }
     inner_gradients(context, lane, rows, layers, buffers);
     for (layer, buffer) in layers.iter().zip(&mut *buffers) {
-        let Some(AdapterBackward { factors, kept, .. }) = &layer.adapter else { continue };
-        let rank = factors.rank;
-        let low = &mut buffer.low[..rows * rank];
-        super::scale(low, factors.gain());
-        buffer.low_lanes.put(context, lane, low, rank);
-        buffer.turned_lanes.put_transposed(path, lane, low, rank);
-        buffer.kept_lanes.put_transposed(path, lane, &kept[..rows * rank], rank);
-        buffer.part_input(context, lane, factors, input, x);
+        let Some(adapter) = &layer.adapter else { continue };
+        lay_out_inner(context, lane, rows, adapter, buffer);
+        buffer.part_input(context, lane, &adapter.factors, input, x);
     }
     factor_gradients(context, lane, rows, x_lanes, layers, buffers);
-    let mut d_x = d_x;
     if let Some(d_x) = d_x.as_deref_mut() {
         input_gradient(context, lane, (rows, input), layers, buffers, d_x);
     }
@@ -101,7 +94,10 @@ pub fn backward(
         let AdapterScratch { low, turned, taken: sums, .. } = buffer;
         Some(Taken { factors, dropout, low, turned, sums, d_a })
     });
-    take_from_gradients(context, lane, (rows, input, x), &mut taken.collect::<Vec<_>>(), d_x);
+    let mut taken: Vec<Taken<'_>> = taken.collect();
+    if !taken.is_empty() {
+        take_from_gradients(context, lane, (rows, input, x), &mut taken, d_x);
+    }
 }
 
 /// The gradients of W x, of the adapter's part and of W x', and that of the magnitudes.
@@ -162,6 +158,22 @@ fn inner_gradients(
         Some(Product { c, n: rank, rows, terms, output: Output::Store })
     });
     multiply(context, lane, &mut products.collect::<Vec<_>>());
+}
+
+/// Scales `low`, and puts it and what the forward kept into lanes.
+fn lay_out_inner(
+    context: (KernelPath, &Threads),
+    lane: Lane,
+    rows: usize,
+    AdapterBackward { factors, kept, .. }: &AdapterBackward<'_>,
+    buffer: &mut AdapterScratch,
+) {
+    let length = rows * factors.rank;
+    let low = &mut buffer.low[..length];
+    super::scale(low, factors.gain());
+    buffer.low_lanes.put(context, lane, low, factors.rank);
+    buffer.turned_lanes.put_transposed(context.0, lane, low, factors.rank);
+    buffer.kept_lanes.put_transposed(context.0, lane, &kept[..length], factors.rank);
 }
 
 /// `d_a` += lowᵀ x, with DoRA and dropout lowᵀ x', and `d_b` += `d_zᵀ` kept, computed as its transpose.

@@ -42,12 +42,12 @@ impl Turned {
     }
 }
 
-/// Values of A as [`Turned`] and [`take_from_gradients`] lay them out.
+/// Values of A as it is laid out here.
 pub fn turned_values(input: usize, rank: usize) -> usize {
     input * rank.next_multiple_of(LANES)
 }
 
-/// Values of the sums of tasks that [`take_from_gradients`] makes of `rows` rows.
+/// Values that the tasks of a backward of `rows` rows sum apart.
 pub fn task_values(rows: usize, input: usize, rank: usize) -> usize {
     rows.div_ceil(ROWS) * turned_values(input, rank)
 }
