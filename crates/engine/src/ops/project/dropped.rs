@@ -185,3 +185,63 @@ fn gradient_row_body<A: Arithmetic>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bioinstruct_core::random::Stream;
+
+    use super::*;
+    use crate::ops::finite_difference::random;
+
+    /// More values of the rank than a register holds, and more rows than a task takes: against the masked input itself.
+    #[test]
+    fn what_is_left_is_the_product_of_what_stays() {
+        let (rows, input, rank, threads) = (2 * ROWS + 9, 24, 20, Threads::new(2).unwrap());
+        let [x, a] = [(rows * input, "x"), (rank * input, "a")].map(|(n, name)| random(n, name));
+        let (names, low) = ((0..rows as u64).collect::<Vec<_>>(), random(rows * rank, "low"));
+        let dropout = Dropout { probability: 0.3, stream: Stream::new(1, "mask"), rows: &names };
+        let near = |found: &[f32], expected: &[f32]| {
+            found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-3)
+        };
+        for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
+            let (mut places, mut stays, mut d_kept) = (Vec::new(), x.clone(), vec![0.0; x.len()]);
+            let [mut inner, mut left] = [vec![0.0; rows * rank], vec![0.0; rows * rank]];
+            let [mut d_a, mut d_a_left] = [vec![0.0; a.len()], vec![0.0; a.len()]];
+            let mut d_x = d_kept.clone();
+            for row in 0..rows {
+                dropout.places(path, row, input, &mut places);
+                for place in &places {
+                    stays[row * input + *place as usize] = 0.0;
+                }
+                for (r, at) in (0..rank).flat_map(|r| (0..input).map(move |at| (r, at))) {
+                    let (value, kept) = (x[row * input + at], stays[row * input + at]);
+                    let (a, low) = (a[r * input + at], low[row * rank + r]);
+                    inner[row * rank + r] += value * a;
+                    left[row * rank + r] += kept * a;
+                    d_a[r * input + at] += value * low;
+                    d_a_left[r * input + at] += kept * low;
+                    d_x[row * input + at] += low * a;
+                    d_kept[row * input + at] += if kept == 0.0 { 0.0 } else { low * a };
+                }
+            }
+            let factors = LowRank {
+                a: &a,
+                b: &[],
+                rank,
+                scale: 1.0,
+                magnitude: None,
+                first_row: 0,
+                rows,
+                dropout: Some(dropout),
+            };
+            let (context, mut turned, mut sums) = ((path, &threads), Turned::default(), Vec::new());
+            take_from_low(context, Lane::F32, (&factors, dropout), &mut turned, &x, &mut inner);
+            assert!(near(&inner, &left), "{path:?}");
+            let (turned, sums, d_a_of) = (&mut turned, &mut sums, &mut d_a[..]);
+            let taken = Taken { factors, dropout, low: &low, turned, sums, d_a: d_a_of };
+            let sizes = (rows, input, &x[..]);
+            take_from_gradients(context, Lane::F32, sizes, &mut [taken], Some(&mut d_x));
+            assert!(near(&d_a, &d_a_left) && near(&d_x, &d_kept), "{path:?}");
+        }
+    }
+}
