@@ -109,15 +109,13 @@ fn input_gradient_bf16(bencher: Bencher<'_, '_>, shape: Shape) {
 /// Decoding: bytes are those of the weights.
 #[divan::bench(args = [1, 8])]
 fn few_rows_bf16(bencher: Bencher<'_, '_>, rows: usize) {
-    let lane = Lane::of(*PATH, Precision::Bf16);
     let weights: Vec<u16> =
         numbers(HIDDEN * VOCABULARY).iter().map(|value| to_bf16(*value)).collect();
     let right = Source::new(Values::Bf16(&weights), HIDDEN, Direction::Transposed);
-    let (mut left, mut y) = (LeftBuffer::default(), vec![0.0; rows * VOCABULARY]);
-    left.put(context(), lane, &numbers(rows * HIDDEN), HIDDEN);
+    let (x, mut y) = (numbers(rows * HIDDEN), vec![0.0; rows * VOCABULARY]);
     bencher.counter(BytesCount::new(2 * weights.len())).bench_local(|| {
         let mut products = [FewRows { right, y: &mut y }];
-        multiply_few(context(), lane, left.left(), rows, &mut products);
+        multiply_few(context(), &x, rows, &mut products);
     });
 }
 

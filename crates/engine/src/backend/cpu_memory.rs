@@ -3,7 +3,7 @@
 
 use crate::format::ModelConfig;
 use crate::kernels::KernelPath;
-use crate::kernels::gemm::padded;
+use crate::kernels::gemm::row_lanes;
 use crate::kernels::lanes::{Lane, Precision};
 use crate::lora::{Layout, Projection};
 use crate::ops::head_loss;
@@ -48,7 +48,7 @@ pub fn scratch_bytes(
     shape: &TrainingShape<'_>,
 ) -> (usize, usize) {
     let lane = Lane::of(path, precision);
-    let row = |values: usize| padded(lane.count(values));
+    let row = |values: usize| row_lanes(path, lane, values);
     let TrainingShape { model, layout, rows, .. } = *shape;
     let (mut input_lanes, mut slots) = (0, [[0usize; 13]; 3]);
     let lowest = layout.lowest_block().unwrap_or(model.layers);
@@ -84,7 +84,7 @@ pub fn scratch_bytes(
                     // Where dropout parts x, both parts, their outputs and gradients are kept apart.
                     let parted = |length: usize| if shape.dropout { length } else { 0 };
                     for slot in [adapted, place] {
-                        grow(slot, 7, 2 * parted(rows * row(input)));
+                        grow(slot, 7, parted(rows * (input + 2 * row(input))));
                     }
                     grow(adapted, 8, parted(rows * out));
                     for slot in [adapted, place] {

@@ -20,7 +20,7 @@ use super::threads::Threads;
 const fn most_lanes(path: KernelPath) -> usize {
     match path {
         KernelPath::Avx2 => 1536,
-        KernelPath::Portable | KernelPath::Avx512 | KernelPath::Avx512Bf16 => 576,
+        KernelPath::Portable | KernelPath::Avx512 | KernelPath::Avx512Vnni => 576,
     }
 }
 
@@ -66,10 +66,11 @@ impl LeftBuffer {
         values: &[f32],
         width: usize,
     ) {
-        let (stride, lanes) = self.shape(values.len() / width.max(1), lane.count(width));
+        let stride = row_lanes(path, lane, width);
+        let lanes = self.shape(values.len() / width.max(1), stride);
         threads.for_rows(lanes, stride, 16, |rows, lanes| {
             for (row, lanes) in rows.zip(lanes.chunks_exact_mut(stride)) {
-                put(path, lane, &values[row * width..(row + 1) * width], lanes);
+                put_row(path, lane, &values[row * width..(row + 1) * width], lanes);
             }
         });
     }
@@ -85,12 +86,13 @@ impl LeftBuffer {
         width: usize,
         change: impl Fn(usize, &[f32], &mut [f32]) + Sync,
     ) {
-        let (stride, lanes) = self.shape(values.len() / width.max(1), lane.count(width));
+        let stride = row_lanes(path, lane, width);
+        let lanes = self.shape(values.len() / width.max(1), stride);
         threads.for_rows(lanes, stride, task, |rows, lanes| {
             let mut changed = vec![0.0; width];
             for (row, lanes) in rows.zip(lanes.chunks_exact_mut(stride)) {
                 change(row, &values[row * width..(row + 1) * width], &mut changed);
-                put(path, lane, &changed, lanes);
+                put_row(path, lane, &changed, lanes);
             }
         });
     }
@@ -98,24 +100,25 @@ impl LeftBuffer {
     /// The transpose of rows of `width` values put into lanes: k counts the rows.
     pub fn put_transposed(&mut self, path: KernelPath, lane: Lane, values: &[f32], width: usize) {
         let rows = values.len() / width;
-        let (stride, lanes) = self.shape(width, lane.count(rows));
+        let stride = row_lanes(path, lane, rows);
+        let lanes = self.shape(width, stride);
         let mut turned = vec![0.0; rows];
         for (column, lanes) in lanes.chunks_exact_mut(stride).enumerate() {
             for (turned, row) in turned.iter_mut().zip(values.chunks_exact(width)) {
                 *turned = row[column];
             }
-            put(path, lane, &turned, lanes);
+            put_row(path, lane, &turned, lanes);
         }
     }
 
-    /// The stride of rows that hold `width` lanes, and room for `rows` of them.
-    fn shape(&mut self, rows: usize, width: usize) -> (usize, &mut [u32]) {
-        self.stride = padded(width);
-        let length = rows * self.stride;
+    /// Room for `rows` rows that are `stride` lanes apart.
+    fn shape(&mut self, rows: usize, stride: usize) -> &mut [u32] {
+        self.stride = stride;
+        let length = rows * stride;
         if self.lanes.len() < length {
             self.lanes.resize(length, 0);
         }
-        (self.stride, &mut self.lanes[..length])
+        &mut self.lanes[..length]
     }
 
     /// Bytes held.
@@ -127,17 +130,41 @@ impl LeftBuffer {
     pub fn left(&self) -> Left<'_> {
         Left { lanes: &self.lanes, stride: self.stride }
     }
+}
 
-    /// Those rows as a right operand: `rows` rows of `width` values.
-    pub fn right(&self, lane: Lane, rows: usize, width: usize) -> Source<'_> {
-        Source::of_lanes((lane, &self.lanes, self.stride * lane.values()), rows, width)
+/// Lanes of a row of `values` values, with the scales of its parts behind them, and with what keeps rows apart in the cache:
+/// an odd number of cache lines, so that the rows of a tile never compete for one set, as they do at the powers of two that models
+/// are made of.
+pub fn row_lanes(path: KernelPath, lane: Lane, values: usize) -> usize {
+    let lanes = lane.count(values);
+    ((lanes + scales(path, lane, lanes)).div_ceil(16) | 1) * 16
+}
+
+/// Lanes of a part of k, of which `lanes` lanes are cut into parts as equal as that allows.
+fn part_lanes(path: KernelPath, lanes: usize) -> usize {
+    lanes.div_ceil(lanes.div_ceil(most_lanes(path)).max(1)).next_multiple_of(PART_LANES).max(PART_LANES)
+}
+
+/// Scales of a row: one for each part of integers.
+fn scales(path: KernelPath, lane: Lane, lanes: usize) -> usize {
+    match lane {
+        Lane::F32 => 0,
+        Lane::I16Pair => lanes.div_ceil(part_lanes(path, lanes)),
     }
 }
 
-/// Lanes of a row with what keeps rows apart in the cache: an odd number of cache lines, so that the rows of a tile never
-/// compete for one set, as they do at the powers of two that models are made of.
-pub fn padded(lanes: usize) -> usize {
-    (lanes.div_ceil(16) | 1) * 16
+/// Puts a row's values into lanes, part by part, and the scales of parts behind them.
+fn put_row(path: KernelPath, lane: Lane, values: &[f32], row: &mut [u32]) {
+    let count = lane.count(values.len());
+    let part = part_lanes(path, count);
+    let (lanes, rest) = row.split_at_mut(count);
+    let parts = values.chunks(part * lane.values()).zip(lanes.chunks_mut(part));
+    for (number, (values, lanes)) in parts.enumerate() {
+        let scale = put(path, lane, values, lanes);
+        if number < scales(path, lane, count) {
+            rest[number] = scale.to_bits();
+        }
+    }
 }
 
 /// One summand of a product, for some of its rows.
@@ -182,7 +209,7 @@ pub fn multiply((path, threads): (KernelPath, &Threads), lane: Lane, products: &
     let mut tasks: Vec<(usize, Range<usize>, Range<usize>)> = Vec::new();
     let groups: usize = products.iter().map(|product| product.n.div_ceil(group(product.n))).sum();
     for (number, product) in products.iter().enumerate() {
-        check(product, lane);
+        check(path, product, lane);
         // The cut depends on sizes alone; rows do not see one another, so it moves no bit.
         let parts = FEW_TASKS.div_ceil(groups).min(product.rows / SPLIT_ROWS).max(1);
         let part = product.rows.div_ceil(parts).next_multiple_of(14).max(1);
@@ -213,7 +240,7 @@ fn group(n: usize) -> usize {
 }
 
 /// What the pointers of the inner loop rest on.
-fn check(product: &Product<'_>, lane: Lane) {
+fn check(path: KernelPath, product: &Product<'_>, lane: Lane) {
     assert!(product.c.len() >= product.rows * product.n, "C holds rows × n values");
     if product.output == Output::Store {
         let first = product.terms.first().map(|term| (term.first_row, term.rows));
@@ -223,8 +250,9 @@ fn check(product: &Product<'_>, lane: Lane) {
         assert_eq!(term.right.n(), product.n, "B has as many columns as C");
         assert!(term.first_row + term.rows <= product.rows, "a term's rows are rows of C");
         let lanes = lane.count(term.right.k());
-        assert!(lanes <= term.left.stride && lanes > 0, "rows of A are as long as k");
-        let needed = term.rows.saturating_sub(1) * term.left.stride + lanes;
+        let length = lanes + scales(path, lane, lanes);
+        assert!(length <= term.left.stride && lanes > 0, "rows of A are as long as k");
+        let needed = term.rows.saturating_sub(1) * term.left.stride + length;
         assert!(term.rows == 0 || term.left.lanes.len() >= needed, "A holds its rows");
     }
 }
@@ -263,15 +291,17 @@ fn run_task(
         let rows = rows.start.max(term.first_row)..rows.end.min(term.first_row + term.rows);
         let k = term.right.k();
         let lanes = lane.count(k);
-        let part = lanes.div_ceil(lanes.div_ceil(most_lanes(path))).next_multiple_of(PART_LANES);
-        for first in (0..lanes).step_by(part) {
+        let part = part_lanes(path, lanes);
+        for (number, first) in (0..lanes).step_by(part).enumerate() {
             let count = part.min(lanes - first);
             if !rows.is_empty() {
                 let k = first * lane.values()..((first + count) * lane.values()).min(k);
                 let strips = scratch.lanes(count * GROUP);
-                term.right.fill(path, lane, columns.clone(), k, strips);
-                let left = Left { lanes: &term.left.lanes[first..], stride: term.left.stride };
-                let block = Block { left, first_row: term.first_row, k: count, strips, add };
+                let mut scales = [1.0; GROUP];
+                term.right.fill(path, lane, columns.clone(), k, (strips, &mut scales));
+                let (left, scale) = (term.left, lanes + number);
+                let left = Part { left, first, scale, first_row: term.first_row, k: count };
+                let block = Block { left, strips, scales: &scales, add };
                 run_block(path, lane, &block, (target, product.n), &rows, columns);
             }
             add = true;
@@ -279,12 +309,25 @@ fn run_task(
     }
 }
 
+/// A part of k of a term's left rows.
+struct Part<'a> {
+    left: Left<'a>,
+    /// The first of its lanes in a row.
+    first: usize,
+    /// Where a row has its scale.
+    scale: usize,
+    /// Row of C that the first row belongs to.
+    first_row: usize,
+    /// Lanes.
+    k: usize,
+}
+
 /// A part of k of one term: its left lanes and filled strips.
 struct Block<'a> {
-    left: Left<'a>,
-    first_row: usize,
-    k: usize,
+    left: Part<'a>,
     strips: &'a [u32],
+    /// Of the strips' columns.
+    scales: &'a [f32],
     add: bool,
 }
 
@@ -301,15 +344,18 @@ fn run_block(
     let height = rows.len().div_ceil(tiles);
     let width = strip(path);
     for row in rows.clone().step_by(height) {
-        let a = &block.left.lanes[(row - block.first_row) * block.left.stride..];
+        let Part { left, first, scale, first_row, k } = &block.left;
+        let a = &left.lanes[(row - first_row) * left.stride..];
         for (number, column) in columns.clone().step_by(width).enumerate() {
             let tile = Tile {
                 rows: height.min(rows.end - row),
                 columns: width.min(columns.end - column),
-                k: block.k,
-                a: a.as_ptr(),
-                a_stride: block.left.stride,
-                strip: &block.strips[number * block.k * width..][..block.k * width],
+                k: *k,
+                a: a[*first..].as_ptr(),
+                a_stride: left.stride,
+                a_scales: a[if lane == Lane::F32 { *first } else { *scale }..].as_ptr().cast(),
+                strip: &block.strips[number * k * width..][..k * width],
+                strip_scales: &block.scales[number * width..][..width],
                 c: target.at(row * n + column),
                 c_stride: n,
                 add: block.add,

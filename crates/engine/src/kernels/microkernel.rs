@@ -17,7 +17,11 @@ pub(super) struct Tile<'a> {
     pub(super) k: usize,
     pub(super) a: *const u32,
     pub(super) a_stride: usize,
+    /// The rows' scales, `a_stride` apart; of integers only.
+    pub(super) a_scales: *const f32,
     pub(super) strip: &'a [u32],
+    /// The columns' scales; of integers only.
+    pub(super) strip_scales: &'a [f32],
     pub(super) c: *mut f32,
     pub(super) c_stride: usize,
     pub(super) add: bool,
@@ -28,58 +32,86 @@ pub(super) const fn rows(path: KernelPath) -> usize {
     match path {
         KernelPath::Portable => 4,
         KernelPath::Avx2 => 6,
-        KernelPath::Avx512 | KernelPath::Avx512Bf16 => 14,
+        KernelPath::Avx512 | KernelPath::Avx512Vnni => 14,
     }
 }
 
 /// Computes one tile on the chosen path.
 pub(super) fn run_tile(path: KernelPath, lane: Lane, tile: &Tile<'_>) {
     assert!(tile.strip.len() >= strip(path) * tile.k, "the strip covers k");
+    assert!(tile.strip_scales.len() >= strip(path), "each column has a scale");
     assert!(tile.rows <= rows(path) && tile.columns <= strip(path), "the tile fits the registers");
     match (path, lane) {
         // SAFETY: `KernelPath::available` has found the instructions; the strip holds k × w lanes (asserted), and A and
         // C hold the tile (asserted by `gemm`).
         #[cfg(target_arch = "x86_64")]
-        (KernelPath::Avx512Bf16, Lane::Bf16Pair) => unsafe { x86::avx512_bf16(tile) },
+        (KernelPath::Avx512Vnni, Lane::I16Pair) => unsafe { x86::avx512_integers(tile) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        (KernelPath::Avx512 | KernelPath::Avx512Bf16, Lane::F32) => unsafe {
-            x86::avx512_f32(tile);
+        (KernelPath::Avx512 | KernelPath::Avx512Vnni, Lane::F32) => unsafe {
+            x86::avx512_floats(tile);
         },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         (KernelPath::Avx2, Lane::F32) => unsafe { x86::dispatch_avx2(tile) },
-        _ => portable(lane, strip(path), tile),
+        (path, Lane::F32) => portable::<f32>(strip(path), tile),
+        (path, Lane::I16Pair) => portable::<i32>(strip(path), tile),
+    }
+}
+
+/// What products of lanes are added to.
+trait Sum: Copy + Default {
+    /// `self` and the product of two lanes.
+    fn step(self, a: u32, b: u32) -> Self;
+    /// The sum with the scales of its row and column.
+    fn scaled(self, row: f32, column: f32) -> f32;
+}
+
+impl Sum for f32 {
+    fn step(self, a: u32, b: u32) -> Self {
+        self + f32::from_bits(a) * f32::from_bits(b)
+    }
+
+    fn scaled(self, _: f32, _: f32) -> f32 {
+        self
+    }
+}
+
+impl Sum for i32 {
+    fn step(self, a: u32, b: u32) -> Self {
+        let halves = |lane: u32| [lane as i16, (lane >> 16) as i16].map(Self::from);
+        let ([a_low, a_high], [b_low, b_high]) = (halves(a), halves(b));
+        // Sums on the way may wrap; the whole one does not: see `lanes`.
+        self.wrapping_add(a_low * b_low).wrapping_add(a_high * b_high)
+    }
+
+    fn scaled(self, row: f32, column: f32) -> f32 {
+        self as f32 * column * row
     }
 }
 
 /// The definition, in plain Rust.
-fn portable(lane: Lane, width: usize, tile: &Tile<'_>) {
-    let mut sums = [[0.0f32; STRIP]; 14];
+fn portable<S: Sum>(width: usize, tile: &Tile<'_>) {
+    let mut sums = [[S::default(); STRIP]; 14];
     for (i, strip) in tile.strip.chunks_exact(width).take(tile.k).enumerate() {
         for (row, sums) in sums.iter_mut().enumerate().take(tile.rows) {
             // SAFETY: row < rows and i < k, which `gemm` has checked to lie inside A.
             let a = unsafe { *tile.a.add(row * tile.a_stride + i) };
             for (sum, b) in sums.iter_mut().zip(strip) {
-                *sum = match lane {
-                    Lane::F32 => *sum + f32::from_bits(a) * f32::from_bits(*b),
-                    Lane::Bf16Pair => {
-                        let half = |lane: u32| {
-                            (f32::from_bits(lane << 16), f32::from_bits(lane & 0xFFFF_0000))
-                        };
-                        let ((a_low, a_high), (b_low, b_high)) = (half(a), half(*b));
-                        *sum + (a_high * b_high) + (a_low * b_low)
-                    }
-                };
+                *sum = sum.step(a, *b);
             }
         }
     }
     for (row, sums) in sums.iter().enumerate().take(tile.rows) {
-        for (column, sum) in sums.iter().enumerate().take(tile.columns) {
+        // SAFETY: row < rows, each of which has a scale.
+        let row_scale = unsafe { *tile.a_scales.add(row * tile.a_stride) };
+        let sums = sums.iter().zip(tile.strip_scales).enumerate();
+        for (column, (sum, scale)) in sums.take(tile.columns) {
+            let sum = sum.scaled(row_scale, *scale);
             // SAFETY: row < rows and column < columns, which `gemm` has checked to lie inside C.
             unsafe {
                 let c = tile.c.add(row * tile.c_stride + column);
-                *c = if tile.add { *c + sum } else { *sum };
+                *c = if tile.add { *c + sum } else { sum };
             }
         }
     }
@@ -88,43 +120,62 @@ fn portable(lane: Lane, width: usize, tile: &Tile<'_>) {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m512, __m512bh, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps,
-        _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
-        _mm512_add_ps, _mm512_castsi512_ps, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_si512,
-        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_setzero_ps,
+        __m512, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_fmadd_ps,
+        _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps,
+        _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_dpwssd_epi32,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
+        _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
+        _mm512_setzero_si512,
     };
 
     use super::{STRIP, Tile};
 
-    /// The instruction that multiplies two registers of lanes and adds.
+    /// The instructions that multiply two registers of lanes and add, and that scale the sums.
     trait MultiplyAdd {
         /// # Safety
         /// The processor has the instruction.
-        unsafe fn step(sum: __m512, a: __m512i, b: __m512i) -> __m512;
+        unsafe fn step(sum: __m512i, a: __m512i, b: __m512i) -> __m512i;
+
+        /// # Safety
+        /// As above; `row` is a scale's address.
+        unsafe fn scaled(sum: __m512i, row: *const f32, columns: __m512) -> __m512;
     }
 
     struct Floats;
 
     impl MultiplyAdd for Floats {
         #[inline(always)]
-        unsafe fn step(sum: __m512, a: __m512i, b: __m512i) -> __m512 {
+        unsafe fn step(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
             // SAFETY: the caller's processor has AVX-512.
-            unsafe { _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum) }
+            unsafe {
+                let [sum, a, b] =
+                    [_mm512_castsi512_ps(sum), _mm512_castsi512_ps(a), _mm512_castsi512_ps(b)];
+                _mm512_castps_si512(_mm512_fmadd_ps(a, b, sum))
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn scaled(sum: __m512i, _: *const f32, _: __m512) -> __m512 {
+            // SAFETY: the caller's processor has AVX-512.
+            unsafe { _mm512_castsi512_ps(sum) }
         }
     }
 
-    struct Pairs;
+    struct Integers;
 
-    impl MultiplyAdd for Pairs {
+    impl MultiplyAdd for Integers {
         #[inline(always)]
-        unsafe fn step(sum: __m512, a: __m512i, b: __m512i) -> __m512 {
-            // SAFETY: the caller's processor has AVX-512 BF16; both types are 64 plain bytes.
+        unsafe fn step(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+            // SAFETY: the caller's processor has AVX-512 VNNI.
+            unsafe { _mm512_dpwssd_epi32(sum, a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn scaled(sum: __m512i, row: *const f32, columns: __m512) -> __m512 {
+            // SAFETY: the caller's processor has AVX-512, and `row` is a scale's address.
             unsafe {
-                let (a, b) = (
-                    std::mem::transmute::<__m512i, __m512bh>(a),
-                    std::mem::transmute::<__m512i, __m512bh>(b),
-                );
-                _mm512_dpbf16_ps(sum, a, b)
+                let sum = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), columns);
+                _mm512_mul_ps(sum, _mm512_set1_ps(row.read()))
             }
         }
     }
@@ -153,12 +204,12 @@ mod x86 {
     tiles!(
         /// # Safety
         /// The processor has AVX-512, the strip holds k × 32 lanes, A and C hold the tile.
-        avx512_f32, Floats, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+        avx512_floats, Floats, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", 1 2 3 4 5 6 7 8 9 10 11 12 13 14
     );
     tiles!(
         /// # Safety
-        /// As [`avx512_f32`], and the processor has AVX-512 BF16.
-        avx512_bf16, Pairs, "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma", 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+        /// As [`avx512_floats`], the processor has AVX-512 VNNI, and there is a scale for each row and column.
+        avx512_integers, Integers, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma", 1 2 3 4 5 6 7 8 9 10 11 12 13 14
     );
 
     /// # Safety
@@ -166,9 +217,9 @@ mod x86 {
     #[inline(always)]
     unsafe fn tile_of<M: MultiplyAdd, const ROWS: usize, const HALVES: usize>(tile: &Tile<'_>) {
         // SAFETY: b stays inside the strip, a + row · stride inside A; the masks admit only columns of the tile, which
-        // lie inside C; the caller has found the instructions.
+        // lie inside C; a strip has 32 scales; the caller has found the instructions.
         unsafe {
-            let mut sums = [[_mm512_setzero_ps(); HALVES]; ROWS];
+            let mut sums = [[_mm512_setzero_si512(); HALVES]; ROWS];
             let (mut a, mut b) = (tile.a, tile.strip.as_ptr());
             for _ in 0..tile.k {
                 let first = _mm512_loadu_si512(b.cast());
@@ -184,7 +235,10 @@ mod x86 {
                 a = a.wrapping_add(1);
             }
             for (row, sums) in sums.iter().enumerate() {
+                let row_scale = tile.a_scales.wrapping_add(row * tile.a_stride);
                 for (half, &sum) in sums.iter().enumerate() {
+                    let columns = _mm512_loadu_ps(tile.strip_scales.as_ptr().add(16 * half));
+                    let sum = M::scaled(sum, row_scale, columns);
                     let count = tile.columns.saturating_sub(16 * half).min(16);
                     let keep = ((1u32 << count) - 1) as __mmask16;
                     let at = tile.c.wrapping_add(row * tile.c_stride + 16 * half);

@@ -17,7 +17,7 @@ pub(crate) mod transpose;
 
 use crate::error::EngineError;
 
-/// Environment variable that forces a path: `portable`, `avx2`, `avx512` or `avx512-bf16`.
+/// Environment variable that forces a path: `portable`, `avx2`, `avx512` or `avx512-vnni`.
 pub const KERNELS_VARIABLE: &str = "BIOINSTRUCT_KERNELS";
 
 /// A set of instructions that the kernels are compiled for.
@@ -29,13 +29,13 @@ pub enum KernelPath {
     Avx2,
     /// AVX-512 (F, VL, BW, DQ).
     Avx512,
-    /// AVX-512 with products of bfloat16 pairs; what is kept in 32 bits is multiplied as on [`KernelPath::Avx512`].
-    Avx512Bf16,
+    /// AVX-512 with products of pairs of 16-bit integers; what is kept in 32 bits is multiplied as on [`KernelPath::Avx512`].
+    Avx512Vnni,
 }
 
 impl KernelPath {
     /// All paths, slowest first.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Vnni];
 
     /// The name used in manifests and by [`KERNELS_VARIABLE`].
     pub const fn name(self) -> &'static str {
@@ -43,7 +43,7 @@ impl KernelPath {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
-            Self::Avx512Bf16 => "avx512-bf16",
+            Self::Avx512Vnni => "avx512-vnni",
         }
     }
 
@@ -68,9 +68,9 @@ impl KernelPath {
                     && is_x86_feature_detected!("avx512dq")
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Bf16 => Self::Avx512.available() && is_x86_feature_detected!("avx512bf16"),
+            Self::Avx512Vnni => Self::Avx512.available() && is_x86_feature_detected!("avx512vnni"),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 | Self::Avx512Bf16 => false,
+            Self::Avx2 | Self::Avx512 | Self::Avx512Vnni => false,
         }
     }
 

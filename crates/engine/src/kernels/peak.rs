@@ -26,6 +26,7 @@ pub fn peak(path: KernelPath, threads: &Threads, precision: Precision) -> f64 {
         let mut found = vec![0.0f64; threads.count()];
         threads.for_rows(&mut found, 1, 1, |_, found| {
             let (a, b) = (vec![0x3F80_3F80; rows * K], vec![0x3F80_3F80; columns * K]);
+            let scales = vec![1.0; columns];
             let mut c = vec![0.0f32; rows * columns];
             let tile = Tile {
                 rows,
@@ -33,7 +34,9 @@ pub fn peak(path: KernelPath, threads: &Threads, precision: Precision) -> f64 {
                 k: K,
                 a: a.as_ptr(),
                 a_stride: K,
+                a_scales: a.as_ptr().cast(),
                 strip: &b,
+                strip_scales: &scales,
                 c: c.as_mut_ptr(),
                 c_stride: columns,
                 add: false,

@@ -77,7 +77,7 @@ macro_rules! dispatch {
             match path {
                 // SAFETY: a path is only ever chosen when it is available.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernels::KernelPath::Avx512 | $crate::kernels::KernelPath::Avx512Bf16 => unsafe {
+                $crate::kernels::KernelPath::Avx512 | $crate::kernels::KernelPath::Avx512Vnni => unsafe {
                     avx512($($argument),*)
                 },
                 // SAFETY: as above.

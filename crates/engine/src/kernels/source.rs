@@ -6,7 +6,7 @@
 //! so what that costs is a few per cent of the product.
 
 mod floats;
-mod pairs;
+mod integers;
 
 use std::ops::Range;
 
@@ -23,7 +23,7 @@ pub const STRIP: usize = 32;
 pub const fn strip(path: KernelPath) -> usize {
     match path {
         KernelPath::Avx2 => STRIP / 2,
-        KernelPath::Portable | KernelPath::Avx512 | KernelPath::Avx512Bf16 => STRIP,
+        KernelPath::Portable | KernelPath::Avx512 | KernelPath::Avx512Vnni => STRIP,
     }
 }
 
@@ -36,8 +36,6 @@ pub enum Values<'a> {
     Bf16(&'a [u16]),
     /// Rows of a model file, in any type that it stores.
     File(&'a TensorView),
-    /// Rows of lanes, as a left operand has them; they are multiplied as lanes of the same kind.
-    Lanes(Lane, &'a [u32]),
 }
 
 /// Rows of values and the distance between them.
@@ -87,20 +85,9 @@ impl<'a> Source<'a> {
             Values::F32(values) => values.len(),
             Values::Bf16(values) => values.len(),
             Values::File(tensor) => tensor.rows() * tensor.columns(),
-            Values::Lanes(lane, lanes) => lanes.len() * lane.values(),
         };
         let rows = length / width.max(1);
         Self { values, width, stride: width, file_row: 0, rows, direction }
-    }
-
-    /// Lanes of `rows` rows that are `stride` values apart.
-    pub fn of_lanes(
-        (lane, lanes, stride): (Lane, &'a [u32], usize),
-        rows: usize,
-        width: usize,
-    ) -> Self {
-        let (values, direction) = (Values::Lanes(lane, lanes), Direction::AsStored);
-        Self { values, width, stride, file_row: 0, rows, direction }
     }
 
     /// Some of the rows.
@@ -111,7 +98,6 @@ impl<'a> Source<'a> {
         match &mut values {
             Values::F32(values) => *values = &values[start..],
             Values::Bf16(values) => *values = &values[start..],
-            Values::Lanes(lane, lanes) => *lanes = &lanes[start / lane.values()..],
             Values::File(_) => file_row += rows.start,
         }
         Self { values, file_row, rows: rows.len(), ..self }
@@ -134,7 +120,7 @@ impl<'a> Source<'a> {
     }
 
     /// Writes the strips of `columns` (whose start is a multiple of [`STRIP`]), one after the other, over `k` (whose start is
-    /// even): lane (i, j) of a strip of width w at `w i + j`.
+    /// even): lane (i, j) of a strip of width w at `w i + j`; and of integers the scale of each column.
     ///
     /// Columns past the last, and the second half of an odd last pair, are zero.
     pub fn fill(
@@ -143,11 +129,11 @@ impl<'a> Source<'a> {
         lane: Lane,
         columns: Range<usize>,
         k: Range<usize>,
-        out: &mut [u32],
+        (out, scales): (&mut [u32], &mut [f32]),
     ) {
         match lane {
             Lane::F32 => self.fill_floats(path, columns, k, out),
-            Lane::Bf16Pair => self.fill_pairs(path, columns, k, out),
+            Lane::I16Pair => self.fill_integers(path, columns, k, (out, scales)),
         }
     }
 
@@ -170,7 +156,7 @@ impl<'a> Source<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lanes::{from_bf16, to_bf16};
+    use super::super::lanes::to_bf16;
     use super::*;
     use crate::format::DataType;
     use crate::format::quantise::quantise;
@@ -180,11 +166,11 @@ mod tests {
     fn strips_hold_the_matrix_in_both_directions() {
         let (rows, width) = (41, 37);
         let mut draws = Stream::new(1, "source").at(0);
-        // Values that bfloat16 holds exactly.
+        // Values that bfloat16 holds exactly, and integers with a power of two.
         let values: Vec<f32> = (0..rows * width).map(|_| draws.below(200) as f32 - 100.0).collect();
         let halves: Vec<u16> = values.iter().map(|value| to_bf16(*value)).collect();
         for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
-            for lane in [Lane::F32, Lane::Bf16Pair] {
+            for lane in [Lane::F32, Lane::I16Pair] {
                 for stored in [Values::F32(&values), Values::Bf16(&halves)] {
                     for direction in [Direction::AsStored, Direction::Transposed] {
                         let source = Source::new(stored, width, direction);
@@ -196,10 +182,13 @@ mod tests {
                             let strip = strip(path);
                             let length = lane.count(k.len()) * strip;
                             let columns = column..source.n();
-                            let mut out = vec![9; columns.len().div_ceil(strip) * length];
-                            source.fill(path, lane, columns, k.clone(), &mut out);
+                            let strips = columns.len().div_ceil(strip);
+                            let (mut out, mut scales) =
+                                (vec![9; strips * length], vec![1.0; strips * strip]);
+                            source.fill(path, lane, columns, k.clone(), (&mut out, &mut scales));
                             for (number, &found) in out.iter().enumerate() {
-                                let n = column + number / length * strip + number % strip;
+                                let place = number / length * strip + number % strip;
+                                let (n, scale) = (column + place, scales[place]);
                                 let number = number % length;
                                 let expected = |k_at: usize| {
                                     let inside = n < source.n() && k_at < k.end;
@@ -210,10 +199,10 @@ mod tests {
                                     Lane::F32 => {
                                         assert_eq!(f32::from_bits(found), expected(first));
                                     }
-                                    Lane::Bf16Pair => {
-                                        assert_eq!(from_bf16(found as u16), expected(first));
-                                        let high = from_bf16((found >> 16) as u16);
-                                        assert_eq!(high, expected(first + 1));
+                                    Lane::I16Pair => {
+                                        let [low, high] = [found as i16, (found >> 16) as i16];
+                                        assert_eq!(f32::from(low) * scale, expected(first));
+                                        assert_eq!(f32::from(high) * scale, expected(first + 1));
                                     }
                                 }
                             }
@@ -246,13 +235,16 @@ mod tests {
                     (Direction::Transposed, 32..rows, 64..width),
                     (Direction::Transposed, 32..45, 32..80),
                 ] {
-                    for lane in [Lane::F32, Lane::Bf16Pair] {
+                    for lane in [Lane::F32, Lane::I16Pair] {
                         let filled = |values| {
                             let length = lane.count(k.len()) * strip(path);
-                            let mut out = vec![9; columns.len().div_ceil(strip(path)) * length];
+                            let strips = columns.len().div_ceil(strip(path));
+                            let (mut out, mut scales) =
+                                (vec![9; strips * length], vec![1.0; strips * strip(path)]);
                             let source = Source::new(values, width, direction);
-                            source.fill(path, lane, columns.clone(), k.clone(), &mut out);
-                            out
+                            let filled = (&mut out[..], &mut scales[..]);
+                            source.fill(path, lane, columns.clone(), k.clone(), filled);
+                            (out, scales)
                         };
                         let (found, expected) =
                             (filled(Values::File(&tensor)), filled(Values::F32(&widened)));

@@ -17,8 +17,8 @@ pub(super) fn transpose(path: KernelPath, square: &[[u32; 16]; STRIP], out: &mut
     match path {
         // SAFETY: `KernelPath::available` has found the instructions.
         #[cfg(target_arch = "x86_64")]
-        KernelPath::Avx512 | KernelPath::Avx512Bf16 if out.len() == 16 * strip(path) => unsafe {
-            avx512(|row| square[row].as_ptr(), out);
+        KernelPath::Avx512 | KernelPath::Avx512Vnni if out.len() == 16 * strip(path) => unsafe {
+            avx512(square, out);
         },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
@@ -30,29 +30,6 @@ pub(super) fn transpose(path: KernelPath, square: &[[u32; 16]; STRIP], out: &mut
                 }
             }
         }
-    }
-}
-
-/// As [`transpose`] of a strip's rows of 32 values each, where they lie: row j begins at `values[j * stride]`, and two values are
-/// a lane. False if this path has no such step, or `out` is smaller, and nothing is written.
-#[inline]
-pub(super) fn transpose_pairs(
-    path: KernelPath,
-    (values, stride): (&[u16], usize),
-    out: &mut [u32],
-) -> bool {
-    match path {
-        #[cfg(target_arch = "x86_64")]
-        KernelPath::Avx512 | KernelPath::Avx512Bf16
-            if out.len() == 16 * STRIP && values.len() >= (STRIP - 1) * stride + 32 =>
-        {
-            let row = |row: usize| values[row * stride..].as_ptr().cast();
-            // SAFETY: `KernelPath::available` has found the instructions; the last row has 32 values (asked above), and so
-            // have those before it, which end no later.
-            unsafe { avx512(row, out) };
-            true
-        }
-        _ => false,
     }
 }
 
@@ -101,17 +78,17 @@ unsafe fn avx2(square: &[[u32; 16]; STRIP], out: &mut [u32]) {
 }
 
 /// # Safety
-/// The processor has AVX-512; sixteen lanes may be read at each of the [`STRIP`] rows; `out` has 16 × 32 lanes.
+/// The processor has AVX-512; `out` has 16 × 32 lanes.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn avx512(row: impl Fn(usize) -> *const u32, out: &mut [u32]) {
+unsafe fn avx512(square: &[[u32; 16]; STRIP], out: &mut [u32]) {
     use std::arch::x86_64::{_mm512_loadu_si512, _mm512_setzero_si512, _mm512_storeu_si512};
     for half in 0..2 {
         let mut rows = [_mm512_setzero_si512(); 16];
         for (at, lanes) in rows.iter_mut().enumerate() {
             // SAFETY: a row is sixteen lanes.
-            *lanes = unsafe { _mm512_loadu_si512(row(16 * half + at).cast()) };
+            *lanes = unsafe { _mm512_loadu_si512(square[16 * half + at].as_ptr().cast()) };
         }
         for (column, lanes) in columns_of(&rows).into_iter().enumerate() {
             let at = column * STRIP + 16 * half;
@@ -163,7 +140,6 @@ pub(crate) fn columns_of(rows: &[__m512i; 16]) -> [__m512i; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::lanes::pair;
 
     #[test]
     fn every_lane_changes_places() {
@@ -177,26 +153,6 @@ mod tests {
                 for (at, found) in out.iter().enumerate() {
                     assert_eq!(*found, square[at % strip][at / strip], "{path:?} {at}");
                 }
-            }
-        }
-    }
-
-    #[test]
-    fn stored_pairs_change_places_where_they_lie() {
-        for stride in [32, 33, 70] {
-            let values: Vec<u16> = (0..31 * stride + 32).map(|at| at as u16).collect();
-            for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
-                let mut out = vec![u32::MAX; 16 * STRIP];
-                if !transpose_pairs(path, (&values, stride), &mut out) {
-                    assert!(!matches!(path, KernelPath::Avx512 | KernelPath::Avx512Bf16));
-                    continue;
-                }
-                for (at, found) in out.iter().enumerate() {
-                    let first = at % STRIP * stride + at / STRIP * 2;
-                    let expected = pair(values[first], values[first + 1]);
-                    assert_eq!(*found, expected, "{path:?} {stride} {at}");
-                }
-                assert!(!transpose_pairs(path, (&values[1..], stride), &mut out), "a short row");
             }
         }
     }

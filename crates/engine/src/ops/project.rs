@@ -85,6 +85,7 @@ struct AdapterScratch {
     /// DoRA's unstretched outputs, where there is dropout.
     z: Vec<f32>,
     /// x', with DoRA and dropout.
+    dropped: Vec<f32>,
     dropped_lanes: LeftBuffer,
     /// What dropout takes from x.
     rest_lanes: LeftBuffer,
@@ -109,7 +110,7 @@ impl Scratch {
     /// Bytes that training holds in it.
     pub fn bytes(&self) -> usize {
         let adapter = |buffers: &AdapterScratch| {
-            let AdapterScratch { gains, z, low, d_b, turned, taken, .. } = buffers;
+            let AdapterScratch { gains, z, dropped, low, d_b, turned, taken, .. } = buffers;
             let AdapterScratch { dropped_lanes, rest_lanes, low_lanes, turned_lanes, .. } = buffers;
             let AdapterScratch { d_y_lanes, d_z_lanes, d_dropped_lanes, kept_lanes, .. } = buffers;
             let lanes = [
@@ -122,7 +123,7 @@ impl Scratch {
                 d_dropped_lanes,
                 kept_lanes,
             ];
-            let values = gains.len() + z.len() + low.len() + d_b.len() + taken.len();
+            let values = [gains, z, dropped, low, d_b, taken].map(Vec::len).iter().sum::<usize>();
             values * size_of::<f32>()
                 + turned.bytes()
                 + lanes.map(LeftBuffer::bytes).iter().sum::<usize>()
@@ -159,7 +160,9 @@ pub fn forward(
     scratch.adapters.resize_with(scratch.adapters.len().max(count), AdapterScratch::default);
     let Scratch { x: x_lanes, quantised, stored, adapters: buffers } = scratch;
     let decodes = phase == Phase::Decode;
-    let few = decodes && few_blocks((path, threads), (quantised, stored), rows, x, layers);
+    let few = decodes
+        && (few_blocks((path, threads), (quantised, stored), rows, x, layers)
+            || few_floats((path, threads), (rows, x), layers));
     if !few || count > 0 {
         x_lanes.put((path, threads), lane, x, input);
     }
@@ -171,7 +174,6 @@ pub fn forward(
     }
     inner_values((path, threads), lane, (input, x, x_lanes), &adapters, buffers);
 
-    let few = few || decodes && few_floats((path, threads), lane, x_lanes, rows, layers);
     multiply((path, threads), lane, &mut outer_products(rows, few, x_lanes, layers, buffers));
     stretch_outputs(threads, rows, layers, buffers);
 }
@@ -200,7 +202,7 @@ fn inner_values(
     for (adapter, buffer) in adapters.iter().zip(buffers) {
         let low = &mut buffer.low[..adapter.rows * adapter.rank];
         if let Some(dropout) = adapter.taken() {
-            take_from_low(context, lane, (adapter, dropout), &mut buffer.turned, x, low);
+            take_from_low(context, (adapter, dropout), &mut buffer.turned, x, low);
         }
         scale(low, adapter.gain());
         buffer.low_lanes.put(context, lane, low, adapter.rank);
@@ -270,7 +272,7 @@ fn stretch_outputs(
 }
 
 impl AdapterScratch {
-    /// Where dropout parts x: puts x' and x − x' into lanes.
+    /// Where dropout parts x: keeps x', and puts it and x − x' into lanes.
     fn part_input(
         &mut self,
         context: (KernelPath, &Threads),
@@ -281,14 +283,19 @@ impl AdapterScratch {
     ) {
         let Some(dropout) = adapter.dropout.filter(|_| adapter.is_parted()) else { return };
         let x = &x[adapter.first_row * input..][..adapter.rows * input];
-        let mask = |row: usize, x: &[f32], dropped: &mut [f32]| {
-            dropout.mask(context.0, adapter.first_row + row, x, (&mut Vec::new(), dropped));
-        };
-        self.dropped_lanes.put_with(context, lane, CHANGED_ROWS, x, input, mask);
+        let dropped = resized(&mut self.dropped, x.len());
+        context.1.for_rows(dropped, input, CHANGED_ROWS, |rows, dropped| {
+            let mut places = Vec::new();
+            for (row, dropped) in rows.zip(dropped.chunks_exact_mut(input)) {
+                let x = &x[row * input..][..input];
+                dropout.mask(context.0, adapter.first_row + row, x, (&mut places, dropped));
+            }
+        });
+        let dropped = &*dropped;
+        self.dropped_lanes.put(context, lane, dropped, input);
         self.rest_lanes.put_with(context, lane, CHANGED_ROWS, x, input, |row, x, rest| {
-            mask(row, x, rest);
-            for (rest, x) in rest.iter_mut().zip(x) {
-                *rest = x - *rest;
+            for (rest, (x, dropped)) in rest.iter_mut().zip(x.iter().zip(&dropped[row * input..])) {
+                *rest = x - dropped;
             }
         });
     }

@@ -5,7 +5,6 @@ use std::ops::Range;
 use super::{Direction, PART, Rows, STRIP, Source, Values, strip};
 use crate::format::TensorView;
 use crate::kernels::KernelPath;
-use crate::kernels::lanes::Lane;
 use crate::kernels::simd::{Arithmetic, dispatch, prefetch};
 use crate::kernels::transpose::transpose;
 
@@ -50,17 +49,6 @@ impl Widen for u16 {
     }
 }
 
-/// A lane.
-impl Widen for u32 {
-    const LAY: Fill<Self> = lay_lanes;
-    const TURN: Fill<Self> = turn_lanes;
-
-    #[inline(always)]
-    fn widen(self) -> u32 {
-        self
-    }
-}
-
 /// Which strips are written: `columns` of B, and `count` values along k of the `length` lanes that follow one another for
 /// each strip.
 #[derive(Clone, Copy)]
@@ -86,10 +74,6 @@ impl Source<'_> {
         match self.values {
             Values::F32(values) => self.fill_rows(values, place, extent, out),
             Values::Bf16(values) => self.fill_rows(values, place, extent, out),
-            Values::Lanes(kept, lanes) => {
-                assert_eq!(kept, Lane::F32, "lanes are multiplied as what they are");
-                self.fill_rows(lanes, place, extent, out);
-            }
             Values::File(tensor) => match self.direction {
                 Direction::AsStored => self.lay_file(tensor, place, extent, out),
                 Direction::Transposed => self.turn_file(tensor, place, extent, out),
@@ -164,7 +148,6 @@ impl Source<'_> {
 
 dispatch!(fn lay_f32 = lay(rows: Rows<'_, f32>, extent: Extent, out: &mut [u32]));
 dispatch!(fn lay_bf16 = lay(rows: Rows<'_, u16>, extent: Extent, out: &mut [u32]));
-dispatch!(fn lay_lanes = lay(rows: Rows<'_, u32>, extent: Extent, out: &mut [u32]));
 
 /// k counts stored rows: a row's values are spread over the strips while it passes by.
 #[expect(clippy::extra_unused_type_parameters, reason = "`dispatch!` names one")]
@@ -199,7 +182,6 @@ fn lay<A: Arithmetic>(
 
 dispatch!(fn turn_f32 = turn(rows: Rows<'_, f32>, extent: Extent, out: &mut [u32]));
 dispatch!(fn turn_bf16 = turn(rows: Rows<'_, u16>, extent: Extent, out: &mut [u32]));
-dispatch!(fn turn_lanes = turn(rows: Rows<'_, u32>, extent: Extent, out: &mut [u32]));
 
 /// k runs along stored rows: sixteen values of all columns of a strip at a time, turned on their side.
 #[expect(clippy::extra_unused_type_parameters, reason = "`dispatch!` names one")]

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::dropped::{Taken, take_from_gradients};
 use super::{AdapterScratch, CHANGED_ROWS, Dropout, LowRank, Matrix, Scratch, dora, resized};
 use crate::kernels::KernelPath;
-use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
+use crate::kernels::gemm::{Output, Product, Term, multiply};
 use crate::kernels::lanes::Lane;
 use crate::kernels::source::{Direction, Source, Values};
 use crate::kernels::threads::Threads;
@@ -71,10 +71,7 @@ pub fn backward(
     let (lane, input) = (Lane::of(context.0, first.matrix.precision()), first.matrix.input);
     let x = &x[..rows * input];
     scratch.adapters.resize_with(scratch.adapters.len().max(layers.len()), AdapterScratch::default);
-    let Scratch { x: x_lanes, adapters: buffers, .. } = scratch;
-    if layers.iter().any(|layer| layer.adapter.is_some()) {
-        x_lanes.put(context, lane, x, input);
-    }
+    let buffers = &mut scratch.adapters;
     for (layer, buffer) in layers.iter_mut().zip(&mut *buffers) {
         outer_gradients(context, lane, rows, layer, buffer);
     }
@@ -84,7 +81,7 @@ pub fn backward(
         lay_out_inner(context, lane, rows, adapter, buffer);
         buffer.part_input(context, lane, &adapter.factors, input, x);
     }
-    factor_gradients(context, lane, rows, x_lanes, layers, buffers);
+    factor_gradients(context, lane, (rows, x), layers, buffers);
     if let Some(d_x) = d_x.as_deref_mut() {
         input_gradient(context, lane, (rows, input), layers, buffers, d_x);
     }
@@ -96,7 +93,7 @@ pub fn backward(
     });
     let mut taken: Vec<Taken<'_>> = taken.collect();
     if !taken.is_empty() {
-        take_from_gradients(context, lane, (rows, input, x), &mut taken, d_x);
+        take_from_gradients(context, (rows, input, x), &mut taken, d_x);
     }
 }
 
@@ -176,12 +173,12 @@ fn lay_out_inner(
     buffer.kept_lanes.put_transposed(context.0, lane, &kept[..length], factors.rank);
 }
 
-/// `d_a` += lowᵀ x, with DoRA and dropout lowᵀ x', and `d_b` += `d_zᵀ` kept, computed as its transpose.
+/// `d_a` += lowᵀ x, with DoRA and dropout lowᵀ x', and `d_b` += `d_zᵀ` kept, computed as the transpose of `d_yᵀ` kept, which DoRA
+/// stretches.
 fn factor_gradients(
     context: (KernelPath, &Threads),
     lane: Lane,
-    rows: usize,
-    x_lanes: &LeftBuffer,
+    (rows, x): (usize, &[f32]),
     layers: &mut [Backward<'_>],
     buffers: &mut [AdapterScratch],
 ) {
@@ -189,22 +186,16 @@ fn factor_gradients(
     for (layer, buffer) in layers.iter_mut().zip(&mut *buffers) {
         let (out, input) = (layer.matrix.out, layer.matrix.input);
         let Some(AdapterBackward { factors, d_a, .. }) = &mut layer.adapter else { continue };
-        let rank = factors.rank;
-        let AdapterScratch { dropped_lanes, turned_lanes, kept_lanes, d_b, .. } = buffer;
-        let d_z_lanes = if factors.is_parted() { &buffer.d_z_lanes } else { &buffer.d_y_lanes };
-        let x_lanes = if factors.is_parted() { &*dropped_lanes } else { x_lanes };
+        let AdapterScratch { dropped, turned_lanes, kept_lanes, d_b, .. } = buffer;
+        let x = if factors.is_parted() { &dropped[..rows * input] } else { x };
+        let d_b = resized(d_b, out * factors.rank);
         for (left, right, c, n, output) in [
-            (&*turned_lanes, x_lanes.right(lane, rows, input), &mut **d_a, input, Output::Add),
-            (
-                &*kept_lanes,
-                d_z_lanes.right(lane, rows, out),
-                resized(d_b, out * rank),
-                out,
-                Output::Store,
-            ),
+            (turned_lanes, x, &mut **d_a, input, Output::Add),
+            (kept_lanes, &layer.d_y[..rows * out], d_b, out, Output::Store),
         ] {
-            let terms = vec![Term { left: left.left(), right, first_row: 0, rows: rank }];
-            products.push(Product { c, n, rows: rank, terms, output });
+            let right = Source::new(Values::F32(right), n, Direction::AsStored);
+            let terms = vec![Term { left: left.left(), right, first_row: 0, rows: factors.rank }];
+            products.push(Product { c, n, rows: factors.rank, terms, output });
         }
     }
     multiply(context, lane, &mut products);
@@ -212,8 +203,9 @@ fn factor_gradients(
         let out = layer.matrix.out;
         let Some(AdapterBackward { factors, d_b, .. }) = &mut layer.adapter else { continue };
         for (row, gradient) in d_b.chunks_exact_mut(factors.rank).enumerate() {
+            let gain = factors.magnitude.map_or(1.0, |_| buffer.gains[row]);
             for (column, gradient) in gradient.iter_mut().enumerate() {
-                *gradient += buffer.d_b[column * out + row];
+                *gradient += gain * buffer.d_b[column * out + row];
             }
         }
     }

@@ -1,12 +1,11 @@
 //! What dropout takes from an adapter's products.
 //!
 //! With D the values of x that are dropped, drop(x) Aᵀ = (x − D) Aᵀ / (1 − p). x Aᵀ is a product of the whole input, which all
-//! layers that read it share; D has few values, and what they gave is taken from the product again, with operands rounded as it
-//! rounded them. So x is put into lanes once, not once for each mask. The gradients of A and x likewise.
+//! layers that read it share; D has few values, and what they gave is taken from the product again, in 32 bits. So x is put into
+//! lanes once, not once for each mask. The gradients of A and x likewise.
 
 use super::{Dropout, LowRank};
 use crate::kernels::KernelPath;
-use crate::kernels::lanes::Lane;
 use crate::kernels::simd::{Arithmetic, LANES, dispatch, fold};
 use crate::kernels::threads::Threads;
 use crate::ops::shared::Shared;
@@ -16,7 +15,7 @@ const LOW_ROWS: usize = 32;
 /// Rows of a backward task; each task sums its part of the gradient of A apart.
 const ROWS: usize = 128;
 
-/// A, turned on its side and rounded: `parts` times sixteen values of the rank for each value of the input.
+/// A, turned on its side: `parts` times sixteen values of the rank for each value of the input.
 #[derive(Debug, Default)]
 pub(super) struct Turned {
     values: Vec<[f32; LANES]>,
@@ -24,7 +23,7 @@ pub(super) struct Turned {
 }
 
 impl Turned {
-    fn put(&mut self, lane: Lane, a: &[f32], rank: usize) {
+    fn put(&mut self, a: &[f32], rank: usize) {
         let input = a.len() / rank;
         self.parts = rank.div_ceil(LANES);
         self.values.clear();
@@ -32,7 +31,7 @@ impl Turned {
         for (row, a) in a.chunks_exact(input).enumerate() {
             let values = self.values[row / LANES..].iter_mut().step_by(self.parts);
             for (values, a) in values.zip(a) {
-                values[row % LANES] = lane.rounded(*a);
+                values[row % LANES] = *a;
             }
         }
     }
@@ -55,13 +54,12 @@ pub fn task_values(rows: usize, input: usize, rank: usize) -> usize {
 /// Takes D Aᵀ from `low` (rows, rank), which is x Aᵀ.
 pub(super) fn take_from_low(
     (path, threads): (KernelPath, &Threads),
-    lane: Lane,
     (adapter, dropout): (&LowRank<'_>, Dropout<'_>),
     turned: &mut Turned,
     x: &[f32],
     low: &mut [f32],
 ) {
-    turned.put(lane, adapter.a, adapter.rank);
+    turned.put(adapter.a, adapter.rank);
     let (turned, input) = (&*turned, adapter.a.len() / adapter.rank);
     threads.for_rows(low, adapter.rank, LOW_ROWS, |rows, low| {
         let mut places = Vec::new();
@@ -69,7 +67,7 @@ pub(super) fn take_from_low(
             let row = adapter.first_row + row;
             dropout.places(path, row, input, &mut places);
             let x = &x[row * input..][..input];
-            low_row(path, Row { lane, x, places: &places, turned }, low);
+            low_row(path, Row { x, places: &places, turned }, low);
         }
     });
 }
@@ -77,7 +75,6 @@ pub(super) fn take_from_low(
 /// A row of the input, which of its values are dropped, and what they are multiplied with.
 #[derive(Clone, Copy)]
 struct Row<'a> {
-    lane: Lane,
     x: &'a [f32],
     places: &'a [u32],
     turned: &'a Turned,
@@ -86,12 +83,11 @@ struct Row<'a> {
 dispatch!(fn low_row = low_row_body(row: Row<'_>, low: &mut [f32]));
 
 #[inline(always)]
-fn low_row_body<A: Arithmetic>(Row { lane, x, places, turned }: Row<'_>, low: &mut [f32]) {
+fn low_row_body<A: Arithmetic>(Row { x, places, turned }: Row<'_>, low: &mut [f32]) {
     for (part, low) in low.chunks_mut(LANES).enumerate() {
         let mut sums = [0.0; LANES];
         for &place in places {
-            let (x, place) = (lane.rounded(x[place as usize]), place as usize);
-            let a = &turned.values[place * turned.parts + part];
+            let (x, a) = (x[place as usize], &turned.values[place as usize * turned.parts + part]);
             for at in 0..LANES {
                 sums[at] = A::multiply_add(x, a[at], sums[at]);
             }
@@ -116,7 +112,6 @@ pub(super) struct Taken<'a> {
 /// Takes lowᵀ D from the gradient of each A, and the dropped values of low A from `d_x` (rows, in), where there is one.
 pub(super) fn take_from_gradients(
     (path, threads): (KernelPath, &Threads),
-    lane: Lane,
     (rows, input, x): (usize, usize, &[f32]),
     layers: &mut [Taken<'_>],
     d_x: Option<&mut [f32]>,
@@ -124,7 +119,7 @@ pub(super) fn take_from_gradients(
     let mut sums = Vec::with_capacity(layers.len());
     let mut operands = Vec::with_capacity(layers.len());
     for Taken { factors, dropout, low, turned, sums: parts, .. } in &mut *layers {
-        turned.put(lane, factors.a, factors.rank);
+        turned.put(factors.a, factors.rank);
         let length = task_values(rows, input, factors.rank);
         sums.push(Shared::new(super::resized(parts, length)));
         operands.push((factors.rank, *dropout, *low, &**turned));
@@ -140,7 +135,7 @@ pub(super) fn take_from_gradients(
                 dropout.places(path, row, input, &mut places);
                 let d_x = d_x.as_ref().map(|d_x| d_x.part(row * input, input));
                 let (x, low) = (&x[row * input..][..input], &low[row * rank..][..*rank]);
-                gradient_row(path, Row { lane, x, places: &places, turned }, low, sums, d_x);
+                gradient_row(path, Row { x, places: &places, turned }, low, sums, d_x);
             }
         }
     });
@@ -163,7 +158,7 @@ dispatch!(fn gradient_row = gradient_row_body(
 
 #[inline(always)]
 fn gradient_row_body<A: Arithmetic>(
-    Row { lane, x, places, turned }: Row<'_>,
+    Row { x, places, turned }: Row<'_>,
     low: &[f32],
     sums: &mut [f32],
     mut d_x: Option<&mut [f32]>,
@@ -171,10 +166,10 @@ fn gradient_row_body<A: Arithmetic>(
     let (sums, _) = sums.as_chunks_mut::<LANES>();
     for (part, values) in low.chunks(LANES).enumerate() {
         let mut low = [0.0; LANES];
-        low.iter_mut().zip(values).for_each(|(low, value)| *low = lane.rounded(*value));
+        low[..values.len()].copy_from_slice(values);
         for &place in places {
             let at = place as usize * turned.parts + part;
-            let (x, sums) = (lane.rounded(x[place as usize]), &mut sums[at]);
+            let (x, sums) = (x[place as usize], &mut sums[at]);
             for lane in 0..LANES {
                 sums[lane] = A::multiply_add(x, low[lane], sums[lane]);
             }
@@ -235,12 +230,12 @@ mod tests {
                 dropout: Some(dropout),
             };
             let (context, mut turned, mut sums) = ((path, &threads), Turned::default(), Vec::new());
-            take_from_low(context, Lane::F32, (&factors, dropout), &mut turned, &x, &mut inner);
+            take_from_low(context, (&factors, dropout), &mut turned, &x, &mut inner);
             assert!(near(&inner, &left), "{path:?}");
             let (turned, sums, d_a_of) = (&mut turned, &mut sums, &mut d_a[..]);
             let taken = Taken { factors, dropout, low: &low, turned, sums, d_a: d_a_of };
             let sizes = (rows, input, &x[..]);
-            take_from_gradients(context, Lane::F32, sizes, &mut [taken], Some(&mut d_x));
+            take_from_gradients(context, sizes, &mut [taken], Some(&mut d_x));
             assert!(near(&d_a, &d_a_left) && near(&d_x, &d_kept), "{path:?}");
         }
     }

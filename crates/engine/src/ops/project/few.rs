@@ -4,8 +4,6 @@ use super::{Forward, resized};
 use crate::format::TensorView;
 use crate::kernels::KernelPath;
 use crate::kernels::few_rows::{self, FewRows, multiply_few};
-use crate::kernels::gemm::LeftBuffer;
-use crate::kernels::lanes::Lane;
 use crate::kernels::quantised::{BlockMatrix, QuantisedRows, multiply_together};
 use crate::kernels::source::Direction;
 use crate::kernels::threads::Threads;
@@ -13,9 +11,7 @@ use crate::kernels::threads::Threads;
 /// The frozen part of each layer, when all weights are floats in memory: few rows, each weight read once.
 pub(super) fn few_floats(
     context: (KernelPath, &Threads),
-    lane: Lane,
-    x_lanes: &LeftBuffer,
-    rows: usize,
+    (rows, x): (usize, &[f32]),
     layers: &mut [Forward<'_>],
 ) -> bool {
     if !layers.iter().all(|layer| few_rows::can_be(&layer.matrix.source(Direction::Transposed))) {
@@ -26,7 +22,7 @@ pub(super) fn few_floats(
         y: &mut *layer.y,
     });
     let mut products: Vec<FewRows<'_>> = products.collect();
-    multiply_few(context, lane, x_lanes.left(), rows, &mut products);
+    multiply_few(context, x, rows, &mut products);
     true
 }
 

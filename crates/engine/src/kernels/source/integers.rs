@@ -1,0 +1,254 @@
+//! Strips of pairs of 16-bit integers, and their columns' scales, from what a [`Source`] stores.
+//!
+//! A part of a column is read twice: for its length, which gives the scale, and, out of the second cache, for its integers.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::{Direction, PART, Rows, STRIP, Source, Values, strip};
+use crate::format::TensorView;
+use crate::kernels::KernelPath;
+use crate::kernels::lanes::{from_bf16, integer, pair, power_of_two_scale};
+use crate::kernels::simd::{Arithmetic, LANES, dispatch, fold, prefetch};
+use crate::kernels::transpose::transpose;
+
+/// Lanes that are turned at once.
+const SQUARE: usize = 16;
+/// How many stored rows are on their way while one is read, where k counts rows; where it runs along them, it is two.
+const AHEAD: usize = 16;
+
+thread_local! {
+    /// A strip's part of a file, widened.
+    static WIDE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Writes one strip and the scales of its columns.
+type Fill<T> = fn(KernelPath, Rows<'_, T>, Extent, (&mut [u32], &mut [f32]));
+
+/// A stored value.
+trait Widen: Copy {
+    /// [`lay`], compiled for each path.
+    const LAY: Fill<Self>;
+    /// [`turn`], compiled for each path.
+    const TURN: Fill<Self>;
+
+    fn widen(self) -> f32;
+}
+
+impl Widen for f32 {
+    const LAY: Fill<Self> = lay_f32;
+    const TURN: Fill<Self> = turn_f32;
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+}
+
+/// A bfloat16.
+impl Widen for u16 {
+    const LAY: Fill<Self> = lay_bf16;
+    const TURN: Fill<Self> = turn_bf16;
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        from_bf16(self)
+    }
+}
+
+/// What a strip holds: `columns` of B and `count` values along k.
+#[derive(Clone, Copy)]
+struct Extent {
+    path: KernelPath,
+    columns: usize,
+    count: usize,
+}
+
+impl Source<'_> {
+    /// See [`Source::fill`].
+    pub(super) fn fill_integers(
+        &self,
+        path: KernelPath,
+        columns: Range<usize>,
+        k: Range<usize>,
+        (out, scales): (&mut [u32], &mut [f32]),
+    ) {
+        let strip = strip(path);
+        let length = k.len().div_ceil(2) * strip;
+        let starts = columns.clone().step_by(strip);
+        let parts = out.chunks_exact_mut(length).zip(scales.chunks_exact_mut(strip));
+        for (column, part) in starts.zip(parts) {
+            let place = (column..(column + strip).min(columns.end), k.clone());
+            match self.values {
+                Values::F32(values) => self.integers_of(path, values, place, part),
+                Values::Bf16(values) => self.integers_of(path, values, place, part),
+                Values::File(tensor) => self.integers_of_file(path, tensor, place, part),
+            }
+        }
+    }
+
+    fn integers_of<T: Widen>(
+        &self,
+        path: KernelPath,
+        values: &[T],
+        (columns, k): (Range<usize>, Range<usize>),
+        out: (&mut [u32], &mut [f32]),
+    ) {
+        let extent = Extent { path, columns: columns.len(), count: k.len() };
+        let (row, column, fill) = match self.direction {
+            Direction::AsStored => (k.start, columns.start, T::LAY),
+            Direction::Transposed => (columns.start, k.start, T::TURN),
+        };
+        let values = &values[row * self.stride + column..];
+        fill(path, Rows { values, stride: self.stride }, extent, out);
+    }
+
+    fn integers_of_file(
+        &self,
+        path: KernelPath,
+        tensor: &TensorView,
+        (columns, k): (Range<usize>, Range<usize>),
+        out: (&mut [u32], &mut [f32]),
+    ) {
+        let extent = Extent { path, columns: columns.len(), count: k.len() };
+        let (rows, part, fill) = match self.direction {
+            Direction::AsStored => (k, columns, f32::LAY),
+            Direction::Transposed => (columns, k, f32::TURN),
+        };
+        let stride = part.len();
+        WIDE.with_borrow_mut(|wide| {
+            // A part is read from the beginning of a block, and what stands before it is moved over.
+            wide.resize(wide.len().max(rows.len() * stride + 2 * PART), 0.0);
+            for (number, row) in rows.enumerate() {
+                let buffer = &mut wide[number * stride..];
+                let skip = part.start % PART;
+                self.of_file(path, tensor, row, part.clone(), buffer);
+                buffer.copy_within(skip..skip + stride, 0);
+            }
+            fill(path, Rows { values: wide, stride }, extent, out);
+        });
+    }
+}
+
+dispatch!(fn lay_f32 = lay(rows: Rows<'_, f32>, extent: Extent, out: (&mut [u32], &mut [f32])));
+dispatch!(fn lay_bf16 = lay(rows: Rows<'_, u16>, extent: Extent, out: (&mut [u32], &mut [f32])));
+
+/// k counts stored rows: two of them make the pairs of one row of the strip.
+#[inline(always)]
+fn lay<A: Arithmetic>(
+    rows: Rows<'_, impl Widen>,
+    Extent { path, columns, count }: Extent,
+    (out, scales): (&mut [u32], &mut [f32]),
+) {
+    let row = |k: usize| widened_row(&rows.values[k * rows.stride..][..columns]);
+    let mut squares = [0.0f32; STRIP];
+    for k in 0..count {
+        for column in (0..columns).step_by(rows.line()) {
+            prefetch(rows.values, (k + AHEAD) * rows.stride + column);
+        }
+        let row = row(k);
+        for at in 0..STRIP {
+            squares[at] = A::multiply_add(row[at], row[at], squares[at]);
+        }
+    }
+    let ups = scales_of(&squares, scales);
+    for (number, out) in out.chunks_exact_mut(strip(path)).enumerate() {
+        let low = row(2 * number);
+        let high = if 2 * number + 1 < count { row(2 * number + 1) } else { [0.0; STRIP] };
+        if let Ok(out) = <&mut [u32; STRIP]>::try_from(&mut *out) {
+            for at in 0..STRIP {
+                out[at] = pair(integer::<A>(low[at], ups[at]), integer::<A>(high[at], ups[at]));
+            }
+            continue;
+        }
+        for (at, out) in out.iter_mut().enumerate() {
+            *out = pair(integer::<A>(low[at], ups[at]), integer::<A>(high[at], ups[at]));
+        }
+    }
+}
+
+/// A strip's values of one stored row; zero past the last.
+#[inline(always)]
+fn widened_row(row: &[impl Widen]) -> [f32; STRIP] {
+    let mut wide = [0.0; STRIP];
+    if let Some(row) = row.first_chunk::<STRIP>() {
+        for at in 0..STRIP {
+            wide[at] = row[at].widen();
+        }
+    } else {
+        for (wide, value) in wide.iter_mut().zip(row) {
+            *wide = value.widen();
+        }
+    }
+    wide
+}
+
+/// Writes the scales of columns with these sums of squares, and gives what their values are multiplied by.
+#[inline(always)]
+fn scales_of(squares: &[f32; STRIP], scales: &mut [f32]) -> [f32; STRIP] {
+    let mut ups = [0.0; STRIP];
+    for ((up, squares), scale) in ups.iter_mut().zip(squares).zip(scales) {
+        (*up, *scale) = power_of_two_scale(*squares);
+    }
+    ups
+}
+
+dispatch!(fn turn_f32 = turn(rows: Rows<'_, f32>, extent: Extent, out: (&mut [u32], &mut [f32])));
+dispatch!(fn turn_bf16 = turn(rows: Rows<'_, u16>, extent: Extent, out: (&mut [u32], &mut [f32])));
+
+/// k runs along stored rows: sixteen lanes of all columns at a time, turned on their side.
+#[inline(always)]
+fn turn<A: Arithmetic>(
+    rows: Rows<'_, impl Widen>,
+    Extent { path, columns, count }: Extent,
+    (out, scales): (&mut [u32], &mut [f32]),
+) {
+    let row = |column: usize| &rows.values[column * rows.stride..][..count];
+    let mut squares = [0.0f32; STRIP];
+    for (column, squares) in squares.iter_mut().enumerate().take(columns) {
+        for at in (0..count).step_by(rows.line()) {
+            prefetch(rows.values, (column + 2) * rows.stride + at);
+        }
+        *squares = sum_of_squares::<A>(row(column));
+    }
+    let ups = scales_of(&squares, scales);
+    let mut square = [[0u32; SQUARE]; STRIP];
+    for (number, out) in out.chunks_mut(SQUARE * strip(path)).enumerate() {
+        for (column, square) in square.iter_mut().enumerate().take(columns) {
+            let values = &row(column)[2 * SQUARE * number..];
+            integers_of_row::<A>(values, ups[column], square);
+        }
+        transpose(path, &square, out);
+    }
+}
+
+#[inline(always)]
+fn sum_of_squares<A: Arithmetic>(values: &[impl Widen]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    for block in blocks {
+        for at in 0..LANES {
+            lanes[at] = A::multiply_add(block[at].widen(), block[at].widen(), lanes[at]);
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        *lane = A::multiply_add(value.widen(), value.widen(), *lane);
+    }
+    fold(lanes)
+}
+
+/// The lanes of the first values; lanes past the last are zero.
+#[inline(always)]
+fn integers_of_row<A: Arithmetic>(values: &[impl Widen], up: f32, out: &mut [u32; SQUARE]) {
+    let lane = |low: f32, high: f32| pair(integer::<A>(low, up), integer::<A>(high, up));
+    if let Some(values) = values.first_chunk::<{ 2 * SQUARE }>() {
+        for at in 0..SQUARE {
+            out[at] = lane(values[2 * at].widen(), values[2 * at + 1].widen());
+        }
+        return;
+    }
+    let value = |at: usize| values.get(at).map_or(0.0, |value| value.widen());
+    for (at, out) in out.iter_mut().enumerate() {
+        *out = lane(value(2 * at), value(2 * at + 1));
+    }
+}
