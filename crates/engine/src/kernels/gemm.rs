@@ -142,7 +142,10 @@ pub fn row_lanes(path: KernelPath, lane: Lane, values: usize) -> usize {
 
 /// Lanes of a part of k, of which `lanes` lanes are cut into parts as equal as that allows.
 fn part_lanes(path: KernelPath, lanes: usize) -> usize {
-    lanes.div_ceil(lanes.div_ceil(most_lanes(path)).max(1)).next_multiple_of(PART_LANES).max(PART_LANES)
+    lanes
+        .div_ceil(lanes.div_ceil(most_lanes(path)).max(1))
+        .next_multiple_of(PART_LANES)
+        .max(PART_LANES)
 }
 
 /// Scales of a row: one for each part of integers.

@@ -186,7 +186,10 @@ mod tests {
             for value in [1e-15f32, -3.0, 1e18] {
                 let mut lanes = [7; 1];
                 let scale = put(path, Lane::I16Pair, &[value, 0.0], &mut lanes);
-                assert_eq!(lanes[0] as i32, i32::from((LENGTH as i16) * value.signum() as i16) & 0xFFFF);
+                assert_eq!(
+                    lanes[0] as i32,
+                    i32::from((LENGTH as i16) * value.signum() as i16) & 0xFFFF
+                );
                 assert!((LENGTH * scale / value.abs() - 1.0).abs() < 1e-6, "{path:?}");
             }
             let mut lanes = [7; 1];

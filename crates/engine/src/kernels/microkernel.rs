@@ -119,13 +119,13 @@ fn portable<S: Sum>(width: usize, tile: &Tile<'_>) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use std::arch::asm;
     use std::arch::x86_64::{
         __m512, __m512i, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_fmadd_ps,
         _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps,
-        _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_dpwssd_epi32,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
-        _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
-        _mm512_setzero_si512,
+        _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+        _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512,
     };
 
     use super::{STRIP, Tile};
@@ -164,10 +164,22 @@ mod x86 {
     struct Integers;
 
     impl MultiplyAdd for Integers {
-        #[inline(always)]
-        unsafe fn step(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
-            // SAFETY: the caller's processor has AVX-512 VNNI.
-            unsafe { _mm512_dpwssd_epi32(sum, a, b) }
+        /// Written out, because the compiler makes two instructions of the intrinsic, a product and a sum, to shorten chains
+        /// that are not what the loop waits for.
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        unsafe fn step(mut sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+            // SAFETY: the caller's processor has AVX-512 VNNI; the instruction touches these registers alone.
+            unsafe {
+                asm!(
+                    "vpdpwssd {sum}, {a}, {b}",
+                    sum = inout(zmm_reg) sum,
+                    a = in(zmm_reg) a,
+                    b = in(zmm_reg) b,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            sum
         }
 
         #[inline(always)]
@@ -216,8 +228,7 @@ mod x86 {
     /// As the callers, with `tile.rows == ROWS` and at most 16 · `HALVES` columns.
     #[inline(always)]
     unsafe fn tile_of<M: MultiplyAdd, const ROWS: usize, const HALVES: usize>(tile: &Tile<'_>) {
-        // SAFETY: b stays inside the strip, a + row · stride inside A; the masks admit only columns of the tile, which
-        // lie inside C; a strip has 32 scales; the caller has found the instructions.
+        // SAFETY: b stays inside the strip, a + row · stride inside A; the caller has found the instructions.
         unsafe {
             let mut sums = [[_mm512_setzero_si512(); HALVES]; ROWS];
             let (mut a, mut b) = (tile.a, tile.strip.as_ptr());
@@ -234,21 +245,43 @@ mod x86 {
                 b = b.add(STRIP);
                 a = a.wrapping_add(1);
             }
-            for (row, sums) in sums.iter().enumerate() {
-                let row_scale = tile.a_scales.wrapping_add(row * tile.a_stride);
-                for (half, &sum) in sums.iter().enumerate() {
-                    let columns = _mm512_loadu_ps(tile.strip_scales.as_ptr().add(16 * half));
-                    let sum = M::scaled(sum, row_scale, columns);
-                    let count = tile.columns.saturating_sub(16 * half).min(16);
-                    let keep = ((1u32 << count) - 1) as __mmask16;
-                    let at = tile.c.wrapping_add(row * tile.c_stride + 16 * half);
-                    let old = if tile.add {
-                        _mm512_add_ps(_mm512_maskz_loadu_ps(keep, at), sum)
-                    } else {
-                        sum
-                    };
-                    _mm512_mask_storeu_ps(at, keep, old);
-                }
+            // One by one, not in a loop: what a loop counts through would have to lie in memory.
+            macro_rules! finish {
+                ($($row:literal)*) => {
+                    $(if let Some(sums) = sums.get($row) {
+                        finish_row::<M, HALVES>(tile, $row, *sums);
+                    })*
+                };
+            }
+            finish!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+        }
+    }
+
+    /// Scales the sums of a row and writes them.
+    ///
+    /// # Safety
+    /// As [`tile_of`]; the tile has this row.
+    #[inline(always)]
+    unsafe fn finish_row<M: MultiplyAdd, const HALVES: usize>(
+        tile: &Tile<'_>,
+        row: usize,
+        sums: [__m512i; HALVES],
+    ) {
+        let row_scale = tile.a_scales.wrapping_add(row * tile.a_stride);
+        for (half, sum) in sums.into_iter().enumerate() {
+            // SAFETY: the masks admit only columns of the tile, which lie inside C; a strip has 32 scales.
+            unsafe {
+                let columns = _mm512_loadu_ps(tile.strip_scales.as_ptr().add(16 * half));
+                let sum = M::scaled(sum, row_scale, columns);
+                let count = tile.columns.saturating_sub(16 * half).min(16);
+                let keep = ((1u32 << count) - 1) as __mmask16;
+                let at = tile.c.wrapping_add(row * tile.c_stride + 16 * half);
+                let old = if tile.add {
+                    _mm512_add_ps(_mm512_maskz_loadu_ps(keep, at), sum)
+                } else {
+                    sum
+                };
+                _mm512_mask_storeu_ps(at, keep, old);
             }
         }
     }

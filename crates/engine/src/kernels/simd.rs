@@ -109,7 +109,9 @@ pub fn prefetch<T>(values: &[T], at: usize) {
 
 /// Folds sixteen partial sums: halves onto halves.
 #[inline(always)]
-pub fn fold(mut lanes: [f32; LANES]) -> f32 {
+pub fn fold(lanes: [f32; LANES]) -> f32 {
+    // Else the loop that made the sums is compiled for small registers, in which these halves lie.
+    let mut lanes = std::hint::black_box(lanes);
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {

@@ -14,8 +14,10 @@ use crate::kernels::transpose::transpose;
 
 /// Lanes that are turned at once.
 const SQUARE: usize = 16;
-/// How many stored rows are on their way while one is read, where k counts rows; where it runs along them, it is two.
-const AHEAD: usize = 16;
+/// How many stored rows are on their way while one is read for its length, where k counts rows.
+const AHEAD: usize = 64;
+/// Likewise where k runs along rows.
+const ROWS_AHEAD: usize = 4;
 
 thread_local! {
     /// A strip's part of a file, widened.
@@ -140,47 +142,53 @@ fn lay<A: Arithmetic>(
     Extent { path, columns, count }: Extent,
     (out, scales): (&mut [u32], &mut [f32]),
 ) {
-    let row = |k: usize| widened_row(&rows.values[k * rows.stride..][..columns]);
     let mut squares = [0.0f32; STRIP];
     for k in 0..count {
         for column in (0..columns).step_by(rows.line()) {
             prefetch(rows.values, (k + AHEAD) * rows.stride + column);
         }
-        let row = row(k);
-        for at in 0..STRIP {
-            squares[at] = A::multiply_add(row[at], row[at], squares[at]);
-        }
+        add_squares::<A>(&mut squares, &rows.values[k * rows.stride..][..columns]);
     }
     let ups = scales_of(&squares, scales);
     for (number, out) in out.chunks_exact_mut(strip(path)).enumerate() {
-        let low = row(2 * number);
-        let high = if 2 * number + 1 < count { row(2 * number + 1) } else { [0.0; STRIP] };
-        if let Ok(out) = <&mut [u32; STRIP]>::try_from(&mut *out) {
-            for at in 0..STRIP {
-                out[at] = pair(integer::<A>(low[at], ups[at]), integer::<A>(high[at], ups[at]));
-            }
-            continue;
+        let low = &rows.values[2 * number * rows.stride..][..columns];
+        let odd = (2 * number + 1) * rows.stride;
+        let high = if 2 * number + 1 < count { &rows.values[odd..][..columns] } else { &[] };
+        lay_pairs::<A, _>(low, high, &ups, out);
+    }
+}
+
+#[inline(always)]
+fn add_squares<A: Arithmetic>(squares: &mut [f32; STRIP], row: &[impl Widen]) {
+    if let Some(row) = row.first_chunk::<STRIP>() {
+        for at in 0..STRIP {
+            let value = row[at].widen();
+            squares[at] = A::multiply_add(value, value, squares[at]);
         }
-        for (at, out) in out.iter_mut().enumerate() {
-            *out = pair(integer::<A>(low[at], ups[at]), integer::<A>(high[at], ups[at]));
+    } else {
+        for (square, value) in squares.iter_mut().zip(row) {
+            *square = A::multiply_add(value.widen(), value.widen(), *square);
         }
     }
 }
 
-/// A strip's values of one stored row; zero past the last.
+/// One row of a strip, of two stored ones; `high` may be none.
 #[inline(always)]
-fn widened_row(row: &[impl Widen]) -> [f32; STRIP] {
-    let mut wide = [0.0; STRIP];
-    if let Some(row) = row.first_chunk::<STRIP>() {
+fn lay_pairs<A: Arithmetic, T: Widen>(low: &[T], high: &[T], ups: &[f32; STRIP], out: &mut [u32]) {
+    if let (Some(low), Some(high), Some(out)) =
+        (low.first_chunk::<STRIP>(), high.first_chunk::<STRIP>(), out.first_chunk_mut::<STRIP>())
+    {
         for at in 0..STRIP {
-            wide[at] = row[at].widen();
+            let [low, high] = [low[at].widen(), high[at].widen()];
+            out[at] = pair(integer::<A>(low, ups[at]), integer::<A>(high, ups[at]));
         }
-    } else {
-        for (wide, value) in wide.iter_mut().zip(row) {
-            *wide = value.widen();
-        }
+        return;
     }
-    wide
+    for (at, out) in out.iter_mut().enumerate() {
+        let [low, high] = [low.get(at), high.get(at)]
+            .map(|value| value.map_or(0, |value| integer::<A>(value.widen(), ups[at])));
+        *out = pair(low, high);
+    }
 }
 
 /// Writes the scales of columns with these sums of squares, and gives what their values are multiplied by.
@@ -203,19 +211,18 @@ fn turn<A: Arithmetic>(
     Extent { path, columns, count }: Extent,
     (out, scales): (&mut [u32], &mut [f32]),
 ) {
-    let row = |column: usize| &rows.values[column * rows.stride..][..count];
     let mut squares = [0.0f32; STRIP];
     for (column, squares) in squares.iter_mut().enumerate().take(columns) {
         for at in (0..count).step_by(rows.line()) {
-            prefetch(rows.values, (column + 2) * rows.stride + at);
+            prefetch(rows.values, (column + ROWS_AHEAD) * rows.stride + at);
         }
-        *squares = sum_of_squares::<A>(row(column));
+        *squares = sum_of_squares::<A>(&rows.values[column * rows.stride..][..count]);
     }
     let ups = scales_of(&squares, scales);
     let mut square = [[0u32; SQUARE]; STRIP];
     for (number, out) in out.chunks_mut(SQUARE * strip(path)).enumerate() {
         for (column, square) in square.iter_mut().enumerate().take(columns) {
-            let values = &row(column)[2 * SQUARE * number..];
+            let values = &rows.values[column * rows.stride..][2 * SQUARE * number..count];
             integers_of_row::<A>(values, ups[column], square);
         }
         transpose(path, &square, out);
@@ -240,15 +247,16 @@ fn sum_of_squares<A: Arithmetic>(values: &[impl Widen]) -> f32 {
 /// The lanes of the first values; lanes past the last are zero.
 #[inline(always)]
 fn integers_of_row<A: Arithmetic>(values: &[impl Widen], up: f32, out: &mut [u32; SQUARE]) {
-    let lane = |low: f32, high: f32| pair(integer::<A>(low, up), integer::<A>(high, up));
     if let Some(values) = values.first_chunk::<{ 2 * SQUARE }>() {
         for at in 0..SQUARE {
-            out[at] = lane(values[2 * at].widen(), values[2 * at + 1].widen());
+            let [low, high] = [values[2 * at].widen(), values[2 * at + 1].widen()];
+            out[at] = pair(integer::<A>(low, up), integer::<A>(high, up));
         }
         return;
     }
-    let value = |at: usize| values.get(at).map_or(0.0, |value| value.widen());
     for (at, out) in out.iter_mut().enumerate() {
-        *out = lane(value(2 * at), value(2 * at + 1));
+        let [low, high] = [values.get(2 * at), values.get(2 * at + 1)]
+            .map(|value| value.map_or(0, |value| integer::<A>(value.widen(), up)));
+        *out = pair(low, high);
     }
 }
