@@ -226,7 +226,7 @@ def score(runner):
     ours, theirs = runner.rounds(
         lambda: runner.ours(
             "ours, MedQA", "eval", "--model", peers / "smollm2.gguf", "--task", "medqa", "--data", data, "--profile", "lm-eval",
-            "--limit", limit),
+            "--limit", limit, "--precision", "stored"),
         lambda: peer("lm-evaluation-harness, MedQA", kind),
     )
     predicted = next((runner.last_run / "eval").glob("*/medqa@*.jsonl"))
