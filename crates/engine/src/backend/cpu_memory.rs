@@ -50,7 +50,7 @@ pub fn scratch_bytes(
     let lane = Lane::of(path, precision);
     let row = |values: usize| row_lanes(path, lane, values);
     let TrainingShape { model, layout, rows, .. } = *shape;
-    let (mut input_lanes, mut slots) = (0, [[0usize; 13]; 3]);
+    let (mut input_lanes, mut slots) = (0, [[0usize; 14]; 3]);
     let lowest = layout.lowest_block().unwrap_or(model.layers);
     for block in 0..model.layers {
         for call in CALLS {
@@ -84,8 +84,9 @@ pub fn scratch_bytes(
                     // Where dropout parts x, both parts, their outputs and gradients are kept apart.
                     let parted = |length: usize| if shape.dropout { length } else { 0 };
                     for slot in [adapted, place] {
-                        grow(slot, 7, parted(rows * (input + 2 * row(input))));
+                        grow(slot, 7, parted(rows * input));
                     }
+                    grow(adapted, 13, parted(2 * rows * row(input)));
                     grow(adapted, 8, parted(rows * out));
                     for slot in [adapted, place] {
                         grow(slot, 9, out);

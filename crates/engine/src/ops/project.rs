@@ -170,7 +170,7 @@ pub fn forward(
     let adapters: Vec<LowRank<'_>> =
         layers.iter().flat_map(|layer| layer.adapters.iter().copied()).collect();
     for (adapter, buffer) in adapters.iter().zip(&mut *buffers) {
-        buffer.part_input((path, threads), lane, adapter, input, x);
+        buffer.part_input((path, threads), lane, adapter, (input, x));
     }
     inner_values((path, threads), lane, (input, x, x_lanes), &adapters, buffers);
 
@@ -272,26 +272,39 @@ fn stretch_outputs(
 }
 
 impl AdapterScratch {
-    /// Where dropout parts x: keeps x', and puts it and x − x' into lanes.
+    /// Where dropout parts x: keeps x' (rows, in).
+    fn drop_input(
+        &mut self,
+        (path, threads): (KernelPath, &Threads),
+        adapter: &LowRank<'_>,
+        (input, x): (usize, &[f32]),
+    ) {
+        let Some(dropout) = adapter.dropout.filter(|_| adapter.is_parted()) else { return };
+        let dropped = resized(&mut self.dropped, adapter.rows * input);
+        threads.for_rows(dropped, input, CHANGED_ROWS, |rows, dropped| {
+            let mut places = Vec::new();
+            for (row, dropped) in rows.zip(dropped.chunks_exact_mut(input)) {
+                let row = adapter.first_row + row;
+                let x = &x[row * input..][..input];
+                dropout.mask(path, row, x, (&mut places, dropped));
+            }
+        });
+    }
+
+    /// Then puts x' and x − x' into lanes.
     fn part_input(
         &mut self,
         context: (KernelPath, &Threads),
         lane: Lane,
         adapter: &LowRank<'_>,
-        input: usize,
-        x: &[f32],
+        (input, x): (usize, &[f32]),
     ) {
-        let Some(dropout) = adapter.dropout.filter(|_| adapter.is_parted()) else { return };
+        if !adapter.is_parted() {
+            return;
+        }
+        self.drop_input(context, adapter, (input, x));
         let x = &x[adapter.first_row * input..][..adapter.rows * input];
-        let dropped = resized(&mut self.dropped, x.len());
-        context.1.for_rows(dropped, input, CHANGED_ROWS, |rows, dropped| {
-            let mut places = Vec::new();
-            for (row, dropped) in rows.zip(dropped.chunks_exact_mut(input)) {
-                let x = &x[row * input..][..input];
-                dropout.mask(context.0, adapter.first_row + row, x, (&mut places, dropped));
-            }
-        });
-        let dropped = &*dropped;
+        let dropped = &self.dropped[..x.len()];
         self.dropped_lanes.put(context, lane, dropped, input);
         self.rest_lanes.put_with(context, lane, CHANGED_ROWS, x, input, |row, x, rest| {
             for (rest, (x, dropped)) in rest.iter_mut().zip(x.iter().zip(&dropped[row * input..])) {

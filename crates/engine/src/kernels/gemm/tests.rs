@@ -185,3 +185,25 @@ fn what_is_no_number_stays_none() {
         }
     }
 }
+
+/// A row and a column that point the same way have the greatest sum there is.
+#[test]
+fn no_sum_of_integers_overflows() {
+    let threads = Threads::new(1).unwrap();
+    for k in [1, 1152, 1153, 4000] {
+        for (value, factor) in [(1.0f32, 1.0), (3.0, -1.0), (1e-6, 1.0)] {
+            let (a, b) = (vec![value; k], vec![value * factor; k]);
+            for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
+                let (mut left, mut c) = (LeftBuffer::default(), [0.0]);
+                left.put((path, &threads), Lane::I16Pair, &a, k);
+                let right = Source::new(Values::F32(&b), k, Direction::Transposed);
+                let terms = vec![Term { left: left.left(), right, first_row: 0, rows: 1 }];
+                let output = Output::Store;
+                let product = Product { c: &mut c, n: 1, rows: 1, terms, output };
+                multiply((path, &threads), Lane::I16Pair, &mut [product]);
+                let expected = k as f32 * value * value * factor;
+                assert!((c[0] / expected - 1.0).abs() < 2e-3, "{path:?} {k} {value}: {}", c[0]);
+            }
+        }
+    }
+}

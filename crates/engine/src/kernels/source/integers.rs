@@ -125,7 +125,9 @@ impl Source<'_> {
                 let buffer = &mut wide[number * stride..];
                 let skip = part.start % PART;
                 self.of_file(path, tensor, row, part.clone(), buffer);
-                buffer.copy_within(skip..skip + stride, 0);
+                if skip > 0 {
+                    buffer.copy_within(skip..skip + stride, 0);
+                }
             }
             fill(path, Rows { values: wide, stride }, extent, out);
         });

@@ -79,7 +79,7 @@ pub fn backward(
     for (layer, buffer) in layers.iter().zip(&mut *buffers) {
         let Some(adapter) = &layer.adapter else { continue };
         lay_out_inner(context, lane, rows, adapter, buffer);
-        buffer.part_input(context, lane, &adapter.factors, input, x);
+        buffer.drop_input(context, &adapter.factors, (input, x));
     }
     factor_gradients(context, lane, (rows, x), layers, buffers);
     if let Some(d_x) = d_x.as_deref_mut() {
