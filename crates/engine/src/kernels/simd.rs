@@ -109,9 +109,7 @@ pub fn prefetch<T>(values: &[T], at: usize) {
 
 /// Folds sixteen partial sums: halves onto halves.
 #[inline(always)]
-pub fn fold(lanes: [f32; LANES]) -> f32 {
-    // Else the loop that made the sums is compiled for small registers, in which these halves lie.
-    let mut lanes = std::hint::black_box(lanes);
+pub fn fold(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
@@ -137,6 +135,25 @@ pub fn dot<A: Arithmetic>(a: &[f32], b: &[f32]) -> f32 {
         *lane = A::multiply_add(*a, *b, *lane);
     }
     fold(lanes)
+}
+
+/// Σ xᵢ² of what `widen` makes of stored values.
+#[inline(always)]
+pub fn sum_of_squares<A: Arithmetic, T: Copy>(values: &[T], widen: impl Fn(T) -> f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    for block in blocks {
+        for at in 0..LANES {
+            let value = widen(block[at]);
+            lanes[at] = A::multiply_add(value, value, lanes[at]);
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        let value = widen(*value);
+        *lane = A::multiply_add(value, value, *lane);
+    }
+    // Through memory: else the loop above is compiled for small registers, in which the halves lie that are folded.
+    fold(std::hint::black_box(lanes))
 }
 
 /// out += factor · x.

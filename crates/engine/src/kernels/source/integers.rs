@@ -9,7 +9,7 @@ use super::{Direction, PART, Rows, STRIP, Source, Values, strip};
 use crate::format::TensorView;
 use crate::kernels::KernelPath;
 use crate::kernels::lanes::{from_bf16, integer, pair, power_of_two_scale};
-use crate::kernels::simd::{Arithmetic, LANES, dispatch, fold, prefetch};
+use crate::kernels::simd::{Arithmetic, dispatch, prefetch, sum_of_squares};
 use crate::kernels::transpose::transpose;
 
 /// Lanes that are turned at once.
@@ -73,19 +73,12 @@ impl Source<'_> {
         path: KernelPath,
         columns: Range<usize>,
         k: Range<usize>,
-        (out, scales): (&mut [u32], &mut [f32]),
+        out: (&mut [u32], &mut [f32]),
     ) {
-        let strip = strip(path);
-        let length = k.len().div_ceil(2) * strip;
-        let starts = columns.clone().step_by(strip);
-        let parts = out.chunks_exact_mut(length).zip(scales.chunks_exact_mut(strip));
-        for (column, part) in starts.zip(parts) {
-            let place = (column..(column + strip).min(columns.end), k.clone());
-            match self.values {
-                Values::F32(values) => self.integers_of(path, values, place, part),
-                Values::Bf16(values) => self.integers_of(path, values, place, part),
-                Values::File(tensor) => self.integers_of_file(path, tensor, place, part),
-            }
+        match self.values {
+            Values::F32(values) => self.integers_of(path, values, (columns, k), out),
+            Values::Bf16(values) => self.integers_of(path, values, (columns, k), out),
+            Values::File(tensor) => self.integers_of_file(path, tensor, (columns, k), out),
         }
     }
 
@@ -96,13 +89,17 @@ impl Source<'_> {
         (columns, k): (Range<usize>, Range<usize>),
         out: (&mut [u32], &mut [f32]),
     ) {
-        let extent = Extent { path, columns: columns.len(), count: k.len() };
-        let (row, column, fill) = match self.direction {
-            Direction::AsStored => (k.start, columns.start, T::LAY),
-            Direction::Transposed => (columns.start, k.start, T::TURN),
-        };
-        let values = &values[row * self.stride + column..];
-        fill(path, Rows { values, stride: self.stride }, extent, out);
+        let stride = self.stride;
+        match self.direction {
+            Direction::AsStored => {
+                let values = &values[k.start * stride + columns.start..];
+                lay_strips(path, Rows { values, stride }, (columns.len(), k.len()), out);
+            }
+            Direction::Transposed => {
+                let values = &values[columns.start * stride + k.start..];
+                turn_strips(path, Rows { values, stride }, (columns.len(), k.len()), out);
+            }
+        }
     }
 
     fn integers_of_file(
@@ -110,27 +107,88 @@ impl Source<'_> {
         path: KernelPath,
         tensor: &TensorView,
         (columns, k): (Range<usize>, Range<usize>),
-        out: (&mut [u32], &mut [f32]),
+        (out, scales): (&mut [u32], &mut [f32]),
     ) {
-        let extent = Extent { path, columns: columns.len(), count: k.len() };
-        let (rows, part, fill) = match self.direction {
-            Direction::AsStored => (k, columns, f32::LAY),
-            Direction::Transposed => (columns, k, f32::TURN),
-        };
-        let stride = part.len();
+        if self.direction == Direction::AsStored {
+            return self.widened(path, tensor, (k.clone(), columns.clone()), |rows| {
+                lay_strips(path, rows, (columns.len(), k.len()), (out, scales));
+            });
+        }
+        // Strip by strip, so that what is widened stays in the cache.
+        let strip = strip(path);
+        let parts = out.chunks_exact_mut(k.len().div_ceil(2) * strip);
+        let starts = columns.clone().step_by(strip);
+        for (column, part) in starts.zip(parts.zip(scales.chunks_exact_mut(strip))) {
+            let rows = column..(column + strip).min(columns.end);
+            self.widened(path, tensor, (rows.clone(), k.clone()), |wide| {
+                turn_strips(path, wide, (rows.len(), k.len()), part);
+            });
+        }
+    }
+
+    /// Calls `then` with a part of a file's rows, widened.
+    fn widened(
+        &self,
+        path: KernelPath,
+        tensor: &TensorView,
+        (rows, part): (Range<usize>, Range<usize>),
+        then: impl FnOnce(Rows<'_, f32>),
+    ) {
+        let (stride, skip) = (part.len(), part.start % PART);
         WIDE.with_borrow_mut(|wide| {
             // A part is read from the beginning of a block, and what stands before it is moved over.
             wide.resize(wide.len().max(rows.len() * stride + 2 * PART), 0.0);
             for (number, row) in rows.enumerate() {
                 let buffer = &mut wide[number * stride..];
-                let skip = part.start % PART;
                 self.of_file(path, tensor, row, part.clone(), buffer);
                 if skip > 0 {
                     buffer.copy_within(skip..skip + stride, 0);
                 }
             }
-            fill(path, Rows { values: wide, stride }, extent, out);
+            then(Rows { values: wide, stride });
         });
+    }
+}
+
+/// k counts stored rows.
+fn lay_strips<T: Widen>(
+    path: KernelPath,
+    rows: Rows<'_, T>,
+    (columns, count): (usize, usize),
+    out: (&mut [u32], &mut [f32]),
+) {
+    each_strip(path, (columns, count), out, |first, extent, part| {
+        T::LAY(path, Rows { values: &rows.values[first..], ..rows }, extent, part);
+    });
+}
+
+/// k runs along stored rows.
+fn turn_strips<T: Widen>(
+    path: KernelPath,
+    rows: Rows<'_, T>,
+    (columns, count): (usize, usize),
+    out: (&mut [u32], &mut [f32]),
+) {
+    each_strip(path, (columns, count), out, |first, extent, part| {
+        let values = &rows.values[first * rows.stride..];
+        T::TURN(path, Rows { values, ..rows }, extent, part);
+    });
+}
+
+/// Calls `fill` with the first column of each strip, its extent and its lanes and scales.
+fn each_strip(
+    path: KernelPath,
+    (columns, count): (usize, usize),
+    (out, scales): (&mut [u32], &mut [f32]),
+    fill: impl Fn(usize, Extent, (&mut [u32], &mut [f32])),
+) {
+    let strip = strip(path);
+    let parts = out.chunks_exact_mut(count.div_ceil(2) * strip);
+    for (number, part) in parts.zip(scales.chunks_exact_mut(strip)).enumerate() {
+        let first = number * strip;
+        if first < columns {
+            fill(first, Extent { path, columns: strip.min(columns - first), count }, part);
+        }
     }
 }
 
@@ -218,7 +276,8 @@ fn turn<A: Arithmetic>(
         for at in (0..count).step_by(rows.line()) {
             prefetch(rows.values, (column + ROWS_AHEAD) * rows.stride + at);
         }
-        *squares = sum_of_squares::<A>(&rows.values[column * rows.stride..][..count]);
+        *squares =
+            sum_of_squares::<A, _>(&rows.values[column * rows.stride..][..count], Widen::widen);
     }
     let ups = scales_of(&squares, scales);
     let mut square = [[0u32; SQUARE]; STRIP];
@@ -229,21 +288,6 @@ fn turn<A: Arithmetic>(
         }
         transpose(path, &square, out);
     }
-}
-
-#[inline(always)]
-fn sum_of_squares<A: Arithmetic>(values: &[impl Widen]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let (blocks, rest) = values.as_chunks::<LANES>();
-    for block in blocks {
-        for at in 0..LANES {
-            lanes[at] = A::multiply_add(block[at].widen(), block[at].widen(), lanes[at]);
-        }
-    }
-    for (lane, value) in lanes.iter_mut().zip(rest) {
-        *lane = A::multiply_add(value.widen(), value.widen(), *lane);
-    }
-    fold(lanes)
 }
 
 /// The lanes of the first values; lanes past the last are zero.
