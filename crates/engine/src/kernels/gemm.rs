@@ -164,7 +164,7 @@ fn put_row(path: KernelPath, lane: Lane, values: &[f32], row: &mut [u32]) {
     let parts = values.chunks(part * lane.values()).zip(lanes.chunks_mut(part));
     for (number, (values, lanes)) in parts.enumerate() {
         let scale = put(path, lane, values, lanes);
-        if number < scales(path, lane, count) {
+        if lane == Lane::I16Pair {
             rest[number] = scale.to_bits();
         }
     }
@@ -302,7 +302,9 @@ fn run_task(
                 let strips = scratch.lanes(count * GROUP);
                 let mut scales = [1.0; GROUP];
                 term.right.fill(path, lane, columns.clone(), k, (strips, &mut scales));
-                let (left, scale) = (term.left, lanes + number);
+                // Floats have no scales, and the row may end with its lanes.
+                let scale = if lane == Lane::F32 { first } else { lanes + number };
+                let left = term.left;
                 let left = Part { left, first, scale, first_row: term.first_row, k: count };
                 let block = Block { left, strips, scales: &scales, add };
                 run_block(path, lane, &block, (target, product.n), &rows, columns);
@@ -356,7 +358,7 @@ fn run_block(
                 k: *k,
                 a: a[*first..].as_ptr(),
                 a_stride: left.stride,
-                a_scales: a[if lane == Lane::F32 { *first } else { *scale }..].as_ptr().cast(),
+                a_scales: a[*scale..].as_ptr().cast(),
                 strip: &block.strips[number * k * width..][..k * width],
                 strip_scales: &block.scales[number * width..][..width],
                 c: target.at(row * n + column),

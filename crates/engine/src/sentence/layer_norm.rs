@@ -1,7 +1,7 @@
 //! Layer norm, fused with the residual addition before it: y = (x − mean) / √(variance + ε) · w + b (Ba et al. 2016).
 
 use crate::kernels::KernelPath;
-use crate::kernels::simd::{Arithmetic, LANES, dispatch, dot, fold};
+use crate::kernels::simd::{Arithmetic, LANES, dispatch, fold, sum_of_squares};
 use crate::kernels::threads::Threads;
 
 /// Rows of one task.
@@ -52,7 +52,7 @@ fn norm_row_body<A: Arithmetic>(
     for value in stream.iter_mut() {
         *value -= mean;
     }
-    let variance = dot::<A>(stream, stream) / stream.len() as f32;
+    let variance = sum_of_squares::<A, f32>(stream, |value| value) / stream.len() as f32;
     let inverse = 1.0 / (variance + epsilon).sqrt();
     for ((value, weight), bias) in stream.iter_mut().zip(weight).zip(bias) {
         *value = A::multiply_add(*value * inverse, *weight, *bias);

@@ -20,7 +20,7 @@ const AHEAD: usize = 64;
 const ROWS_AHEAD: usize = 4;
 
 thread_local! {
-    /// A strip's part of a file, widened.
+    /// A part of a file, widened.
     static WIDE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -89,16 +89,31 @@ impl Source<'_> {
         (columns, k): (Range<usize>, Range<usize>),
         out: (&mut [u32], &mut [f32]),
     ) {
-        let stride = self.stride;
-        match self.direction {
-            Direction::AsStored => {
-                let values = &values[k.start * stride + columns.start..];
-                lay_strips(path, Rows { values, stride }, (columns.len(), k.len()), out);
-            }
-            Direction::Transposed => {
-                let values = &values[columns.start * stride + k.start..];
-                turn_strips(path, Rows { values, stride }, (columns.len(), k.len()), out);
-            }
+        let (row, column) = match self.direction {
+            Direction::AsStored => (k.start, columns.start),
+            Direction::Transposed => (columns.start, k.start),
+        };
+        let rows = Rows { values: &values[row * self.stride + column..], stride: self.stride };
+        self.integers_of_rows((path, rows), (columns.len(), k.len()), out);
+    }
+
+    /// Fills the strips of `columns` columns and `count` values along k, which begin where `rows` do.
+    fn integers_of_rows<T: Widen>(
+        &self,
+        (path, rows): (KernelPath, Rows<'_, T>),
+        (columns, count): (usize, usize),
+        (out, scales): (&mut [u32], &mut [f32]),
+    ) {
+        let strip = strip(path);
+        let (fill, step): (Fill<T>, usize) = match self.direction {
+            Direction::AsStored => (T::LAY, 1),
+            Direction::Transposed => (T::TURN, rows.stride),
+        };
+        let parts = out.chunks_exact_mut(count.div_ceil(2) * strip);
+        let parts = parts.zip(scales.chunks_exact_mut(strip));
+        for (first, part) in (0..columns).step_by(strip).zip(parts) {
+            let rows = Rows { values: &rows.values[first * step..], ..rows };
+            fill(path, rows, Extent { path, columns: strip.min(columns - first), count }, part);
         }
     }
 
@@ -110,8 +125,8 @@ impl Source<'_> {
         (out, scales): (&mut [u32], &mut [f32]),
     ) {
         if self.direction == Direction::AsStored {
-            return self.widened(path, tensor, (k.clone(), columns.clone()), |rows| {
-                lay_strips(path, rows, (columns.len(), k.len()), (out, scales));
+            return self.widened(path, tensor, (k.clone(), columns.clone()), |wide| {
+                self.integers_of_rows((path, wide), (columns.len(), k.len()), (out, scales));
             });
         }
         // Strip by strip, so that what is widened stays in the cache.
@@ -121,7 +136,7 @@ impl Source<'_> {
         for (column, part) in starts.zip(parts.zip(scales.chunks_exact_mut(strip))) {
             let rows = column..(column + strip).min(columns.end);
             self.widened(path, tensor, (rows.clone(), k.clone()), |wide| {
-                turn_strips(path, wide, (rows.len(), k.len()), part);
+                self.integers_of_rows((path, wide), (rows.len(), k.len()), part);
             });
         }
     }
@@ -147,48 +162,6 @@ impl Source<'_> {
             }
             then(Rows { values: wide, stride });
         });
-    }
-}
-
-/// k counts stored rows.
-fn lay_strips<T: Widen>(
-    path: KernelPath,
-    rows: Rows<'_, T>,
-    (columns, count): (usize, usize),
-    out: (&mut [u32], &mut [f32]),
-) {
-    each_strip(path, (columns, count), out, |first, extent, part| {
-        T::LAY(path, Rows { values: &rows.values[first..], ..rows }, extent, part);
-    });
-}
-
-/// k runs along stored rows.
-fn turn_strips<T: Widen>(
-    path: KernelPath,
-    rows: Rows<'_, T>,
-    (columns, count): (usize, usize),
-    out: (&mut [u32], &mut [f32]),
-) {
-    each_strip(path, (columns, count), out, |first, extent, part| {
-        let values = &rows.values[first * rows.stride..];
-        T::TURN(path, Rows { values, ..rows }, extent, part);
-    });
-}
-
-/// Calls `fill` with the first column of each strip, its extent and its lanes and scales.
-fn each_strip(
-    path: KernelPath,
-    (columns, count): (usize, usize),
-    (out, scales): (&mut [u32], &mut [f32]),
-    fill: impl Fn(usize, Extent, (&mut [u32], &mut [f32])),
-) {
-    let strip = strip(path);
-    let parts = out.chunks_exact_mut(count.div_ceil(2) * strip);
-    for (number, part) in parts.zip(scales.chunks_exact_mut(strip)).enumerate() {
-        let first = number * strip;
-        if first < columns {
-            fill(first, Extent { path, columns: strip.min(columns - first), count }, part);
-        }
     }
 }
 
