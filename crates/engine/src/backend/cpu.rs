@@ -12,7 +12,7 @@ use super::{
 use crate::error::EngineError;
 use crate::format::TensorView;
 use crate::kernels::KernelPath;
-use crate::kernels::lanes::Precision;
+use crate::kernels::lanes::{Lane, Precision};
 use crate::kernels::threads::Threads;
 use crate::ops::project::{LowRank, Magnitude, Matrix, Scratch};
 use crate::ops::{
@@ -366,6 +366,7 @@ impl Backend for Cpu {
 
     fn attention(
         &self,
+        precision: Precision,
         heads: Heads,
         sequences: &[Sequence],
         query: &Vec<f32>,
@@ -375,11 +376,13 @@ impl Backend for Cpu {
         log_sum_exp: &mut Vec<f32>,
     ) {
         let (read, written) = ([&query[..], key, value], [&mut out[..], log_sum_exp]);
-        self.work().together.forward(self.context(), heads, sequences, read, written);
+        let lane = Lane::of(self.path, precision);
+        self.work().together.forward(self.context(), lane, heads, sequences, read, written);
     }
 
     fn attention_cached(
         &self,
+        precision: Precision,
         phase: Phase,
         heads: Heads,
         sequences: &[CachedRows<'_, Self>],
@@ -399,13 +402,16 @@ impl Backend for Cpu {
             return attention::decode(self.context(), heads, query, &attended, out);
         }
         let rows = sequences.iter().map(|sequence| sequence.rows.end).max().unwrap_or(0);
-        let mut work = self.work();
-        self.reserve(&mut work.log_sum_exp, rows * heads.query);
-        attention::forward(self.context(), heads, query, &attended, out, &mut work.log_sum_exp);
+        let (mut work, lane) = (self.work(), Lane::of(self.path, precision));
+        let Work { together, log_sum_exp, .. } = &mut *work;
+        self.reserve(log_sum_exp, rows * heads.query);
+        let written = [&mut out[..], log_sum_exp];
+        together.forward_cached(self.context(), lane, heads, query, &attended, written);
     }
 
     fn attention_backward(
         &self,
+        precision: Precision,
         heads: Heads,
         sequences: &[Sequence],
         kept: AttentionKept<'_, Self>,
@@ -415,8 +421,8 @@ impl Backend for Cpu {
         let AttentionKept { query: q, key: k, value: v, out, log_sum_exp } = kept;
         let kept = attention::Kept { query: q, key: k, value: v, out, log_sum_exp };
         let gradients = attention::Gradients { query, key, value };
-        let together = &mut self.work().together;
-        together.backward(self.context(), heads, sequences, kept, d_out, gradients);
+        let (lane, together) = (Lane::of(self.path, precision), &mut self.work().together);
+        together.backward(self.context(), lane, heads, sequences, kept, d_out, gradients);
     }
 
     fn swiglu(&self, length: usize, gate: &Vec<f32>, up: &Vec<f32>, out: &mut Vec<f32>) {

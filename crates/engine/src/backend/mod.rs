@@ -309,9 +309,11 @@ pub trait Backend: Send + Sync + Sized + Debug {
         turn: Turn,
     );
 
-    /// Attention of whole sequences, which may share the rows of what they begin with.
+    /// Attention of whole sequences, which may share the rows of what they begin with; its products are those of weights of
+    /// this precision.
     fn attention(
         &self,
+        precision: Precision,
         heads: Heads,
         sequences: &[Sequence],
         query: &Self::Buffer,
@@ -323,6 +325,7 @@ pub trait Backend: Send + Sync + Sized + Debug {
     /// Attention over cached keys and values; rows that no sequence names are left alone.
     fn attention_cached(
         &self,
+        precision: Precision,
         phase: Phase,
         heads: Heads,
         sequences: &[CachedRows<'_, Self>],
@@ -332,6 +335,7 @@ pub trait Backend: Send + Sync + Sized + Debug {
     /// Replaces the gradients of queries, keys and values.
     fn attention_backward(
         &self,
+        precision: Precision,
         heads: Heads,
         sequences: &[Sequence],
         kept: AttentionKept<'_, Self>,

@@ -132,11 +132,12 @@ pub fn power_of_two_scale(squares: f32) -> (f32, f32) {
     (up, 1.0 / up)
 }
 
+/// Added to a small number, it leaves that number's nearest integer in the lowest bits of the sum.
+pub const WHOLE: f32 = 12_582_912.0;
+
 /// The integer next to `value` · `up`, ties to even; its magnitude is below 2¹⁵.
 #[inline(always)]
 pub fn integer<A: Arithmetic>(value: f32, up: f32) -> u16 {
-    /// Added to a small number, it leaves that number's nearest integer in the lowest bits of the sum.
-    const WHOLE: f32 = 12_582_912.0;
     A::multiply_add(value, up, WHOLE).to_bits() as u16
 }
 

@@ -118,6 +118,9 @@ fn portable<S: Sum>(width: usize, tile: &Tile<'_>) {
 }
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) use self::x86::add_pairs;
+
+#[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::asm;
     use std::arch::x86_64::{
@@ -163,23 +166,34 @@ mod x86 {
 
     struct Integers;
 
+    /// sum + the product of the lower halves + that of the upper ones, lane by lane.
+    ///
+    /// Written out, because the compiler makes two instructions of the intrinsic, a product and a sum, to shorten chains
+    /// that are not what the loop waits for.
+    ///
+    /// # Safety
+    /// The processor has AVX-512 VNNI.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(crate) unsafe fn add_pairs(mut sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the caller's processor has the instruction, which touches these registers alone.
+        unsafe {
+            asm!(
+                "vpdpwssd {sum}, {a}, {b}",
+                sum = inout(zmm_reg) sum,
+                a = in(zmm_reg) a,
+                b = in(zmm_reg) b,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        sum
+    }
+
     impl MultiplyAdd for Integers {
-        /// Written out, because the compiler makes two instructions of the intrinsic, a product and a sum, to shorten chains
-        /// that are not what the loop waits for.
-        #[inline]
-        #[target_feature(enable = "avx512f")]
-        unsafe fn step(mut sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
-            // SAFETY: the caller's processor has AVX-512 VNNI; the instruction touches these registers alone.
-            unsafe {
-                asm!(
-                    "vpdpwssd {sum}, {a}, {b}",
-                    sum = inout(zmm_reg) sum,
-                    a = in(zmm_reg) a,
-                    b = in(zmm_reg) b,
-                    options(pure, nomem, nostack, preserves_flags)
-                );
-            }
-            sum
+        #[inline(always)]
+        unsafe fn step(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+            // SAFETY: passed on from the caller.
+            unsafe { add_pairs(sum, a, b) }
         }
 
         #[inline(always)]

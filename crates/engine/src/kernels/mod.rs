@@ -7,7 +7,7 @@
 pub mod few_rows;
 pub mod gemm;
 pub mod lanes;
-mod microkernel;
+pub(crate) mod microkernel;
 pub mod peak;
 pub mod quantised;
 pub mod simd;

@@ -193,7 +193,8 @@ impl<B: Backend> Llama<B> {
                 CachedRows { rows: rows.clone(), past: sequence.cache.length, keys, values }
             })
             .collect();
-        backend.attention_cached(phase, self.heads(), &cached, query, attended);
+        let precision = self.options.precision;
+        backend.attention_cached(precision, phase, self.heads(), &cached, query, attended);
         let mut late_rows = Vec::new();
         let (mut count, mut rows) = (count, rows);
         if let Some(late) = late.filter(|late| late.len() < count) {

@@ -64,7 +64,8 @@ impl<B: Backend> BlockContext<'_, B> {
         let (sequences, heads) = (&self.batch.sequences, model.heads());
         let BlockTape { query, key, log_sum_exp, .. } = kept;
         let [query, key] = model.turned(self.block, positions, [&*query, &*key], turned);
-        backend.attention(heads, sequences, query, key, value, attended, log_sum_exp);
+        let precision = model.options.precision;
+        backend.attention(precision, heads, sequences, query, key, value, attended, log_sum_exp);
         let BlockTape { middle, middle_inverse, low, .. } = kept;
         let (norm, epsilon) = (&self.block.middle_norm, config.rms_norm_epsilon);
         let stream = &inputs[self.index].stream;
@@ -149,6 +150,7 @@ impl<B: Backend> BlockContext<'_, B> {
         };
         let gradients = [&mut *d_query, &mut *d_key, &mut *d_value];
         backend.attention_backward(
+            model.options.precision,
             model.heads(),
             &self.batch.sequences,
             attention,

@@ -18,6 +18,7 @@ mod avx512;
 mod backward;
 mod decode;
 mod forward;
+mod integers;
 mod strip;
 mod tile;
 mod together;
@@ -26,10 +27,12 @@ use std::ops::Range;
 
 use self::backward::{KeyGradients, Read};
 pub use self::decode::decode;
-use self::strip::{Strip, with_scratch};
+pub use self::integers::Operands;
+use self::strip::{Strip, with_lanes, with_scratch};
 pub use self::together::{Sequence, Together, laid_out};
 use super::shared::Shared;
 use crate::kernels::KernelPath;
+use crate::kernels::lanes::Lane;
 use crate::kernels::threads::Threads;
 
 /// Lanes of one forward task.
@@ -97,9 +100,9 @@ pub struct Attended<'a> {
     pub values: &'a [f32],
 }
 
-/// Whether the path's strips have sixteen lanes (two vectors of AVX2, one of AVX-512), or eight (two of the portable path).
-fn wide(path: KernelPath) -> bool {
-    path != KernelPath::Portable
+/// Whether strips have sixteen lanes (two vectors of AVX2, one of AVX-512), or eight (two of the portable path in 32 bits).
+fn wide(path: KernelPath, lane: Lane) -> bool {
+    path != KernelPath::Portable || lane == Lane::I16Pair
 }
 
 /// Cuts lanes into strips; with AVX2, whose vectors hold eight, few lanes at the end make a narrow one.
@@ -113,48 +116,65 @@ fn strips(path: KernelPath, whole: Strip) -> impl Iterator<Item = Strip> {
     })
 }
 
-/// `out` (tokens, query width); `log_sum_exp` (tokens, query heads).
+/// Most values of a head that are multiplied in integers, which have one scale for all of them.
+const MOST_VALUES: usize = 1024;
+
+/// The lanes that heads are multiplied in.
+fn lane_of(lane: Lane, heads: Heads) -> Lane {
+    if heads.size > MOST_VALUES { Lane::F32 } else { lane }
+}
+
+/// `out` (tokens, query width); `log_sum_exp` (tokens, query heads). Products are those of `lane`, for which `operands` are
+/// laid out.
 pub fn forward(
     (path, threads): (KernelPath, &Threads),
+    (lane, operands): (Lane, &mut Operands),
     heads: Heads,
     query: &[f32],
     sequences: &[Attended<'_>],
     out: &mut [f32],
     log_sum_exp: &mut [f32],
 ) {
-    let mut tasks: Vec<(&Attended<'_>, Strip)> = Vec::new();
-    for sequence in sequences {
+    let lane = lane_of(lane, heads);
+    if lane == Lane::I16Pair {
+        let keyed = sequences.iter().map(|sequence| (sequence.keys, sequence.values));
+        operands.put_forward((path, threads), heads, keyed);
+    }
+    let wide = wide(path, lane);
+    let mut tasks: Vec<(usize, Strip)> = Vec::new();
+    for (place, sequence) in sequences.iter().enumerate() {
         let end = sequence.rows.len() * heads.group();
         for first in (0..end).step_by(TASK_LANES) {
             let lanes = TASK_LANES.min(end - first);
             tasks.extend((0..heads.key_value).map(|shared_head| {
                 let past = sequence.past;
-                (sequence, Strip { heads, shared_head, past, first, lanes, wide: wide(path) })
+                (place, Strip { heads, shared_head, past, first, lanes, wide })
             }));
         }
     }
-    let (out, log_sum_exp) = (Shared::new(out), Shared::new(log_sum_exp));
+    let (operands, out, log_sum_exp) = (&*operands, Shared::new(out), Shared::new(log_sum_exp));
     threads.for_each(tasks.len(), |task| {
-        let (sequence, whole) = tasks[task];
+        let (place, whole) = tasks[task];
+        let sequence = &sequences[place];
         let query = &query[sequence.rows.start * heads.query_width()..];
+        let count = whole.last_key() + 1 - whole.first_key();
+        let output = (sequence.rows.start, &out, &log_sum_exp);
+        if lane == Lane::I16Pair {
+            let keys = operands.keys(place, heads, whole.shared_head, 0);
+            let values = operands.pairs(place, heads, whole.shared_head, 0);
+            with_lanes(integers::forward_scratch(heads.size, count), |scratch, lanes| {
+                for strip in strips(path, whole) {
+                    let scratch = (&mut *scratch, &mut *lanes);
+                    integers::forward(path, &strip, query, (keys, values), scratch, output);
+                }
+            });
+            return;
+        }
         let offset = whole.shared_head * heads.size;
         let (keys, values) = (&sequence.keys[offset..], &sequence.values[offset..]);
-        let length = forward::scratch_length(heads.size, whole.last_key() + 1 - whole.first_key());
-        with_scratch(length, |scratch| {
+        with_scratch(forward::scratch_length(heads.size, count), |scratch| {
             for strip in strips(path, whole) {
-                let first_row = sequence.rows.start;
-                let (out, log_sum_exp) = (&out, &log_sum_exp);
-                forward::forward(
-                    path,
-                    &strip,
-                    query,
-                    keys,
-                    values,
-                    scratch,
-                    first_row,
-                    out,
-                    log_sum_exp,
-                );
+                forward::forward(path, &strip, query, keys, values, scratch, output);
             }
         });
     });
@@ -200,6 +220,8 @@ pub struct KeyedRows {
 /// One backward task: some keys of a head, and the rows that see them.
 struct KeyTask<'a> {
     sequence: &'a KeyedRows,
+    /// Which of the sequences it is.
+    place: usize,
     shared_head: usize,
     /// Positions of the keys.
     keys: Range<usize>,
@@ -213,6 +235,7 @@ struct KeyTask<'a> {
 /// Replaces the gradients of queries, keys and values.
 pub fn backward(
     (path, threads): (KernelPath, &Threads),
+    (lane, operands): (Lane, &mut Operands),
     heads: Heads,
     kept: Kept<'_>,
     sequences: &[KeyedRows],
@@ -222,6 +245,16 @@ pub fn backward(
     gradients.query.fill(0.0);
     gradients.key.fill(0.0);
     gradients.value.fill(0.0);
+    let lane = lane_of(lane, heads);
+    if lane == Lane::I16Pair {
+        let width = heads.key_value_width();
+        let keyed = sequences.iter().map(|KeyedRows { rows, past, first_key }| {
+            let keys = first_key * width..(first_key + past + rows.len()) * width;
+            (&kept.key[keys.clone()], &kept.value[keys])
+        });
+        operands.put_backward((path, threads), heads, keyed);
+    }
+    let operands = &*operands;
     let (tasks, part_rows) = key_tasks(heads, sequences);
     let mut parts = vec![0.0; part_rows * heads.query_width()];
     let d_query = (Shared::new(gradients.query), Shared::new(&mut parts));
@@ -229,7 +262,8 @@ pub fn backward(
     let size = heads.size;
     threads.for_each(tasks.len(), |task| {
         let task = &tasks[task];
-        let found = run_key_task(path, heads, task, kept, d_out, (&d_query.0, &d_query.1));
+        let d_query = (&d_query.0, &d_query.1);
+        let found = run_key_task((path, lane, operands), heads, task, kept, d_out, d_query);
         for at in 0..task.keys.len() {
             let key = task.sequence.first_key + task.keys.start + at;
             let first = key * heads.key_value_width() + task.shared_head * size;
@@ -243,7 +277,7 @@ pub fn backward(
 fn key_tasks(heads: Heads, sequences: &[KeyedRows]) -> (Vec<KeyTask<'_>>, usize) {
     let mut part_rows = 0;
     let mut tasks = Vec::new();
-    for sequence in sequences {
+    for (place, sequence) in sequences.iter().enumerate() {
         let KeyedRows { rows, past, .. } = sequence;
         let length = past + rows.len();
         for first in (0..length).step_by(TASK_KEYS) {
@@ -255,6 +289,7 @@ fn key_tasks(heads: Heads, sequences: &[KeyedRows]) -> (Vec<KeyTask<'_>>, usize)
             part_rows += if first > 0 { seeing.len() } else { 0 };
             tasks.extend((0..heads.key_value).map(|shared_head| KeyTask {
                 sequence,
+                place,
                 shared_head,
                 keys: keys.clone(),
                 seeing: seeing.clone(),
@@ -266,7 +301,7 @@ fn key_tasks(heads: Heads, sequences: &[KeyedRows]) -> (Vec<KeyTask<'_>>, usize)
 }
 
 fn run_key_task(
-    path: KernelPath,
+    (path, lane, operands): (KernelPath, Lane, &Operands),
     heads: Heads,
     task: &KeyTask<'_>,
     kept: Kept<'_>,
@@ -274,7 +309,7 @@ fn run_key_task(
     (d_query, parts): (&Shared<'_>, &Shared<'_>),
 ) -> KeyGradients {
     let KeyedRows { rows, past, first_key } = task.sequence;
-    let (wide, start, width) = (wide(path), rows.start, heads.query_width());
+    let (wide, start, width) = (wide(path, lane), rows.start, heads.query_width());
     let first_key =
         (first_key + task.keys.start) * heads.key_value_width() + task.shared_head * heads.size;
     let read = Read {
@@ -295,6 +330,22 @@ fn run_key_task(
         Some(part) => (parts, part, task.seeing.start),
     };
     let mut gradients = KeyGradients::new(heads.size, task.keys.len(), wide);
+    if lane == Lane::I16Pair {
+        let (place, head, first) = (task.place, task.shared_head, task.keys.start);
+        let keyed = integers::Keyed {
+            keys: operands.keys(place, heads, head, first),
+            values: operands.values(place, heads, head, first),
+            key_pairs: operands.pairs(place, heads, head, first),
+        };
+        with_lanes(integers::backward_scratch(heads.size), |scratch, lanes| {
+            for strip in strips(path, whole) {
+                let scratch = (&mut *scratch, &mut *lanes);
+                let read = (&read, keyed);
+                integers::backward(path, &strip, read, scratch, &mut gradients, target);
+            }
+        });
+        return gradients;
+    }
     with_scratch(backward::scratch_length(heads.size), |scratch| {
         for strip in strips(path, whole) {
             // The keys' gradients are laid out for one width.

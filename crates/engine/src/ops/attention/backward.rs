@@ -12,7 +12,7 @@ use crate::ops::shared::Shared;
 const KEYS: usize = 64;
 
 /// Values of a head padded to whole vectors.
-fn padded(size: usize) -> usize {
+pub(super) fn padded(size: usize) -> usize {
     size.next_multiple_of(16)
 }
 
@@ -24,9 +24,9 @@ pub(super) fn scratch_length(size: usize) -> usize {
 /// Gradients of some keys and values of one head, laid out for the tiles: for each `W` of a row's values, the keys' rows.
 #[derive(Debug)]
 pub(super) struct KeyGradients {
-    key: Vec<f32>,
-    value: Vec<f32>,
-    keys: usize,
+    pub(super) key: Vec<f32>,
+    pub(super) value: Vec<f32>,
+    pub(super) keys: usize,
     width: usize,
 }
 
@@ -93,7 +93,8 @@ fn backward_lanes<A: Arithmetic, const W: usize, const M: usize>(
 ) {
     let (heads, kept) = (strip.heads, read.kept);
     let (size, stride, scale) = (heads.size, heads.key_value_width(), heads.scale());
-    let seen = strip.seen::<W>(read.range.start);
+    let places = strip.places::<W>();
+    let seen = strip.seen(&places.rows, read.range.start);
     let start = seen.from[0] as usize / KEYS * KEYS;
     let count = (seen.to[W - 1] as usize).min(read.range.len());
     let columns = size.div_ceil(W);
@@ -105,15 +106,15 @@ fn backward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     let (weights, rest) = rest.split_at_mut(KEYS);
     let d_scores = &mut rest[..KEYS];
 
-    gather::<A, W>(query, strip, kept.query, scale);
-    gather::<A, W>(d_out, strip, read.d_out, 1.0);
-    copy_rows(query_rows, strip, kept.query, scale);
-    copy_rows(d_out_rows, strip, read.d_out, 1.0);
+    gather::<A, W>(query, &places.at, kept.query, scale);
+    gather::<A, W>(d_out, &places.at, read.d_out, 1.0);
+    copy_rows(query_rows, (&places.at[..strip.lanes], size), kept.query, scale);
+    copy_rows(d_out_rows, (&places.at[..strip.lanes], size), read.d_out, 1.0);
     let mut log_sum_exp = [0.0; W];
     let mut shift = [0.0; W];
     for lane in 0..W {
-        let at = strip.at(lane);
-        log_sum_exp[lane] = kept.log_sum_exp[strip.row(lane) * heads.query + strip.head(lane)];
+        let at = places.at[lane];
+        log_sum_exp[lane] = kept.log_sum_exp[places.rows[lane] * heads.query + places.heads[lane]];
         shift[lane] = dot::<A>(&read.d_out[at..at + size], &kept.out[at..at + size]);
     }
 
@@ -149,17 +150,22 @@ fn backward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     let rows = query.as_flattened_mut();
     scatter::<A, W>(rows, sums, &[scale; W]);
     for (lane, from) in rows.chunks_exact(size).enumerate().take(strip.lanes) {
-        let row = first_row + strip.row(lane) - skipped;
-        let at = row * heads.query_width() + strip.head(lane) * size;
+        let row = first_row + places.rows[lane] - skipped;
+        let at = row * heads.query_width() + places.heads[lane] * size;
         d_query.part(at, size).copy_from_slice(from);
     }
 }
 
 /// The strip's rows, scaled: panels\[column · W + lane]\[j] is value column · W + j of the lane; zero past the last value.
 #[inline(always)]
-fn copy_rows<const W: usize>(panels: &mut [[f32; W]], strip: &Strip, values: &[f32], factor: f32) {
-    for lane in 0..strip.lanes {
-        let values = &values[strip.at(lane)..][..strip.heads.size];
+fn copy_rows<const W: usize>(
+    panels: &mut [[f32; W]],
+    (places, size): (&[usize], usize),
+    values: &[f32],
+    factor: f32,
+) {
+    for (lane, at) in places.iter().enumerate() {
+        let values = &values[*at..][..size];
         for (column, values) in values.chunks(W).enumerate() {
             let panel = &mut panels[column * W + lane];
             *panel = [0.0; W];

@@ -15,12 +15,12 @@ pub(super) fn scratch_length(size: usize, keys: usize) -> usize {
 }
 
 dispatch!(
-    /// Writes the strip's rows of `out` and of `log_sum_exp`, whose first row of the sequence is `first_row`.
+    /// Writes the strip's rows of (first row of the sequence, `out`, `log_sum_exp`).
     ///
     /// `query` begins at the sequence's first row, `keys` and `values` at its first key of the shared head.
     pub(super) fn forward = forward_body(
-        strip: &Strip, query: &[f32], keys: &[f32], values: &[f32], scratch: &mut [f32], first_row: usize,
-        out: &Shared<'_>, log_sum_exp: &Shared<'_>
+        strip: &Strip, query: &[f32], keys: &[f32], values: &[f32], scratch: &mut [f32],
+        output: (usize, &Shared<'_>, &Shared<'_>)
     )
 );
 
@@ -31,11 +31,8 @@ fn forward_body<A: Arithmetic>(
     keys: &[f32],
     values: &[f32],
     scratch: &mut [f32],
-    first_row: usize,
-    out: &Shared<'_>,
-    log_sum_exp: &Shared<'_>,
+    output: (usize, &Shared<'_>, &Shared<'_>),
 ) {
-    let output = (first_row, out, log_sum_exp);
     if strip.wide && A::MANY_REGISTERS {
         forward_lanes::<A, 16, 8>(strip, query, keys, values, scratch, output);
     } else if strip.wide {
@@ -57,14 +54,15 @@ fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     let (heads, size) = (strip.heads, strip.heads.size);
     let stride = heads.key_value_width();
     let start = strip.first_key() / KEYS * KEYS;
-    let seen = strip.seen::<W>(start);
+    let places = strip.places::<W>();
+    let seen = strip.seen(&places.rows, start);
     let count = strip.last_key() + 1 - start;
     let (keys, values) = (&keys[start * stride..], &values[start * stride..]);
     let (panel, rest) = scratch.as_chunks_mut::<W>().0.split_at_mut(size);
     let (sums, rest) = rest.split_at_mut(size);
     let scores = &mut rest[..count.next_multiple_of(M)];
 
-    gather::<A, W>(panel, strip, query, heads.scale());
+    gather::<A, W>(panel, &places.at, query, heads.scale());
     products::<A, W, M>(scores, (keys, stride, count), panel);
     let scores = &mut scores[..count];
     hide(scores, 0, &seen);
@@ -91,8 +89,8 @@ fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     let rows = panel.as_flattened_mut();
     scatter::<A, W>(rows, sums, &total.map(|total| 1.0 / total));
     for (lane, row) in rows.chunks_exact(size).enumerate().take(strip.lanes) {
-        out.part(first_row * heads.query_width() + strip.at(lane), size).copy_from_slice(row);
-        let at = (first_row + strip.row(lane)) * heads.query + strip.head(lane);
+        out.part(first_row * heads.query_width() + places.at[lane], size).copy_from_slice(row);
+        let at = (first_row + places.rows[lane]) * heads.query + places.heads[lane];
         log_sum_exp.part(at, 1)[0] = greatest[lane] + total[lane].ln();
     }
 }

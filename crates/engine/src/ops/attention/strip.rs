@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::thread::LocalKey;
 
 use super::Heads;
 #[cfg(target_arch = "x86_64")]
@@ -29,20 +30,29 @@ pub(super) struct Strip {
 }
 
 impl Strip {
-    /// Row of the sequence.
-    pub(super) fn row(&self, lane: usize) -> usize {
+    /// A lane's row of the sequence.
+    fn row(&self, lane: usize) -> usize {
         (self.first + lane.min(self.lanes - 1)) / self.heads.group()
     }
 
-    /// Query head of the model.
-    pub(super) fn head(&self, lane: usize) -> usize {
+    /// Where its lanes are; counted, since a division takes as long as the products of some keys.
+    pub(super) fn places<const W: usize>(&self) -> Places<W> {
         let group = self.heads.group();
-        self.shared_head * group + (self.first + lane.min(self.lanes - 1)) % group
-    }
-
-    /// Where the lane's values begin in a matrix (rows, query width).
-    pub(super) fn at(&self, lane: usize) -> usize {
-        self.row(lane) * self.heads.query_width() + self.head(lane) * self.heads.size
+        let (mut row, mut member) = (self.first / group, self.first % group);
+        let mut places = Places { rows: [0; W], heads: [0; W], at: [0; W] };
+        for lane in 0..W {
+            let head = self.shared_head * group + member;
+            places.rows[lane] = row;
+            places.heads[lane] = head;
+            places.at[lane] = row * self.heads.query_width() + head * self.heads.size;
+            if lane + 1 < self.lanes {
+                member += 1;
+                if member == group {
+                    (row, member) = (row + 1, 0);
+                }
+            }
+        }
+        places
     }
 
     /// The first key that a lane sees.
@@ -55,16 +65,27 @@ impl Strip {
         self.past + self.row(self.lanes - 1)
     }
 
-    /// The keys that each lane sees, counted from key `first`.
-    pub(super) fn seen<const W: usize>(&self, first: usize) -> Seen<W> {
-        let position = |lane| self.past + self.row(lane);
-        Seen {
-            from: std::array::from_fn(|lane| {
-                self.heads.first_seen(position(lane)).saturating_sub(first) as u32
-            }),
-            to: std::array::from_fn(|lane| (position(lane) + 1 - first) as u32),
+    /// The keys that the lanes of these rows see, counted from key `first`.
+    pub(super) fn seen<const W: usize>(&self, rows: &[usize; W], first: usize) -> Seen<W> {
+        let mut seen = Seen { from: [0; W], to: [0; W] };
+        for (lane, row) in rows.iter().enumerate() {
+            let position = self.past + row;
+            seen.from[lane] = self.heads.first_seen(position).saturating_sub(first) as u32;
+            seen.to[lane] = (position + 1 - first) as u32;
         }
+        seen
     }
+}
+
+/// Where the lanes of a strip are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places<const W: usize> {
+    /// Rows of the sequence.
+    pub(super) rows: [usize; W],
+    /// Query heads of the model.
+    pub(super) heads: [usize; W],
+    /// Where their values begin in a matrix (rows, query width).
+    pub(super) at: [usize; W],
 }
 
 /// The keys that each lane sees; both ends ascend with the lane.
@@ -115,23 +136,26 @@ fn transposed(rows: [&[f32]; SIDE], first: usize) -> [[f32; SIDE]; SIDE] {
     block
 }
 
-/// panel\[i]\[lane] = factor · values\[at(lane) + i].
+/// panel\[i]\[lane] = factor · values\[at\[lane] + i].
 #[inline(always)]
 pub(super) fn gather<A: Arithmetic, const W: usize>(
     panel: &mut [[f32; W]],
-    strip: &Strip,
+    at: &[usize; W],
     values: &[f32],
     factor: f32,
 ) {
     #[cfg(target_arch = "x86_64")]
     if A::MANY_REGISTERS && W == 16 {
-        let rows = std::array::from_fn(|lane| &values[strip.at(lane)..][..panel.len()]);
+        let mut rows = [values; 16];
+        for (row, at) in rows.iter_mut().zip(at) {
+            *row = &values[*at..][..panel.len()];
+        }
         return avx512::gather(panel.as_flattened_mut(), rows, factor);
     }
     for lane in (0..W).step_by(SIDE) {
         let mut rows = [values; SIDE];
         for (j, row) in rows.iter_mut().enumerate() {
-            *row = &values[strip.at(lane + j)..][..panel.len()];
+            *row = &values[at[lane + j]..][..panel.len()];
         }
         let (blocks, rest) = panel.as_chunks_mut::<SIDE>();
         let done = blocks.len() * SIDE;
@@ -199,14 +223,36 @@ pub(super) fn hide<const W: usize>(scores: &mut [[f32; W]], first: usize, seen: 
     }
 }
 
+thread_local! {
+    static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    static LANES: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+}
+
 /// Calls `work` with `length` values of this thread, which hold anything and begin at a cache line.
 pub(super) fn with_scratch(length: usize, work: impl FnOnce(&mut [f32])) {
-    thread_local!(static SCRATCH: Cell<Vec<f32>> = const { Cell::new(Vec::new()) });
-    let mut scratch = SCRATCH.take();
-    if scratch.len() < length + 16 {
-        scratch.resize(length + 16, 0.0);
+    with_buffer(&SCRATCH, length, work);
+}
+
+/// As [`with_scratch`], with values and lanes.
+pub(super) fn with_lanes(
+    (length, lanes): (usize, usize),
+    work: impl FnOnce(&mut [f32], &mut [u32]),
+) {
+    with_buffer(&SCRATCH, length, |values| {
+        with_buffer(&LANES, lanes, |lanes| work(values, lanes));
+    });
+}
+
+fn with_buffer<T: Copy + Default>(
+    buffer: &'static LocalKey<Cell<Vec<T>>>,
+    length: usize,
+    work: impl FnOnce(&mut [T]),
+) {
+    let mut values = buffer.take();
+    if values.len() < length + 16 {
+        values.resize(length + 16, T::default());
     }
-    let start = scratch.as_ptr().align_offset(64).min(16);
-    work(&mut scratch[start..start + length]);
-    SCRATCH.set(scratch);
+    let start = values.as_ptr().align_offset(64).min(16);
+    work(&mut values[start..start + length]);
+    buffer.set(values);
 }

@@ -1,8 +1,14 @@
 use super::*;
 use crate::ops::finite_difference::{check, random, weighted};
 
-fn paths() -> impl Iterator<Item = KernelPath> {
-    KernelPath::ALL.into_iter().filter(|path| path.available())
+/// What multiplies, and in what.
+type Kind = (KernelPath, Lane);
+
+/// All paths in 32 bits, and in integers the definition and the path that has them.
+fn kinds() -> impl Iterator<Item = Kind> {
+    let floats = KernelPath::ALL.map(|path| (path, Lane::F32));
+    let integers = [KernelPath::Portable, KernelPath::Avx512Vnni].map(|path| (path, Lane::I16Pair));
+    floats.into_iter().chain(integers).filter(|(path, _)| path.available())
 }
 
 /// A batch's operands.
@@ -42,7 +48,7 @@ impl Batch {
         self
     }
 
-    fn forward(&self, path: KernelPath, threads: usize) -> (Vec<f32>, Vec<f32>) {
+    fn forward(&self, (path, lane): Kind, threads: usize) -> (Vec<f32>, Vec<f32>) {
         let threads = Threads::new(threads).unwrap();
         let width = self.heads.key_value_width();
         let sequences: Vec<Attended<'_>> = self
@@ -57,14 +63,14 @@ impl Batch {
             .collect();
         let mut out = vec![f32::NAN; self.query.len()];
         let mut log_sum_exp = vec![f32::NAN; self.query.len() / self.heads.size];
-        let context = (path, &threads);
-        forward(context, self.heads, &self.query, &sequences, &mut out, &mut log_sum_exp);
+        let (context, products) = ((path, &threads), (lane, &mut Operands::default()));
+        forward(context, products, self.heads, &self.query, &sequences, &mut out, &mut log_sum_exp);
         (out, log_sum_exp)
     }
 
     /// Gradients of query, key and value.
-    fn backward(&self, path: KernelPath, threads: usize) -> [Vec<f32>; 3] {
-        let (out, log_sum_exp) = self.forward(path, threads);
+    fn backward(&self, (path, lane): Kind, threads: usize) -> [Vec<f32>; 3] {
+        let (out, log_sum_exp) = self.forward((path, lane), threads);
         let threads = Threads::new(threads).unwrap();
         let [mut query, mut key, mut value] =
             [&self.query, &self.key, &self.value].map(|values| vec![f32::NAN; values.len()]);
@@ -73,6 +79,7 @@ impl Batch {
         let sequences: Vec<KeyedRows> = self.sequences.iter().map(keyed).collect();
         backward(
             (path, &threads),
+            (lane, &mut Operands::default()),
             self.heads,
             Kept {
                 query: &self.query,
@@ -139,10 +146,14 @@ impl Batch {
     }
 }
 
-fn assert_near(name: &str, found: &[f32], expected: &[f64]) {
+fn assert_near(name: &str, (_, lane): Kind, found: &[f32], expected: &[f64]) {
+    let tolerance = match lane {
+        Lane::F32 => 2e-5,
+        Lane::I16Pair => 4e-4,
+    };
     for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert!(
-            (f64::from(*found) - expected).abs() <= 2e-5 * (1.0 + expected.abs()),
+            (f64::from(*found) - expected).abs() <= tolerance * (1.0 + expected.abs()),
             "{name}[{at}]: {found}, expected {expected}"
         );
     }
@@ -155,13 +166,13 @@ fn forward_and_backward_agree_with_the_definition() {
     for shape in shapes {
         let batch = Batch::new(shape, &around_borders);
         let [out, query, key, value] = batch.defined();
-        for path in paths() {
-            let name = |what: &str| format!("{shape:?} {path:?} {what}");
-            assert_near(&name("out"), &batch.forward(path, 2).0, &out);
-            let found = batch.backward(path, 2);
-            assert_near(&name("d_query"), &found[0], &query);
-            assert_near(&name("d_key"), &found[1], &key);
-            assert_near(&name("d_value"), &found[2], &value);
+        for kind in kinds() {
+            let name = |what: &str| format!("{shape:?} {kind:?} {what}");
+            assert_near(&name("out"), kind, &batch.forward(kind, 2).0, &out);
+            let found = batch.backward(kind, 2);
+            assert_near(&name("d_query"), kind, &found[0], &query);
+            assert_near(&name("d_key"), kind, &found[1], &key);
+            assert_near(&name("d_value"), kind, &found[2], &value);
         }
     }
 }
@@ -170,12 +181,12 @@ fn forward_and_backward_agree_with_the_definition() {
 fn keys_of_several_tasks_agree_with_the_definition() {
     let batch = Batch::new((2, 1, 16), &[3, 2 * TASK_KEYS + 70, TASK_KEYS + 1]);
     let [out, query, key, value] = batch.defined();
-    for path in paths() {
-        assert_near("out", &batch.forward(path, 2).0, &out);
-        let found = batch.backward(path, 2);
-        assert_near("d_query", &found[0], &query);
-        assert_near("d_key", &found[1], &key);
-        assert_near("d_value", &found[2], &value);
+    for kind in kinds() {
+        assert_near("out", kind, &batch.forward(kind, 2).0, &out);
+        let found = batch.backward(kind, 2);
+        assert_near("d_query", kind, &found[0], &query);
+        assert_near("d_key", kind, &found[1], &key);
+        assert_near("d_value", kind, &found[2], &value);
     }
 }
 
@@ -188,13 +199,13 @@ fn a_window_agrees_with_the_definition() {
         for shape in [(3, 1, 8), (4, 2, 5), (9, 3, 24)] {
             let batch = Batch::new(shape, &[1, 17, 64, 200]).with_window(window);
             let [out, query, key, value] = batch.defined();
-            for path in paths() {
-                let name = |what: &str| format!("window {window}, {shape:?} {path:?} {what}");
-                assert_near(&name("out"), &batch.forward(path, 2).0, &out);
-                let found = batch.backward(path, 2);
-                assert_near(&name("d_query"), &found[0], &query);
-                assert_near(&name("d_key"), &found[1], &key);
-                assert_near(&name("d_value"), &found[2], &value);
+            for kind in kinds() {
+                let name = |what: &str| format!("window {window}, {shape:?} {kind:?} {what}");
+                assert_near(&name("out"), kind, &batch.forward(kind, 2).0, &out);
+                let found = batch.backward(kind, 2);
+                assert_near(&name("d_query"), kind, &found[0], &query);
+                assert_near(&name("d_key"), kind, &found[1], &key);
+                assert_near(&name("d_value"), kind, &found[2], &value);
             }
         }
     }
@@ -202,12 +213,12 @@ fn a_window_agrees_with_the_definition() {
     for window in [1, 100, TASK_KEYS - 1, TASK_KEYS + 5] {
         let batch = Batch::new((2, 1, 16), &long).with_window(window);
         let [out, query, key, value] = batch.defined();
-        for path in paths() {
-            assert_near("out", &batch.forward(path, 2).0, &out);
-            let found = batch.backward(path, 2);
-            assert_near(&format!("window {window} d_query"), &found[0], &query);
-            assert_near(&format!("window {window} d_key"), &found[1], &key);
-            assert_near(&format!("window {window} d_value"), &found[2], &value);
+        for kind in kinds() {
+            assert_near("out", kind, &batch.forward(kind, 2).0, &out);
+            let found = batch.backward(kind, 2);
+            assert_near(&format!("window {window} d_query"), kind, &found[0], &query);
+            assert_near(&format!("window {window} d_key"), kind, &found[1], &key);
+            assert_near(&format!("window {window} d_value"), kind, &found[2], &value);
         }
     }
 }
@@ -215,42 +226,43 @@ fn a_window_agrees_with_the_definition() {
 #[test]
 fn a_window_that_covers_the_sequence_changes_no_bit() {
     let batch = || Batch::new((6, 2, 24), &[200, TASK_KEYS + 40]);
-    for path in paths() {
+    for kind in kinds() {
         let (plain, wide) = (batch(), batch().with_window(TASK_KEYS + 40));
-        assert_eq!(plain.forward(path, 2), wide.forward(path, 2), "{path:?}");
-        assert_eq!(plain.backward(path, 2), wide.backward(path, 2), "{path:?}");
+        assert_eq!(plain.forward(kind, 2), wide.forward(kind, 2), "{kind:?}");
+        assert_eq!(plain.backward(kind, 2), wide.backward(kind, 2), "{kind:?}");
     }
 }
 
 /// What no row of a strip sees is not read: keys there may hold anything.
 #[test]
 fn tokens_before_the_window_are_never_seen() {
-    for path in paths() {
+    for kind in kinds() {
         let mut batch = Batch::new((6, 2, 24), &[300]).with_window(50);
-        let before = batch.forward(path, 2).0;
+        let before = batch.forward(kind, 2).0;
         let (narrow, wide) = (batch.heads.key_value_width(), batch.heads.query_width());
         let token = 40;
         batch.key[token * narrow..(token + 1) * narrow].fill(f32::NAN);
         batch.value[token * narrow..(token + 1) * narrow].fill(f32::INFINITY);
-        let after = batch.forward(path, 2).0;
+        let after = batch.forward(kind, 2).0;
         let (first, end) = (token * wide, (token + 50) * wide);
-        assert_eq!(before[..first], after[..first], "{path:?}");
-        assert!(after[first..end].iter().all(|value| value.is_nan()), "{path:?}");
-        assert_eq!(before[end..], after[end..], "{path:?}");
+        assert_eq!(before[..first], after[..first], "{kind:?}");
+        assert!(after[first..end].iter().all(|value| value.is_nan()), "{kind:?}");
+        assert_eq!(before[end..], after[end..], "{kind:?}");
     }
 }
 
 #[test]
 fn backward_is_the_slope_of_forward() {
-    for path in paths() {
+    // Of the definition in integers, whose steps are too coarse for finite differences, other tests say the same.
+    for kind in kinds().filter(|(_, lane)| *lane == Lane::F32) {
         for (shape, window) in [((4, 2, 8), 64), ((3, 1, 5), 64), ((4, 2, 8), 3)] {
             let new = || Batch::new(shape, &[3, 5, 9]).with_window(window);
             let batch = new();
-            let [d_query, d_key, d_value] = batch.backward(path, 2);
+            let [d_query, d_key, d_value] = batch.backward(kind, 2);
             let moved = |change: &dyn Fn(&mut Batch)| {
                 let mut batch = new();
                 change(&mut batch);
-                weighted(&batch.d_out, &batch.forward(path, 2).0)
+                weighted(&batch.d_out, &batch.forward(kind, 2).0)
             };
             check("query", &batch.query, &d_query, |to| moved(&|it| it.query = to.to_vec()));
             check("key", &batch.key, &d_key, |to| moved(&|it| it.key = to.to_vec()));
@@ -261,16 +273,16 @@ fn backward_is_the_slope_of_forward() {
 
 #[test]
 fn later_tokens_and_other_sequences_are_never_seen() {
-    for path in paths() {
+    for kind in kinds() {
         let mut batch = Batch::new((6, 2, 24), &[3, 70]);
-        let before = batch.forward(path, 2).0;
+        let before = batch.forward(kind, 2).0;
         let (narrow, wide) = (batch.heads.key_value_width(), batch.heads.query_width());
         let token = 40;
         batch.key[token * narrow..(token + 1) * narrow].fill(f32::NAN);
         batch.value[token * narrow..(token + 1) * narrow].fill(f32::INFINITY);
-        let after = batch.forward(path, 2).0;
-        assert_eq!(before[..token * wide], after[..token * wide], "{path:?}");
-        assert!(after[token * wide..].iter().all(|value| value.is_nan()), "{path:?}");
+        let after = batch.forward(kind, 2).0;
+        assert_eq!(before[..token * wide], after[..token * wide], "{kind:?}");
+        assert!(after[token * wide..].iter().all(|value| value.is_nan()), "{kind:?}");
     }
 }
 
@@ -288,15 +300,15 @@ fn the_number_of_threads_and_the_batch_change_no_bit() {
 fn threads_and_batch_change_no_bit(window: usize) {
     let lengths = [17, 1, TASK_KEYS + 33, 65];
     let batch = Batch::new((6, 2, 24), &lengths).with_window(window);
-    for path in paths() {
-        let (out, log_sum_exp) = batch.forward(path, 1);
-        let gradients = batch.backward(path, 1);
+    for kind in kinds() {
+        let (out, log_sum_exp) = batch.forward(kind, 1);
+        let gradients = batch.backward(kind, 1);
         for threads in [2, 4] {
-            let again = batch.forward(path, threads);
-            assert_eq!(bits(&out), bits(&again.0), "{path:?}, {threads} threads");
+            let again = batch.forward(kind, threads);
+            assert_eq!(bits(&out), bits(&again.0), "{kind:?}, {threads} threads");
             assert_eq!(bits(&log_sum_exp), bits(&again.1));
-            for (first, second) in gradients.iter().zip(&batch.backward(path, threads)) {
-                assert_eq!(bits(first), bits(second), "{path:?}, {threads} threads");
+            for (first, second) in gradients.iter().zip(&batch.backward(kind, threads)) {
+                assert_eq!(bits(first), bits(second), "{kind:?}, {threads} threads");
             }
         }
         for rows in &batch.sequences {
@@ -308,12 +320,12 @@ fn threads_and_batch_change_no_bit(window: usize) {
             alone.d_out = batch.d_out[wide.clone()].to_vec();
             alone.key = batch.key[narrow.clone()].to_vec();
             alone.value = batch.value[narrow.clone()].to_vec();
-            assert_eq!(bits(&alone.forward(path, 2).0), bits(&out[wide.clone()]), "{path:?}");
-            let found = alone.backward(path, 2);
+            assert_eq!(bits(&alone.forward(kind, 2).0), bits(&out[wide.clone()]), "{kind:?}");
+            let found = alone.backward(kind, 2);
             for (found, (whole, range)) in
                 found.iter().zip(gradients.iter().zip([wide, narrow.clone(), narrow]))
             {
-                assert_eq!(bits(found), bits(&whole[range]), "{path:?}");
+                assert_eq!(bits(found), bits(&whole[range]), "{kind:?}");
             }
         }
     }
@@ -331,13 +343,13 @@ fn a_cache_changes_no_bit() {
     ] {
         let batch = Batch::new(shape, &[200]).with_window(window);
         let (wide, narrow) = (batch.heads.query_width(), batch.heads.key_value_width());
-        for path in paths() {
-            let (whole, whole_sums) = batch.forward(path, 2);
+        for kind in kinds() {
+            let (whole, whole_sums) = batch.forward(kind, 2);
             for pieces in [&[1; 200][..], &[3, 1, 60, 1, 2, 64, 5, 17, 47], &[64, 136], &[199, 1]] {
                 let threads = Threads::new(2).unwrap();
                 let mut out = vec![f32::NAN; whole.len()];
                 let mut log_sum_exp = vec![f32::NAN; whole_sums.len()];
-                let mut past = 0;
+                let (mut past, mut operands) = (0, Operands::default());
                 for &rows in pieces {
                     let end = past + rows;
                     let sequence = Attended {
@@ -347,7 +359,8 @@ fn a_cache_changes_no_bit() {
                         values: &batch.value[..end * narrow],
                     };
                     forward(
-                        (path, &threads),
+                        (kind.0, &threads),
+                        (kind.1, &mut operands),
                         batch.heads,
                         &batch.query[past * wide..end * wide],
                         &[sequence],
@@ -356,7 +369,7 @@ fn a_cache_changes_no_bit() {
                     );
                     past = end;
                 }
-                assert_eq!(bits(&whole), bits(&out), "{path:?} {shape:?} {}", pieces.len());
+                assert_eq!(bits(&whole), bits(&out), "{kind:?} {shape:?} {}", pieces.len());
                 assert_eq!(bits(&whole_sums), bits(&log_sum_exp));
             }
         }
@@ -370,8 +383,8 @@ fn a_row_alone_sees_what_it_sees_in_a_strip() {
         Batch::new((9, 3, 80), &[33, 2]),
         Batch::new((4, 4, 20), &[70]).with_window(5),
     ];
-    for (path, batch) in paths().flat_map(|path| batches.iter().map(move |batch| (path, batch))) {
-        let (expected, _) = batch.forward(path, 1);
+    for (kind, batch) in kinds().flat_map(|kind| batches.iter().map(move |batch| (kind, batch))) {
+        let (expected, _) = batch.forward(kind, 1);
         let (heads, width) = (batch.heads, batch.heads.key_value_width());
         let attended = |rows: &Range<usize>, row: Range<usize>| Attended {
             past: row.start - rows.start,
@@ -382,16 +395,17 @@ fn a_row_alone_sees_what_it_sees_in_a_strip() {
         let run = |threads: usize, sequences: &[Attended<'_>]| {
             let threads = Threads::new(threads).unwrap();
             let mut out = vec![0.0; batch.query.len()];
-            decode((path, &threads), heads, &batch.query, sequences, &mut out);
+            decode((kind.0, &threads), heads, &batch.query, sequences, &mut out);
             out
         };
         let whole: Vec<_> =
             batch.sequences.iter().map(|rows| attended(rows, rows.clone())).collect();
         let found = run(1, &whole);
         for (found, expected) in found.iter().zip(&expected) {
-            assert!((found - expected).abs() < 1e-5, "{path:?}: {found} {expected}");
+            let tolerance = if kind.1 == Lane::F32 { 1e-5 } else { 2e-4 };
+            assert!((found - expected).abs() < tolerance, "{kind:?}: {found} {expected}");
         }
-        assert_eq!(found, run(3, &whole), "{path:?}, three threads");
+        assert_eq!(found, run(3, &whole), "{kind:?}, three threads");
         let mut alone = vec![0.0; found.len()];
         for rows in &batch.sequences {
             for row in rows.clone() {
@@ -399,7 +413,7 @@ fn a_row_alone_sees_what_it_sees_in_a_strip() {
                 alone.iter_mut().zip(one).for_each(|(all, one)| *all += one);
             }
         }
-        assert_eq!(found, alone, "{path:?}, row by row");
+        assert_eq!(found, alone, "{kind:?}, row by row");
     }
 }
 
@@ -451,17 +465,17 @@ fn shared_rows_give_what_rows_of_each_sequence_give() {
     for (shape, window) in [((6, 2, 16), usize::MAX), ((3, 1, 5), 40), ((2, 2, 8), TASK_KEYS + 9)] {
         let (sequences, shared, rows, apart) = shared_and_apart(shape, window);
         let (wide, narrow) = (shared.heads.query_width(), shared.heads.key_value_width());
-        for path in paths() {
+        for kind in kinds() {
             let threads = Threads::new(2).unwrap();
             let mut together = Together::default();
             let mut out = vec![f32::NAN; shared.query.len()];
             let mut log_sum_exp = vec![f32::NAN; out.len() / shape.2];
             let read = [&shared.query[..], &shared.key, &shared.value];
             let written = [&mut out[..], &mut log_sum_exp];
-            together.forward((path, &threads), shared.heads, &sequences, read, written);
-            let (expected, _) = apart.forward(path, 2);
+            together.forward((kind.0, &threads), kind.1, shared.heads, &sequences, read, written);
+            let (expected, _) = apart.forward(kind, 2);
             for (row, expected) in rows.iter().zip(expected.chunks_exact(wide)) {
-                assert_eq!(bits(&out[row * wide..][..wide]), bits(expected), "{path:?} row {row}");
+                assert_eq!(bits(&out[row * wide..][..wide]), bits(expected), "{kind:?} row {row}");
             }
 
             let [mut query, mut key, mut value] =
@@ -474,8 +488,16 @@ fn shared_rows_give_what_rows_of_each_sequence_give() {
                 log_sum_exp: &log_sum_exp,
             };
             let gradients = Gradients { query: &mut query, key: &mut key, value: &mut value };
-            let context = (path, &threads);
-            together.backward(context, shared.heads, &sequences, kept, &shared.d_out, gradients);
+            let context = (kind.0, &threads);
+            together.backward(
+                context,
+                kind.1,
+                shared.heads,
+                &sequences,
+                kept,
+                &shared.d_out,
+                gradients,
+            );
             let [_, d_query, d_key, d_value] = apart.defined();
             for (name, found, expected, width) in [
                 ("d_query", &query, &d_query, wide),
@@ -487,7 +509,7 @@ fn shared_rows_give_what_rows_of_each_sequence_give() {
                     let sum = &mut sums[row * width..][..width];
                     sum.iter_mut().zip(expected).for_each(|(sum, value)| *sum += value);
                 }
-                assert_near(&format!("{shape:?} {path:?} {name}"), found, &sums);
+                assert_near(&format!("{shape:?} {kind:?} {name}"), kind, found, &sums);
             }
         }
     }

@@ -1,0 +1,203 @@
+//! Attention in pairs of 16-bit integers ([`Operands`]), for models whose products are those (`kernels/lanes.rs`).
+//!
+//! The strips, blocks and order of sums are those of the 32-bit loops; what differs is that each product of a block is exact. Of
+//! a block of keys, P v is Σ (P s) (v / s) with the scale s of each value: the factors P s of a row are made integers whose
+//! magnitudes add up to [`TOTAL`] at most, so no sum leaves 32 bits. They depend on the keys that the row sees and on no other.
+
+mod backward;
+mod forward;
+mod panel;
+mod tile;
+
+pub(super) use self::backward::{Keyed, backward, scratch_lengths as backward_scratch};
+pub(super) use self::forward::{forward, scratch_lengths as forward_scratch};
+use super::Heads;
+use crate::kernels::KernelPath;
+use crate::kernels::gemm::{Left, LeftBuffer, row_lanes};
+use crate::kernels::lanes::{Lane, pair, put};
+use crate::kernels::threads::Threads;
+
+/// Pairs of keys of a task that lays them out.
+const TASK_PAIRS: usize = 16;
+
+/// Most that the magnitudes of a row's factors of one block add up to: half a unit of rounding for each of its keys less than
+/// what would take a sum, of which the other factors are 32,700 at most, out of 32 bits.
+const TOTAL: f32 = 32_700.0;
+
+/// Keys and values of some sequences as attention multiplies them, used again and again.
+#[derive(Debug, Default)]
+pub struct Operands {
+    sequences: Vec<Sequence>,
+}
+
+/// Those of one sequence.
+#[derive(Debug, Default)]
+struct Sequence {
+    keys: LeftBuffer,
+    values: LeftBuffer,
+    /// Of values in the forward, of keys in the backward.
+    pairs: PairBuffer,
+}
+
+impl Operands {
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        let bytes = |Sequence { keys, values, pairs }: &Sequence| {
+            keys.bytes() + values.bytes() + pairs.lanes.len() * size_of::<u32>()
+        };
+        self.sequences.iter().map(bytes).sum()
+    }
+
+    /// Lays out what the forward reads of sequences with these keys and values.
+    pub(super) fn put_forward<'a>(
+        &mut self,
+        context: (KernelPath, &Threads),
+        heads: Heads,
+        sequences: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+    ) {
+        for (place, (keys, values)) in sequences.enumerate() {
+            let sequence = self.place(place);
+            sequence.keys.put(context, Lane::I16Pair, keys, heads.size);
+            sequence.pairs.put(context, values, heads);
+        }
+    }
+
+    /// Lays out what the backward reads.
+    pub(super) fn put_backward<'a>(
+        &mut self,
+        context: (KernelPath, &Threads),
+        heads: Heads,
+        sequences: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+    ) {
+        for (place, (keys, values)) in sequences.enumerate() {
+            let sequence = self.place(place);
+            sequence.keys.put(context, Lane::I16Pair, keys, heads.size);
+            sequence.values.put(context, Lane::I16Pair, values, heads.size);
+            sequence.pairs.put(context, keys, heads);
+        }
+    }
+
+    fn place(&mut self, place: usize) -> &mut Sequence {
+        if self.sequences.len() <= place {
+            self.sequences.resize_with(place + 1, Sequence::default);
+        }
+        &mut self.sequences[place]
+    }
+
+    /// The keys of a sequence from number `first` on, which is even, as one head has them.
+    pub(super) fn keys(&self, place: usize, heads: Heads, head: usize, first: usize) -> Rows<'_> {
+        Rows::new(self.sequences[place].keys.left(), heads, head, first)
+    }
+
+    /// Its values.
+    pub(super) fn values(&self, place: usize, heads: Heads, head: usize, first: usize) -> Rows<'_> {
+        Rows::new(self.sequences[place].values.left(), heads, head, first)
+    }
+
+    /// Its pairs of values, or of keys.
+    pub(super) fn pairs(&self, place: usize, heads: Heads, head: usize, first: usize) -> Pairs<'_> {
+        let PairBuffer { lanes } = &self.sequences[place].pairs;
+        let stride = heads.key_value * pair_lanes(heads);
+        let start = first / 2 * stride + head * pair_lanes(heads);
+        Pairs { lanes: &lanes[start..], stride, size: heads.size }
+    }
+}
+
+/// Rows of one head, a lane for each two values.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    lanes: &'a [u32],
+    stride: usize,
+    /// Lanes of a row; its scale lies behind them.
+    count: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn new(Left { lanes, stride }: Left<'a>, heads: Heads, head: usize, first: usize) -> Self {
+        let (lanes, stride) =
+            (&lanes[(first * heads.key_value + head) * stride..], heads.key_value * stride);
+        Self { lanes, stride, count: Lane::I16Pair.count(heads.size) }
+    }
+
+    fn from_row(self, row: usize) -> Self {
+        Self { lanes: &self.lanes[row * self.stride..], ..self }
+    }
+
+    fn scale(&self, row: usize) -> f32 {
+        f32::from_bits(self.lanes[row * self.stride + self.count])
+    }
+}
+
+/// Values of one head, a lane for the same value of two keys that follow one another.
+#[derive(Clone, Copy)]
+pub(super) struct Pairs<'a> {
+    lanes: &'a [u32],
+    stride: usize,
+    /// Lanes of a pair; the scales of its two keys lie behind them.
+    size: usize,
+}
+
+impl Pairs<'_> {
+    /// `key` is even.
+    fn from_key(self, key: usize) -> Self {
+        Self { lanes: &self.lanes[key / 2 * self.stride..], ..self }
+    }
+
+    fn scale(&self, key: usize) -> f32 {
+        f32::from_bits(self.lanes[key / 2 * self.stride + self.size + key % 2])
+    }
+}
+
+/// Lanes of a pair of one head: its values, and two scales.
+fn pair_lanes(heads: Heads) -> usize {
+    heads.size + 2
+}
+
+/// Pairs of all heads, used again and again.
+#[derive(Debug, Default)]
+struct PairBuffer {
+    lanes: Vec<u32>,
+}
+
+impl PairBuffer {
+    /// Lays out `values` (keys, key-value width).
+    fn put(&mut self, (path, threads): (KernelPath, &Threads), values: &[f32], heads: Heads) {
+        let width = heads.key_value_width();
+        let keys = values.len() / width;
+        let stride = heads.key_value * pair_lanes(heads);
+        let length = keys.div_ceil(2) * stride;
+        self.lanes.resize(self.lanes.len().max(length), 0);
+        threads.for_rows(&mut self.lanes[..length], stride, TASK_PAIRS, |pairs, lanes| {
+            let mut rows = vec![0; 2 * row_lanes(path, Lane::I16Pair, heads.size)];
+            for (number, lanes) in pairs.zip(lanes.chunks_exact_mut(stride)) {
+                for (head, lanes) in lanes.chunks_exact_mut(pair_lanes(heads)).enumerate() {
+                    let of_key = |key: usize| {
+                        let inside = key < keys;
+                        inside.then(|| &values[key * width + head * heads.size..][..heads.size])
+                    };
+                    let pair = [of_key(2 * number), of_key(2 * number + 1)];
+                    put_pair(path, pair.map(Option::unwrap_or_default), &mut rows, lanes);
+                }
+            }
+        });
+    }
+}
+
+/// Lays out one pair of rows, of which the second may be none; `rows` has room for the lanes of both.
+fn put_pair(path: KernelPath, pair_of: [&[f32]; 2], rows: &mut [u32], out: &mut [u32]) {
+    let size = out.len() - 2;
+    let (low, high) = rows.split_at_mut(Lane::I16Pair.count(size));
+    let (out, scales) = out.split_at_mut(size);
+    if pair_of[1].is_empty() {
+        high.fill(0);
+    }
+    for ((values, row), scale) in pair_of.into_iter().zip([&mut *low, &mut *high]).zip(scales) {
+        *scale = put(path, Lane::I16Pair, values, row).to_bits();
+    }
+    for (out, (low, high)) in out.chunks_mut(2).zip(low.iter().zip(&*high)) {
+        out[0] = pair(*low as u16, *high as u16);
+        if let Some(out) = out.get_mut(1) {
+            *out = pair((low >> 16) as u16, (high >> 16) as u16);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The forward of one [`Strip`] in integers: as `super::super::forward`, product by product.
+
+use super::super::strip::{Seen, Strip, gather, hide, scatter};
+use super::super::tile::exp_of_difference;
+use super::panel::{put_pairs, put_panel, total_scales};
+use super::tile::{PairProducts, Plain, TileRows, W};
+use super::{Pairs, Rows};
+use crate::kernels::KernelPath;
+use crate::kernels::simd::{Arithmetic, Separate};
+use crate::ops::shared::Shared;
+
+/// Keys of a block: blocks begin at multiples of it.
+pub(super) const KEYS: usize = 64;
+/// Rows of a tile.
+const M: usize = 8;
+
+/// Values and lanes of scratch that a strip needs which sees `keys` keys.
+pub(in super::super) fn scratch_lengths(size: usize, keys: usize) -> (usize, usize) {
+    (W * (2 * size + KEYS + keys.next_multiple_of(M)), W * (size.div_ceil(2) + KEYS / 2))
+}
+
+/// As [`super::super::forward::forward`].
+pub(in super::super) fn forward(
+    path: KernelPath,
+    strip: &Strip,
+    query: &[f32],
+    operands: (Rows<'_>, Pairs<'_>),
+    scratch: (&mut [f32], &mut [u32]),
+    output: (usize, &Shared<'_>, &Shared<'_>),
+) {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+    fn vnni(
+        strip: &Strip,
+        query: &[f32],
+        operands: (Rows<'_>, Pairs<'_>),
+        scratch: (&mut [f32], &mut [u32]),
+        output: (usize, &Shared<'_>, &Shared<'_>),
+    ) {
+        use super::tile::Vnni;
+        use crate::kernels::simd::FusedWide;
+        forward_lanes::<FusedWide, Vnni>(strip, query, operands, scratch, output);
+    }
+    #[allow(unsafe_code, reason = "`KernelPath::available` has found the instructions")]
+    match path {
+        // SAFETY: a path is only ever chosen when it is available.
+        #[cfg(target_arch = "x86_64")]
+        KernelPath::Avx512Vnni => unsafe { vnni(strip, query, operands, scratch, output) },
+        _ => forward_lanes::<Separate, Plain>(strip, query, operands, scratch, output),
+    }
+}
+
+#[inline(always)]
+fn forward_lanes<A: Arithmetic, P: PairProducts>(
+    strip: &Strip,
+    query: &[f32],
+    (keys, values): (Rows<'_>, Pairs<'_>),
+    (scratch, lanes): (&mut [f32], &mut [u32]),
+    (first_row, out, log_sum_exp): (usize, &Shared<'_>, &Shared<'_>),
+) {
+    let (heads, size) = (strip.heads, strip.heads.size);
+    let start = strip.first_key() / KEYS * KEYS;
+    let places = strip.places::<W>();
+    let seen = strip.seen(&places.rows, start);
+    let count = strip.last_key() + 1 - start;
+    let (keys, values) = (keys.from_row(start), values.from_key(start));
+    let (panel, rest) = scratch.as_chunks_mut::<W>().0.split_at_mut(size);
+    let (sums, rest) = rest.split_at_mut(size);
+    let scores = &mut rest[..count.next_multiple_of(M)];
+    let (query_lanes, weight_lanes) = lanes.as_chunks_mut::<W>().0.split_at_mut(size.div_ceil(2));
+
+    gather::<A, W>(panel, &places.at, query, heads.scale());
+    let query_scales = put_panel::<A, P>(panel, query_lanes);
+    products::<P>(scores, (keys, count), query_lanes, &query_scales.down);
+    let scores = &mut scores[..count];
+    hide(scores, 0, &seen);
+    let greatest = greatest(scores);
+
+    sums.fill([0.0; W]);
+    let mut total = [0.0; W];
+    for (block, weights) in scores.chunks_mut(KEYS).enumerate() {
+        let first = block * KEYS;
+        let values = values.from_key(first);
+        let (part, totals) = weigh::<A>(weights, &greatest, values, (first, &seen));
+        for lane in 0..W {
+            total[lane] += part[lane];
+        }
+        let (up, down) = total_scales(&totals);
+        let weight_lanes = &mut weight_lanes[..weights.len().div_ceil(2)];
+        put_pairs::<P>(weights, &up, weight_lanes);
+        add_rows::<P>(sums, values, weight_lanes, &down);
+    }
+
+    let rows = panel.as_flattened_mut();
+    scatter::<A, W>(rows, sums, &total.map(|total| 1.0 / total));
+    for (lane, row) in rows.chunks_exact(size).enumerate().take(strip.lanes) {
+        out.part(first_row * heads.query_width() + places.at[lane], size).copy_from_slice(row);
+        let at = (first_row + places.rows[lane]) * heads.query + places.heads[lane];
+        log_sum_exp.part(at, 1)[0] = greatest[lane] + total[lane].ln();
+    }
+}
+
+/// products\[k]\[lane] = rows\[k] · the lane's row; past the last of `count` rows, that row again.
+#[inline(always)]
+pub(super) fn products<P: PairProducts>(
+    products: &mut [[f32; W]],
+    (rows, count): (Rows<'_>, usize),
+    panel: &[[u32; W]],
+    scales: &[f32; W],
+) {
+    for (number, tile) in products.as_chunks_mut::<M>().0.iter_mut().enumerate() {
+        let (mut at, mut row_scales) = ([0; M], [0.0; M]);
+        for m in 0..M {
+            let row = (number * M + m).min(count - 1);
+            at[m] = row * rows.stride;
+            row_scales[m] = rows.scale(row);
+        }
+        let tile_rows = TileRows { lanes: rows.lanes, at, step: 1 };
+        P::store::<M>(tile, tile_rows, panel, &row_scales, scales);
+    }
+}
+
+/// sums\[i]\[lane] += scales\[lane] · Σₖ value i of key k · the lane's factor of it.
+#[inline(always)]
+pub(super) fn add_rows<P: PairProducts>(
+    sums: &mut [[f32; W]],
+    pairs: Pairs<'_>,
+    factors: &[[u32; W]],
+    scales: &[f32; W],
+) {
+    let (tiles, rest) = sums.as_chunks_mut::<M>();
+    let done = tiles.len() * M;
+    let rows = TileRows { lanes: pairs.lanes, at: [0; M], step: pairs.stride };
+    for (number, tile) in tiles.iter_mut().enumerate() {
+        let mut rows = rows;
+        for m in 0..M {
+            rows.at[m] = number * M + m;
+        }
+        P::add::<M>(tile, rows, factors, scales);
+    }
+    for (number, sum) in rest.iter_mut().enumerate() {
+        let rows = TileRows { lanes: rows.lanes, at: [done + number], step: rows.step };
+        P::add::<1>(std::array::from_mut(sum), rows, factors, scales);
+    }
+}
+
+/// Makes scores exponentials times their values' scales; gives the sums of the exponentials and of the products.
+#[inline(always)]
+fn weigh<A: Arithmetic>(
+    scores: &mut [[f32; W]],
+    greatest: &[f32; W],
+    values: Pairs<'_>,
+    (first, seen): (usize, &Seen<W>),
+) -> ([f32; W], [f32; W]) {
+    let mut part = [0.0; W];
+    for weights in &mut *scores {
+        exp_of_difference::<A, W>(weights, greatest);
+        for lane in 0..W {
+            part[lane] += weights[lane];
+        }
+    }
+    let part = whole(part);
+    let by_all = seen.by_all(first, scores.len());
+    let totals = scale_by_keys(scores, values);
+    if by_all.len() == scores.len() {
+        return (part, totals);
+    }
+    // What is no number times zero is none; and what is not seen must be nothing.
+    let mut totals = [0.0; W];
+    for (key, weights) in scores.iter_mut().enumerate() {
+        let sees = seen.mask(first + key);
+        for lane in 0..W {
+            weights[lane] = f32::from_bits(weights[lane].to_bits() & sees[lane]);
+            totals[lane] += weights[lane];
+        }
+    }
+    (part, whole(totals))
+}
+
+/// Multiplies what is due to each key by the key's scale; gives the sums of the magnitudes.
+#[inline(always)]
+pub(super) fn scale_by_keys(due: &mut [[f32; W]], pairs: Pairs<'_>) -> [f32; W] {
+    let mut totals = [0.0; W];
+    for (key, due) in due.iter_mut().enumerate() {
+        let scale = pairs.scale(key);
+        for lane in 0..W {
+            due[lane] *= scale;
+            totals[lane] += due[lane].abs();
+        }
+    }
+    whole(totals)
+}
+
+/// The same lanes, through memory: else what becomes of each of them cuts the loop that made them into small registers.
+#[inline(always)]
+pub(super) fn whole<T>(lanes: [T; W]) -> [T; W] {
+    std::hint::black_box(lanes)
+}
+
+#[inline(always)]
+fn greatest(scores: &[[f32; W]]) -> [f32; W] {
+    let mut greatest = [f32::NEG_INFINITY; W];
+    for scores in scores {
+        for lane in 0..W {
+            greatest[lane] =
+                if scores[lane] > greatest[lane] { scores[lane] } else { greatest[lane] };
+        }
+    }
+    whole(greatest)
+}

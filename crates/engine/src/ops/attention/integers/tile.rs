@@ -1,0 +1,267 @@
+//! The inner products of attention in integers: [`PairProducts`], tiles of sums that stay in registers.
+
+use crate::kernels::lanes::{integer, pair};
+use crate::kernels::simd::Separate;
+
+/// Lanes of a register.
+pub(super) const W: usize = 16;
+
+/// Where a tile's left operand lies: row m begins at `at[m]`, its lanes are `step` apart.
+#[derive(Clone, Copy)]
+pub(super) struct TileRows<'a, const M: usize> {
+    pub(super) lanes: &'a [u32],
+    pub(super) at: [usize; M],
+    pub(super) step: usize,
+}
+
+/// Integers in pairs, and products of `M` rows of them with a panel of as many lanes as the rows have.
+pub(super) trait PairProducts {
+    /// out\[lane] holds the integers next to low\[lane] · `low_up`\[lane] and high\[lane] · `high_up`\[lane].
+    fn pairs(low: (&[f32; W], &[f32; W]), high: (&[f32; W], &[f32; W]), out: &mut [u32; W]);
+
+    /// out\[j] holds the integers next to values\[lane] · up\[lane] of lanes j and j + 8.
+    fn folded(values: &[f32; W], up: &[f32; W], out: &mut [u32; W / 2]);
+
+    /// out\[m]\[lane] = (Σᵢ rows\[m]\[i] · panel\[i]\[lane]) · scales\[lane] · `row_scales`\[m].
+    fn store<const M: usize>(
+        out: &mut [[f32; W]; M],
+        rows: TileRows<'_, M>,
+        panel: &[[u32; W]],
+        row_scales: &[f32; M],
+        scales: &[f32; W],
+    );
+
+    /// out\[m]\[lane] += (Σᵢ rows\[m]\[i] · panel\[i]\[lane]) · scales\[lane].
+    fn add<const M: usize>(
+        out: &mut [[f32; W]; M],
+        rows: TileRows<'_, M>,
+        panel: &[[u32; W]],
+        scales: &[f32; W],
+    );
+}
+
+/// The definition.
+pub(super) struct Plain;
+
+impl Plain {
+    fn sum<const M: usize>(
+        TileRows { lanes, at, step }: TileRows<'_, M>,
+        panel: &[[u32; W]],
+        (m, lane): (usize, usize),
+    ) -> f32 {
+        let halves = |lane: u32| [lane as i16, (lane >> 16) as i16].map(i32::from);
+        let products = panel.iter().enumerate().map(|(i, panel)| {
+            let ([low, high], [other_low, other_high]) =
+                (halves(lanes[at[m] + i * step]), halves(panel[lane]));
+            (low * other_low).wrapping_add(high * other_high)
+        });
+        // Sums on the way may wrap; the whole one does not.
+        products.fold(0i32, i32::wrapping_add) as f32
+    }
+}
+
+impl PairProducts for Plain {
+    fn pairs(low: (&[f32; W], &[f32; W]), high: (&[f32; W], &[f32; W]), out: &mut [u32; W]) {
+        for lane in 0..W {
+            let [low, high] =
+                [low, high].map(|(values, up)| integer::<Separate>(values[lane], up[lane]));
+            out[lane] = pair(low, high);
+        }
+    }
+
+    fn folded(values: &[f32; W], up: &[f32; W], out: &mut [u32; W / 2]) {
+        let integer = |lane: usize| integer::<Separate>(values[lane], up[lane]);
+        for (lane, out) in out.iter_mut().enumerate() {
+            *out = pair(integer(lane), integer(lane + W / 2));
+        }
+    }
+
+    fn store<const M: usize>(
+        out: &mut [[f32; W]; M],
+        rows: TileRows<'_, M>,
+        panel: &[[u32; W]],
+        row_scales: &[f32; M],
+        scales: &[f32; W],
+    ) {
+        for m in 0..M {
+            for lane in 0..W {
+                out[m][lane] = Self::sum(rows, panel, (m, lane)) * scales[lane] * row_scales[m];
+            }
+        }
+    }
+
+    fn add<const M: usize>(
+        out: &mut [[f32; W]; M],
+        rows: TileRows<'_, M>,
+        panel: &[[u32; W]],
+        scales: &[f32; W],
+    ) {
+        for m in 0..M {
+            for lane in 0..W {
+                out[m][lane] += Self::sum(rows, panel, (m, lane)) * scales[lane];
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use self::vnni::Vnni;
+
+#[cfg(target_arch = "x86_64")]
+mod vnni {
+    #![expect(
+        unsafe_code,
+        reason = "vector instructions on values whose extents are checked before"
+    )]
+
+    use std::arch::x86_64::{
+        __m512i, _mm256_storeu_si256, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_si256,
+        _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+        _mm512_mask_blend_epi16, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
+        _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_slli_epi32, _mm512_storeu_ps,
+        _mm512_storeu_si512,
+    };
+
+    use super::{PairProducts, TileRows, W};
+    use crate::kernels::lanes::WHOLE;
+    use crate::kernels::microkernel::add_pairs;
+
+    /// With the instruction for them; only where [`crate::kernels::KernelPath::Avx512Vnni`] is available.
+    pub(in super::super) struct Vnni;
+
+    fn check<const M: usize>(TileRows { lanes, at, step }: &TileRows<'_, M>, steps: usize) {
+        let last = steps.saturating_sub(1) * step;
+        assert!(at.iter().all(|at| at + last < lanes.len()), "rows are as long as the panel");
+    }
+
+    impl PairProducts for Vnni {
+        #[inline(always)]
+        fn pairs(low: (&[f32; W], &[f32; W]), high: (&[f32; W], &[f32; W]), out: &mut [u32; W]) {
+            // SAFETY: the processor has the instructions; arrays of sixteen values are a register each.
+            unsafe {
+                let lanes = pair_of(integers(low.0, low.1), integers(high.0, high.1));
+                _mm512_storeu_si512(out.as_mut_ptr().cast(), lanes);
+            }
+        }
+
+        #[inline(always)]
+        fn folded(values: &[f32; W], up: &[f32; W], out: &mut [u32; W / 2]) {
+            // SAFETY: as above; the lower half of a register is eight lanes.
+            unsafe {
+                let low = integers(values, up);
+                let lanes = pair_of(low, _mm512_shuffle_i32x4::<0b0000_1110>(low, low));
+                _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm512_castsi512_si256(lanes));
+            }
+        }
+
+        #[inline(always)]
+        fn store<const M: usize>(
+            out: &mut [[f32; W]; M],
+            rows: TileRows<'_, M>,
+            panel: &[[u32; W]],
+            row_scales: &[f32; M],
+            scales: &[f32; W],
+        ) {
+            check(&rows, panel.len());
+            // SAFETY: the processor has the instructions, and the rows lie inside (asserted).
+            unsafe { store(out, rows, panel, row_scales, scales) }
+        }
+
+        #[inline(always)]
+        fn add<const M: usize>(
+            out: &mut [[f32; W]; M],
+            rows: TileRows<'_, M>,
+            panel: &[[u32; W]],
+            scales: &[f32; W],
+        ) {
+            check(&rows, panel.len());
+            // SAFETY: as above.
+            unsafe { add(out, rows, panel, scales) }
+        }
+    }
+
+    /// The integers next to values · up, in the lower halves of lanes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+    fn integers(values: &[f32; W], up: &[f32; W]) -> __m512i {
+        // SAFETY: arrays of sixteen values are a register each.
+        let [values, up] =
+            unsafe { [_mm512_loadu_ps(values.as_ptr()), _mm512_loadu_ps(up.as_ptr())] };
+        _mm512_castps_si512(_mm512_fmadd_ps(values, up, _mm512_set1_ps(WHOLE)))
+    }
+
+    /// The lower halves of lanes of both.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+    fn pair_of(low: __m512i, high: __m512i) -> __m512i {
+        _mm512_mask_blend_epi16(0xAAAA_AAAA, low, _mm512_slli_epi32::<16>(high))
+    }
+
+    /// # Safety
+    /// The processor has AVX-512 VNNI; a lane of each row lies inside for each of `panel`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+    unsafe fn store<const M: usize>(
+        out: &mut [[f32; W]; M],
+        rows: TileRows<'_, M>,
+        panel: &[[u32; W]],
+        row_scales: &[f32; M],
+        scales: &[f32; W],
+    ) {
+        // SAFETY: by the contract; arrays of sixteen values are a register each.
+        unsafe {
+            let held = sums(rows, panel);
+            let scales = _mm512_loadu_ps(scales.as_ptr());
+            for ((out, sum), row_scale) in out.iter_mut().zip(held).zip(row_scales) {
+                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales);
+                let scaled = _mm512_mul_ps(scaled, _mm512_set1_ps(*row_scale));
+                _mm512_storeu_ps(out.as_mut_ptr(), scaled);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`store`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+    unsafe fn add<const M: usize>(
+        out: &mut [[f32; W]; M],
+        rows: TileRows<'_, M>,
+        panel: &[[u32; W]],
+        scales: &[f32; W],
+    ) {
+        // SAFETY: as above.
+        unsafe {
+            let held = sums(rows, panel);
+            let scales = _mm512_loadu_ps(scales.as_ptr());
+            for (out, sum) in out.iter_mut().zip(held) {
+                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales);
+                let old = _mm512_loadu_ps(out.as_ptr());
+                _mm512_storeu_ps(out.as_mut_ptr(), _mm512_add_ps(old, scaled));
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`store`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+    unsafe fn sums<const M: usize>(
+        TileRows { lanes, at, step }: TileRows<'_, M>,
+        panel: &[[u32; W]],
+    ) -> [__m512i; M] {
+        let mut held = [_mm512_setzero_si512(); M];
+        for (i, panel) in panel.iter().enumerate() {
+            // SAFETY: by the contract.
+            unsafe {
+                let panel = _mm512_loadu_si512(panel.as_ptr().cast());
+                let row = lanes.as_ptr().add(i * step);
+                for (held, at) in held.iter_mut().zip(at) {
+                    let value = _mm512_set1_epi32(row.add(at).read().cast_signed());
+                    *held = add_pairs(*held, value, panel);
+                }
+            }
+        }
+        held
+    }
+}
