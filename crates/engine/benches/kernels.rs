@@ -222,7 +222,7 @@ fn swiglu_forward(bencher: Bencher<'_, '_>) {
     let mut out = gate.clone();
     bencher
         .counter(BytesCount::new(3 * 4 * gate.len()))
-        .bench_local(|| swiglu::forward(context(), &gate, &up, &mut out));
+        .bench_local(|| swiglu::forward(context(), [&gate, &up], &mut out));
 }
 
 /// Logits, losses and the gradient of the input.

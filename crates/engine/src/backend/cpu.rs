@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
-    AdamW, Adapted, AttentionKept, Backend, CachedRows, Factors, Heads, Phase, Projected,
+    AdamW, Adapted, AttentionKept, Backend, CachedRows, Factors, Heads, Kept, Phase, Projected,
     Projecting, RotaryTable, Sequence, SequenceStreams, Turn,
 };
 use crate::error::EngineError;
@@ -425,8 +425,29 @@ impl Backend for Cpu {
         together.backward(self.context(), lane, heads, sequences, kept, d_out, gradients);
     }
 
-    fn swiglu(&self, length: usize, gate: &Vec<f32>, up: &Vec<f32>, out: &mut Vec<f32>) {
-        swiglu::forward(self.context(), gate, up, &mut out[..length]);
+    fn swiglu(&self, length: usize, gate_up: &Kept<Self, 2>, out: &mut Vec<f32>) {
+        let (context, out) = (self.context(), &mut out[..length]);
+        match gate_up {
+            Kept::Whole(values) => swiglu::forward(context, slices(values), out),
+            Kept::Halves(values) => swiglu::forward(context, slices(values), out),
+        }
+    }
+
+    fn swiglu_keeping(
+        &self,
+        length: usize,
+        gate_up: [&mut Vec<f32>; 2],
+        kept: &mut Kept<Self, 2>,
+        out: &mut Vec<f32>,
+    ) {
+        if let Kept::Halves(halves) = kept {
+            let halves = halves.each_mut().map(|halves| &mut halves[..length]);
+            let gate_up = gate_up.map(|values| &values[..length]);
+            swiglu::forward_rounding(self.context(), gate_up, &mut out[..length], halves);
+        } else {
+            kept.keep(self, length, gate_up);
+            self.swiglu(length, kept, out);
+        }
     }
 
     fn swiglu_in_place(&self, length: usize, gate: &mut Vec<f32>, up: &Vec<f32>) {
@@ -436,18 +457,16 @@ impl Backend for Cpu {
     fn swiglu_backward(
         &self,
         length: usize,
-        gate: &Vec<f32>,
-        up: &Vec<f32>,
+        gate_up: &Kept<Self, 2>,
         d_out: &Vec<f32>,
-        [d_gate, d_up]: [&mut Vec<f32>; 2],
+        gradients: [&mut Vec<f32>; 2],
     ) {
-        swiglu::backward(
-            self.context(),
-            (gate, up),
-            d_out,
-            &mut d_gate[..length],
-            &mut d_up[..length],
-        );
+        let context = self.context();
+        let gradients = gradients.map(|gradient| &mut gradient[..length]);
+        match gate_up {
+            Kept::Whole(values) => swiglu::backward(context, slices(values), d_out, gradients),
+            Kept::Halves(values) => swiglu::backward(context, slices(values), d_out, gradients),
+        }
     }
 
     fn logits(&self, phase: Phase, hidden: &Vec<f32>, head: &Matrix, rows: &[usize]) -> Vec<f32> {
@@ -508,6 +527,10 @@ impl Backend for Cpu {
             [parameters, mean, square].map(|values| &mut values[range.clone()]);
         adamw::update(&self.threads, settings, parameters, &gradient[range], mean, square);
     }
+}
+
+fn slices<T>(buffers: &[Vec<T>; 2]) -> [&[T]; 2] {
+    buffers.each_ref().map(Vec::as_slice)
 }
 
 fn low_rank<'a>(adapter: &'a Adapted<'_, Cpu>) -> LowRank<'a> {

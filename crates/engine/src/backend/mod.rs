@@ -6,6 +6,7 @@
 
 mod cpu;
 pub mod cpu_memory;
+mod kept;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -16,6 +17,7 @@ pub use crate::ops::adamw::AdamW;
 pub use crate::ops::attention::{Heads, Sequence, laid_out};
 pub use crate::ops::rope::{RotaryTable, Turn};
 pub use cpu::{Cpu, CpuMatrix};
+pub use kept::Kept;
 
 use crate::format::TensorView;
 use crate::kernels::lanes::Precision;
@@ -343,16 +345,23 @@ pub trait Backend: Send + Sync + Sized + Debug {
         gradients: [&mut Self::Buffer; 3],
     );
 
-    /// `out` = gate · σ(gate) · up, the first `length` values.
-    fn swiglu(&self, length: usize, gate: &Self::Buffer, up: &Self::Buffer, out: &mut Self::Buffer);
+    /// `out` = gate · σ(gate) · up, the first `length` values, of what was kept.
+    fn swiglu(&self, length: usize, gate_up: &Kept<Self, 2>, out: &mut Self::Buffer);
+    /// Likewise of gate and up as they are, and keeps them; what they are afterwards is of no meaning.
+    fn swiglu_keeping(
+        &self,
+        length: usize,
+        gate_up: [&mut Self::Buffer; 2],
+        kept: &mut Kept<Self, 2>,
+        out: &mut Self::Buffer,
+    );
     /// `gate` = gate · σ(gate) · up, the first `length` values.
     fn swiglu_in_place(&self, length: usize, gate: &mut Self::Buffer, up: &Self::Buffer);
     /// Replaces the gradients of gate and up.
     fn swiglu_backward(
         &self,
         length: usize,
-        gate: &Self::Buffer,
-        up: &Self::Buffer,
+        gate_up: &Kept<Self, 2>,
         d_out: &Self::Buffer,
         gradients: [&mut Self::Buffer; 2],
     );

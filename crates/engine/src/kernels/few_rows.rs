@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::KernelPath;
-use super::lanes::from_bf16;
+use super::lanes::Widen;
 use super::simd::{Arithmetic, LANES, dispatch, fold};
 use super::source::{Source, Values};
 use super::threads::Threads;
@@ -56,8 +56,8 @@ pub fn multiply_few(
             let mut found = [[0.0; X_ROWS]; TASK_ROWS];
             let x = &x[x_rows.start * right.width..x_rows.end * right.width];
             match right.values {
-                Values::F32(values) => dots_f32(path, x, (values, right), outputs, &mut found),
-                Values::Bf16(values) => dots_bf16(path, x, (values, right), outputs, &mut found),
+                Values::F32(values) => dots(path, x, (values, right), outputs, &mut found),
+                Values::Bf16(values) => dots(path, x, (values, right), outputs, &mut found),
                 Values::File(_) => unreachable!("a matrix that `can_be` does not take"),
             }
             for (at, row) in x_rows.enumerate() {
@@ -73,59 +73,33 @@ pub fn multiply_few(
 /// `found[o][r]` = row r of x · stored row o.
 type Found = [[f32; X_ROWS]; TASK_ROWS];
 
-dispatch!(fn dots_f32 = dots_f32_body(
-    x: &[f32], right: (&[f32], &Source<'_>), outputs: &Range<usize>, found: &mut Found
+dispatch!(fn dots<T: Widen> = dots_body(
+    x: &[f32], right: (&[T], &Source<'_>), outputs: &Range<usize>, found: &mut Found
 ));
 
 #[inline(always)]
-fn dots_f32_body<A: Arithmetic>(
+fn dots_body<A: Arithmetic>(
     x: &[f32],
-    right: (&[f32], &Source<'_>),
-    outputs: &Range<usize>,
-    found: &mut Found,
-) {
-    dots::<A, f32>(x, right, |weight| weight, outputs, found);
-}
-
-dispatch!(fn dots_bf16 = dots_bf16_body(
-    x: &[f32], right: (&[u16], &Source<'_>), outputs: &Range<usize>, found: &mut Found
-));
-
-#[inline(always)]
-fn dots_bf16_body<A: Arithmetic>(
-    x: &[f32],
-    right: (&[u16], &Source<'_>),
-    outputs: &Range<usize>,
-    found: &mut Found,
-) {
-    dots::<A, u16>(x, right, from_bf16, outputs, found);
-}
-
-#[inline(always)]
-fn dots<A: Arithmetic, T: Copy>(
-    x: &[f32],
-    (values, right): (&[T], &Source<'_>),
-    widen: impl Fn(T) -> f32 + Copy,
+    (values, right): (&[impl Widen], &Source<'_>),
     outputs: &Range<usize>,
     found: &mut Found,
 ) {
     for (output, found) in outputs.clone().zip(found) {
         let weights = &values[output * right.stride..][..right.width];
         match x.len() / right.width.max(1) {
-            1 => dot_rows::<A, T, 1>(x, weights, widen, found),
-            2 => dot_rows::<A, T, 2>(x, weights, widen, found),
-            3 => dot_rows::<A, T, 3>(x, weights, widen, found),
-            _ => dot_rows::<A, T, 4>(x, weights, widen, found),
+            1 => dot_rows::<A, _, 1>(x, weights, found),
+            2 => dot_rows::<A, _, 2>(x, weights, found),
+            3 => dot_rows::<A, _, 3>(x, weights, found),
+            _ => dot_rows::<A, _, 4>(x, weights, found),
         }
     }
 }
 
 /// Dot products of one stored row with `ROWS` rows of x.
 #[inline(always)]
-fn dot_rows<A: Arithmetic, T: Copy, const ROWS: usize>(
+fn dot_rows<A: Arithmetic, T: Widen, const ROWS: usize>(
     x: &[f32],
     weights: &[T],
-    widen: impl Fn(T) -> f32,
     found: &mut [f32; X_ROWS],
 ) {
     const BLOCK: usize = 2 * LANES;
@@ -137,7 +111,7 @@ fn dot_rows<A: Arithmetic, T: Copy, const ROWS: usize>(
     for (number, block) in blocks.iter().enumerate() {
         let mut wide = [0.0f32; BLOCK];
         for at in 0..BLOCK {
-            wide[at] = widen(block[at]);
+            wide[at] = block[at].widen();
         }
         for (sums, x) in sums.iter_mut().zip(rows) {
             let x = &x[number * BLOCK..][..BLOCK];
@@ -149,7 +123,7 @@ fn dot_rows<A: Arithmetic, T: Copy, const ROWS: usize>(
     for ((sums, x), found) in sums.iter_mut().zip(rows).zip(found) {
         let x = &x[k - rest.len()..];
         for ((sum, x), weight) in sums.iter_mut().zip(x).zip(rest) {
-            *sum = A::multiply_add(*x, widen(*weight), *sum);
+            *sum = A::multiply_add(*x, weight.widen(), *sum);
         }
         let mut lanes = [0.0; LANES];
         for at in 0..LANES {

@@ -83,6 +83,27 @@ pub fn from_bf16(value: u16) -> f32 {
     f32::from_bits(u32::from(value) << 16)
 }
 
+/// A stored value that widens to 32 bits.
+pub trait Widen: Copy + Send + Sync {
+    /// The same value.
+    fn widen(self) -> f32;
+}
+
+impl Widen for f32 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+}
+
+/// A bfloat16.
+impl Widen for u16 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        from_bf16(self)
+    }
+}
+
 /// Puts a part of a row into lanes, and gives the scale of integers, 1 for floats; a last half lane is filled with zero.
 pub fn put(path: KernelPath, lane: Lane, values: &[f32], out: &mut [u32]) -> f32 {
     match lane {
@@ -100,7 +121,7 @@ dispatch!(fn integers = integers_body(values: &[f32], out: &mut [u32]) -> f32);
 
 #[inline(always)]
 fn integers_body<A: Arithmetic>(values: &[f32], out: &mut [u32]) -> f32 {
-    let length = sum_of_squares::<A, f32>(values, |value| value).sqrt();
+    let length = sum_of_squares::<A>(values).sqrt();
     // Not of what is no number, or too great: then the scale, and with it the product, is no number either.
     let up = if length > 0.0 { LENGTH / length } else { 0.0 };
     let (whole, rest) = values.as_chunks::<2>();

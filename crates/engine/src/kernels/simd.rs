@@ -3,6 +3,8 @@
 //! [`Arithmetic`] says whether multiply-add is one rounding or two; sums over a slice keep sixteen lanes and fold them in a
 //! fixed order, so a result depends only on the path.
 
+use super::lanes::Widen;
+
 /// How many partial sums a reduction keeps.
 pub const LANES: usize = 16;
 
@@ -56,21 +58,28 @@ impl Arithmetic for FusedWide {
 
 /// Defines a function that runs `$body`, compiled for each path, with the instructions of the one it is given.
 ///
-/// `$body` is generic over [`Arithmetic`] and must be `#[inline(always)]`, or it is compiled without them.
+/// `$body` is generic over [`Arithmetic`] and must be `#[inline(always)]`, or it is compiled without them. The function may be
+/// generic over one type more.
 macro_rules! dispatch {
-    ($(#[$doc:meta])* $visibility:vis fn $name:ident = $body:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $output:ty)?) => {
+    (
+        $(#[$doc:meta])* $visibility:vis fn $name:ident$(<$generic:ident: $bound:ident>)? = $body:ident(
+            $($argument:ident: $kind:ty),* $(,)?
+        ) $(-> $output:ty)?
+    ) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments, reason = "an inner loop takes its operands one by one")]
-        $visibility fn $name(path: $crate::kernels::KernelPath, $($argument: $kind),*) $(-> $output)? {
+        $visibility fn $name$(<$generic: $bound>)?(
+            path: $crate::kernels::KernelPath, $($argument: $kind),*
+        ) $(-> $output)? {
             use $crate::kernels::simd::{Fused, FusedWide, Separate};
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-            fn avx512($($argument: $kind),*) $(-> $output)? {
+            fn avx512$(<$generic: $bound>)?($($argument: $kind),*) $(-> $output)? {
                 $body::<FusedWide>($($argument),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            fn avx2($($argument: $kind),*) $(-> $output)? {
+            fn avx2$(<$generic: $bound>)?($($argument: $kind),*) $(-> $output)? {
                 $body::<Fused>($($argument),*)
             }
             #[allow(unsafe_code, reason = "`KernelPath::available` has found the instructions on this processor")]
@@ -137,19 +146,19 @@ pub fn dot<A: Arithmetic>(a: &[f32], b: &[f32]) -> f32 {
     fold(lanes)
 }
 
-/// Σ xᵢ² of what `widen` makes of stored values.
+/// Σ xᵢ².
 #[inline(always)]
-pub fn sum_of_squares<A: Arithmetic, T: Copy>(values: &[T], widen: impl Fn(T) -> f32) -> f32 {
+pub fn sum_of_squares<A: Arithmetic>(values: &[impl Widen]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (blocks, rest) = values.as_chunks::<LANES>();
     for block in blocks {
         for at in 0..LANES {
-            let value = widen(block[at]);
+            let value = block[at].widen();
             lanes[at] = A::multiply_add(value, value, lanes[at]);
         }
     }
     for (lane, value) in lanes.iter_mut().zip(rest) {
-        let value = widen(*value);
+        let value = value.widen();
         *lane = A::multiply_add(value, value, *lane);
     }
     // Through memory: else the loop above is compiled for small registers, in which the halves lie that are folded.

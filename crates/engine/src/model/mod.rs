@@ -5,7 +5,6 @@ pub mod adapting;
 pub(crate) mod batch;
 mod heads;
 pub mod inference;
-mod kept;
 pub mod training;
 mod training_block;
 

@@ -3,7 +3,7 @@
 //! Only what the factors' gradients need is kept ([`Tape`]) and computed: no gradient of a frozen weight, none below the
 //! lowest adapted block. Norms and SwiGLU are computed again in the backward instead of being stored, and where memory asks
 //! for it everything inside a block ([`Activations::Recomputed`]). Most of what is stored takes 16 bits where the weights do not
-//! take 32 (`kept.rs`).
+//! take 32 ([`Kept`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +12,8 @@ use bioinstruct_core::random::Stream;
 
 use super::Llama;
 pub use super::batch::Batch;
-use super::kept::{Kept, Working};
 use super::training_block::BlockContext;
-use crate::backend::Backend;
+use crate::backend::{Backend, Kept};
 use crate::lora::{Adapter, Projection};
 
 /// What a step needs beside the batch.
@@ -65,9 +64,17 @@ pub(super) struct BlockTape<B: Backend> {
     pub(super) log_sum_exp: B::Buffer,
     pub(super) middle: B::Buffer,
     pub(super) middle_inverse: B::Buffer,
-    pub(super) gate: Kept<B>,
-    pub(super) up: Kept<B>,
+    pub(super) gate_up: Kept<B, 2>,
     pub(super) low: [B::Buffer; 7],
+}
+
+/// What a block keeps, as it is computed with now.
+#[derive(Debug)]
+pub(super) struct Working<B: Backend> {
+    pub(super) value: B::Buffer,
+    pub(super) attended: B::Buffer,
+    pub(super) gate: B::Buffer,
+    pub(super) up: B::Buffer,
 }
 
 /// All buffers of a training step; made once, used for every step.
@@ -113,17 +120,16 @@ impl<B: Backend> Tape<B> {
             let BlockTape { query, key, log_sum_exp, middle, middle_inverse, low, .. } = block;
             [query, key, log_sum_exp, middle, middle_inverse].into_iter().chain(low)
         });
-        let kept = self.blocks.iter().flat_map(|block| {
-            let BlockTape { value, attended, gate, up, .. } = block;
-            [value, attended, gate, up]
+        let kept = self.blocks.iter().map(|block| {
+            let BlockTape { value, attended, gate_up, .. } = block;
+            value.bytes(backend) + attended.bytes(backend) + gate_up.bytes(backend)
         });
         let Working { value, attended, gate, up } = &self.working;
         let once = [last, last_inverse, hidden, delta, wide, d_stream, d_hidden];
         let once = once.into_iter().chain([value, attended, gate, up]);
         let once = once.chain([d_query, d_key, d_value, d_attended]).chain(&self.turned);
         let all = once.chain([d_wide, d_gate, d_up]).chain(inputs).chain(blocks);
-        all.map(|buffer| backend.buffer_bytes(buffer)).sum::<usize>()
-            + kept.map(|kept| kept.bytes(backend)).sum::<usize>()
+        all.map(|buffer| backend.buffer_bytes(buffer)).sum::<usize>() + kept.sum::<usize>()
     }
 
     fn is_stopped(&self) -> bool {
@@ -141,17 +147,16 @@ impl<B: Backend> Llama<B> {
     pub fn new_tape(&self, activations: Activations) -> Tape<B> {
         let empty = || self.backend.zeros(0);
         let input = || BlockInput { stream: empty(), inverse: empty() };
-        let kept = || Kept::empty(&self.backend, self.options.precision);
+        let (backend, precision) = (&self.backend, self.options.precision);
         let block = || BlockTape {
             query: empty(),
             key: empty(),
-            value: kept(),
-            attended: kept(),
+            value: Kept::empty(backend, precision),
+            attended: Kept::empty(backend, precision),
             log_sum_exp: empty(),
             middle: empty(),
             middle_inverse: empty(),
-            gate: kept(),
-            up: kept(),
+            gate_up: Kept::empty(backend, precision),
             low: std::array::from_fn(|_| empty()),
         };
         let layers = self.config.layers;
@@ -335,14 +340,9 @@ impl<B: Backend> Llama<B> {
             ] {
                 self.backend.reserve(buffer, length);
             }
-            for (kept, length) in [
-                (&mut block.value, narrow),
-                (&mut block.attended, query),
-                (&mut block.gate, wide),
-                (&mut block.up, wide),
-            ] {
-                kept.reserve(&self.backend, length);
-            }
+            block.value.reserve(&self.backend, narrow);
+            block.attended.reserve(&self.backend, query);
+            block.gate_up.reserve(&self.backend, wide);
         }
         if config.query_key_norm {
             let [turned_query, turned_key] = &mut tape.turned;

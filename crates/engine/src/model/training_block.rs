@@ -4,8 +4,7 @@ use std::borrow::Cow;
 
 use bioinstruct_core::random::Stream;
 
-use super::kept::Working;
-use super::training::{Batch, BlockTape, Tape};
+use super::training::{Batch, BlockTape, Tape, Working};
 use super::{Block, Llama};
 use crate::backend::{Adapted, AttentionKept, Backend, Dropout, Phase, Projected, Projecting};
 use crate::lora::{Adapter, Projection};
@@ -26,10 +25,12 @@ impl<B: Backend> BlockContext<'_, B> {
     /// From the normed input in `tape.hidden` to the block's contribution in `tape.delta`; what the backward reads goes to
     /// the block's place, whose `middle` is the stream between.
     pub(super) fn forward(&self, tape: &mut Tape<B>) {
-        self.forward_to_down(tape);
-        let place = tape.place(self.index);
-        let Tape { blocks, wide, delta, .. } = tape;
-        self.project([Projection::Down], wide, [delta], &mut blocks[place].low);
+        self.forward_to_gate_and_up(tape);
+        let (backend, length, place) = (&self.model.backend, self.gated(), tape.place(self.index));
+        let Tape { blocks, wide, delta, working: Working { gate, up, .. }, .. } = tape;
+        let BlockTape { gate_up, low, .. } = &mut blocks[place];
+        backend.swiglu_keeping(length, [gate, up], gate_up, wide);
+        self.project([Projection::Down], wide, [delta], low);
     }
 
     /// Fills the place of the block as [`BlockContext::forward`] did, from the block's input alone.
@@ -43,12 +44,15 @@ impl<B: Backend> BlockContext<'_, B> {
         if self.any_adapted(&[Projection::Down]) {
             self.forward(tape);
         } else {
-            self.forward_to_down(tape);
+            self.forward_to_gate_and_up(tape);
+            let place = tape.place(self.index);
+            let Working { gate, up, .. } = &mut tape.working;
+            tape.blocks[place].gate_up.keep(backend, self.gated(), [gate, up]);
         }
     }
 
-    /// All but the last product, whose input is then in `tape.wide`.
-    fn forward_to_down(&self, tape: &mut Tape<B>) {
+    /// Up to the inputs of SwiGLU, which are then in `tape.working`.
+    fn forward_to_gate_and_up(&self, tape: &mut Tape<B>) {
         let (model, backend, rows) = (self.model, &self.model.backend, self.batch.rows());
         let (config, place) = (&model.config, tape.place(self.index));
         let Tape { inputs, blocks, hidden, delta, wide, turned, working, .. } = tape;
@@ -80,14 +84,9 @@ impl<B: Backend> BlockContext<'_, B> {
             let parts = [stream, &*delta];
             backend.rms_norm_of_sum(rows, parts, middle, norm, epsilon, hidden, middle_inverse);
         }
-        kept.value.keep(backend, rows * config.key_value_size(), value);
-        kept.attended.keep(backend, rows * config.query_size(), attended);
-
-        self.project([Projection::Gate, Projection::Up], hidden, [&mut *gate, &mut *up], low);
-        let length = self.rows(Projection::Up) * config.intermediate_size;
-        backend.swiglu(length, gate, up, wide);
-        kept.gate.keep(backend, length, gate);
-        kept.up.keep(backend, length, up);
+        kept.value.keep(backend, rows * config.key_value_size(), [value]);
+        kept.attended.keep(backend, rows * config.query_size(), [attended]);
+        self.project([Projection::Gate, Projection::Up], hidden, [gate, up], low);
     }
 
     /// From the gradient of the block's output in `tape.d_stream` to that of its input, in place.
@@ -99,22 +98,19 @@ impl<B: Backend> BlockContext<'_, B> {
     ) {
         let (model, backend, rows) = (self.model, &self.model.backend, self.batch.rows());
         let (config, epsilon) = (&model.config, model.config.rms_norm_epsilon);
-        let late_rows = self.rows(Projection::Up);
-        let length = late_rows * config.intermediate_size;
+        let (late_rows, length) = (self.rows(Projection::Up), self.gated());
         let (input, kept) = (&tape.inputs[self.index], &tape.blocks[tape.place(self.index)]);
         let (hidden, wide, working) = (&mut tape.hidden, &mut tape.wide, &mut tape.working);
         let (d_stream, d_hidden) = (&mut tape.d_stream, &mut tape.d_hidden);
         let (d_gate, d_up) = (&mut tape.d_gate, &mut tape.d_up);
 
-        let gate = kept.gate.read(backend, length, &mut working.gate);
-        let up = kept.up.read(backend, length, &mut working.up);
         // A product's input is read for the gradient of its adapter alone.
         if self.any_adapted(&[Projection::Down]) {
-            backend.swiglu(length, gate, up, wide);
+            backend.swiglu(length, &kept.gate_up, wide);
         }
         let d_wide = &mut tape.d_wide;
         self.project_backward([Projection::Down], wide, kept, [&*d_stream], gradient, Some(d_wide));
-        backend.swiglu_backward(length, gate, up, d_wide, [d_gate, d_up]);
+        backend.swiglu_backward(length, &kept.gate_up, d_wide, [d_gate, d_up]);
         let (projections, d_y) = ([Projection::Gate, Projection::Up], [&*d_gate, &*d_up]);
         if self.any_adapted(&projections) {
             let (middle, norm) = (&kept.middle, &self.block.middle_norm);
@@ -229,6 +225,11 @@ impl<B: Backend> BlockContext<'_, B> {
         use Projection::{Down, Gate, Output, Up};
         let late = self.late.filter(|_| matches!(projection, Output | Gate | Up | Down));
         late.map_or(self.batch.rows(), <[usize]>::len)
+    }
+
+    /// How many values of gate, and of up, the block computes.
+    fn gated(&self) -> usize {
+        self.rows(Projection::Up) * self.model.config.intermediate_size
     }
 
     fn any_adapted(&self, projections: &[Projection]) -> bool {

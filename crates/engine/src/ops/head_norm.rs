@@ -36,7 +36,7 @@ fn forward_heads_body<A: Arithmetic>(heads: &mut [f32], weight: &[f32], epsilon:
 
 #[inline(always)]
 fn inverse_rms<A: Arithmetic>(head: &[f32], epsilon: f32) -> f32 {
-    1.0 / (sum_of_squares::<A, f32>(head, |value| value) / head.len() as f32 + epsilon).sqrt()
+    1.0 / (sum_of_squares::<A>(head) / head.len() as f32 + epsilon).sqrt()
 }
 
 /// Turns the gradient of the norm's output into that of its input `x`, in place.

@@ -96,7 +96,7 @@ fn sum_row_body<A: Arithmetic>(
 
 #[inline(always)]
 fn norm_row<A: Arithmetic>(stream: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) -> f32 {
-    let mean_square = sum_of_squares::<A, f32>(stream, |value| value) / stream.len() as f32;
+    let mean_square = sum_of_squares::<A>(stream) / stream.len() as f32;
     let inverse = 1.0 / (mean_square + epsilon).sqrt();
     for ((out, value), weight) in out.iter_mut().zip(stream.iter()).zip(weight) {
         *out = value * inverse * weight;

@@ -52,7 +52,7 @@ fn norm_row_body<A: Arithmetic>(
     for value in stream.iter_mut() {
         *value -= mean;
     }
-    let variance = sum_of_squares::<A, f32>(stream, |value| value) / stream.len() as f32;
+    let variance = sum_of_squares::<A>(stream) / stream.len() as f32;
     let inverse = 1.0 / (variance + epsilon).sqrt();
     for ((value, weight), bias) in stream.iter_mut().zip(weight).zip(bias) {
         *value = A::multiply_add(*value * inverse, *weight, *bias);

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{Direction, PART, Rows, STRIP, Source, Values, strip};
 use crate::format::TensorView;
 use crate::kernels::KernelPath;
+use crate::kernels::lanes::Widen;
 use crate::kernels::simd::{Arithmetic, dispatch, prefetch};
 use crate::kernels::transpose::transpose;
 
@@ -14,40 +15,6 @@ const SQUARE: usize = 16;
 const AHEAD: usize = 16;
 /// Columns of a file's rows that are widened at once.
 const FILE_COLUMNS: usize = 4 * STRIP;
-
-/// Writes rows into strips.
-type Fill<T> = fn(KernelPath, Rows<'_, T>, Extent, &mut [u32]);
-
-/// A stored value that becomes a 32-bit lane.
-trait Widen: Copy {
-    /// [`lay`], compiled for each path.
-    const LAY: Fill<Self>;
-    /// [`turn`], compiled for each path.
-    const TURN: Fill<Self>;
-
-    fn widen(self) -> u32;
-}
-
-impl Widen for f32 {
-    const LAY: Fill<Self> = lay_f32;
-    const TURN: Fill<Self> = turn_f32;
-
-    #[inline(always)]
-    fn widen(self) -> u32 {
-        self.to_bits()
-    }
-}
-
-/// A bfloat16.
-impl Widen for u16 {
-    const LAY: Fill<Self> = lay_bf16;
-    const TURN: Fill<Self> = turn_bf16;
-
-    #[inline(always)]
-    fn widen(self) -> u32 {
-        u32::from(self) << 16
-    }
-}
 
 /// Which strips are written: `columns` of B, and `count` values along k of the `length` lanes that follow one another for
 /// each strip.
@@ -88,12 +55,14 @@ impl Source<'_> {
         extent: Extent,
         out: &mut [u32],
     ) {
-        let (row, column, fill) = match self.direction {
-            Direction::AsStored => (k.start, columns.start, T::LAY),
-            Direction::Transposed => (columns.start, k.start, T::TURN),
+        let rows = |row: usize, column: usize| {
+            let values = &values[row * self.stride + column..];
+            Rows { values, stride: self.stride }
         };
-        let values = &values[row * self.stride + column..];
-        fill(extent.path, Rows { values, stride: self.stride }, extent, out);
+        match self.direction {
+            Direction::AsStored => lay(extent.path, rows(k.start, columns.start), extent, out),
+            Direction::Transposed => turn(extent.path, rows(columns.start, k.start), extent, out),
+        }
     }
 
     /// k counts a file's rows.
@@ -113,7 +82,7 @@ impl Source<'_> {
                 let values = self.of_file(path, tensor, row, part, &mut buffer);
                 let rows = Rows { values, stride: values.len() };
                 let place = (first - columns.start) / strip * extent.length + number * strip;
-                lay_f32(path, rows, extent, &mut out[place..]);
+                lay(path, rows, extent, &mut out[place..]);
             }
         }
     }
@@ -140,19 +109,18 @@ impl Source<'_> {
                 }
                 let rows = Rows { values: values.as_flattened(), stride: PART };
                 let extent = Extent { columns: columns.len(), count: part.len(), ..extent };
-                turn_f32(path, rows, extent, &mut out[(start - k.start) * strip..]);
+                turn(path, rows, extent, &mut out[(start - k.start) * strip..]);
             }
         }
     }
 }
 
-dispatch!(fn lay_f32 = lay(rows: Rows<'_, f32>, extent: Extent, out: &mut [u32]));
-dispatch!(fn lay_bf16 = lay(rows: Rows<'_, u16>, extent: Extent, out: &mut [u32]));
+dispatch!(fn lay<T: Widen> = lay_body(rows: Rows<'_, T>, extent: Extent, out: &mut [u32]));
 
 /// k counts stored rows: a row's values are spread over the strips while it passes by.
 #[expect(clippy::extra_unused_type_parameters, reason = "`dispatch!` names one")]
 #[inline(always)]
-fn lay<A: Arithmetic>(
+fn lay_body<A: Arithmetic>(
     rows: Rows<'_, impl Widen>,
     Extent { path, columns, count, length }: Extent,
     out: &mut [u32],
@@ -170,23 +138,22 @@ fn lay<A: Arithmetic>(
             let (out, out_rest) = out.split_at_mut(whole.len() * SQUARE);
             for (out, values) in out.as_chunks_mut::<SQUARE>().0.iter_mut().zip(whole) {
                 for at in 0..SQUARE {
-                    out[at] = values[at].widen();
+                    out[at] = values[at].widen().to_bits();
                 }
             }
             for (at, out) in out_rest.iter_mut().enumerate() {
-                *out = rest.get(at).map_or(0, |value| value.widen());
+                *out = rest.get(at).map_or(0, |value| value.widen().to_bits());
             }
         }
     }
 }
 
-dispatch!(fn turn_f32 = turn(rows: Rows<'_, f32>, extent: Extent, out: &mut [u32]));
-dispatch!(fn turn_bf16 = turn(rows: Rows<'_, u16>, extent: Extent, out: &mut [u32]));
+dispatch!(fn turn<T: Widen> = turn_body(rows: Rows<'_, T>, extent: Extent, out: &mut [u32]));
 
 /// k runs along stored rows: sixteen values of all columns of a strip at a time, turned on their side.
 #[expect(clippy::extra_unused_type_parameters, reason = "`dispatch!` names one")]
 #[inline(always)]
-fn turn<A: Arithmetic>(
+fn turn_body<A: Arithmetic>(
     rows: Rows<'_, impl Widen>,
     Extent { path, columns, count, length }: Extent,
     out: &mut [u32],
@@ -202,13 +169,13 @@ fn turn<A: Arithmetic>(
                 match row.first_chunk::<SQUARE>().filter(|_| lanes == SQUARE) {
                     Some(row) => {
                         for at in 0..SQUARE {
-                            square[at] = row[at].widen();
+                            square[at] = row[at].widen().to_bits();
                         }
                     }
                     None => square
                         .iter_mut()
                         .zip(&row[..lanes])
-                        .for_each(|(lane, value)| *lane = value.widen()),
+                        .for_each(|(lane, value)| *lane = value.widen().to_bits()),
                 }
             }
             let place = number * length + first * strip;

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::{Direction, PART, Rows, STRIP, Source, Values, strip};
 use crate::format::TensorView;
 use crate::kernels::KernelPath;
-use crate::kernels::lanes::{from_bf16, integer, pair, power_of_two_scale};
+use crate::kernels::lanes::{Widen, integer, pair, power_of_two_scale};
 use crate::kernels::simd::{Arithmetic, dispatch, prefetch, sum_of_squares};
 use crate::kernels::transpose::transpose;
 
@@ -26,37 +26,6 @@ thread_local! {
 
 /// Writes one strip and the scales of its columns.
 type Fill<T> = fn(KernelPath, Rows<'_, T>, Extent, (&mut [u32], &mut [f32]));
-
-/// A stored value.
-trait Widen: Copy {
-    /// [`lay`], compiled for each path.
-    const LAY: Fill<Self>;
-    /// [`turn`], compiled for each path.
-    const TURN: Fill<Self>;
-
-    fn widen(self) -> f32;
-}
-
-impl Widen for f32 {
-    const LAY: Fill<Self> = lay_f32;
-    const TURN: Fill<Self> = turn_f32;
-
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        self
-    }
-}
-
-/// A bfloat16.
-impl Widen for u16 {
-    const LAY: Fill<Self> = lay_bf16;
-    const TURN: Fill<Self> = turn_bf16;
-
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        from_bf16(self)
-    }
-}
 
 /// What a strip holds: `columns` of B and `count` values along k.
 #[derive(Clone, Copy)]
@@ -106,8 +75,8 @@ impl Source<'_> {
     ) {
         let strip = strip(path);
         let (fill, step): (Fill<T>, usize) = match self.direction {
-            Direction::AsStored => (T::LAY, 1),
-            Direction::Transposed => (T::TURN, rows.stride),
+            Direction::AsStored => (lay, 1),
+            Direction::Transposed => (turn, rows.stride),
         };
         let parts = out.chunks_exact_mut(count.div_ceil(2) * strip);
         let parts = parts.zip(scales.chunks_exact_mut(strip));
@@ -165,12 +134,13 @@ impl Source<'_> {
     }
 }
 
-dispatch!(fn lay_f32 = lay(rows: Rows<'_, f32>, extent: Extent, out: (&mut [u32], &mut [f32])));
-dispatch!(fn lay_bf16 = lay(rows: Rows<'_, u16>, extent: Extent, out: (&mut [u32], &mut [f32])));
+dispatch!(fn lay<T: Widen> = lay_body(
+    rows: Rows<'_, T>, extent: Extent, out: (&mut [u32], &mut [f32])
+));
 
 /// k counts stored rows: two of them make the pairs of one row of the strip.
 #[inline(always)]
-fn lay<A: Arithmetic>(
+fn lay_body<A: Arithmetic>(
     rows: Rows<'_, impl Widen>,
     Extent { path, columns, count }: Extent,
     (out, scales): (&mut [u32], &mut [f32]),
@@ -234,12 +204,13 @@ fn scales_of(squares: &[f32; STRIP], scales: &mut [f32]) -> [f32; STRIP] {
     ups
 }
 
-dispatch!(fn turn_f32 = turn(rows: Rows<'_, f32>, extent: Extent, out: (&mut [u32], &mut [f32])));
-dispatch!(fn turn_bf16 = turn(rows: Rows<'_, u16>, extent: Extent, out: (&mut [u32], &mut [f32])));
+dispatch!(fn turn<T: Widen> = turn_body(
+    rows: Rows<'_, T>, extent: Extent, out: (&mut [u32], &mut [f32])
+));
 
 /// k runs along stored rows: sixteen lanes of all columns at a time, turned on their side.
 #[inline(always)]
-fn turn<A: Arithmetic>(
+fn turn_body<A: Arithmetic>(
     rows: Rows<'_, impl Widen>,
     Extent { path, columns, count }: Extent,
     (out, scales): (&mut [u32], &mut [f32]),
@@ -249,8 +220,7 @@ fn turn<A: Arithmetic>(
         for at in (0..count).step_by(rows.line()) {
             prefetch(rows.values, (column + ROWS_AHEAD) * rows.stride + at);
         }
-        *squares =
-            sum_of_squares::<A, _>(&rows.values[column * rows.stride..][..count], Widen::widen);
+        *squares = sum_of_squares::<A>(&rows.values[column * rows.stride..][..count]);
     }
     let ups = scales_of(&squares, scales);
     let mut square = [[0u32; SQUARE]; STRIP];
