@@ -263,20 +263,8 @@ impl Backend for Cpu {
         x: &Vec<f32>,
         projections: &mut [Projecting<'_, Self>],
     ) {
-        let mut layers: Vec<project::Forward<'_>> = projections
-            .iter_mut()
-            .map(|projection| {
-                let adapters: Vec<LowRank<'_>> = projection.adapters.iter().map(low_rank).collect();
-                let kept = |one: &Adapted<'_, Self>| one.factors.kept(one.rows.len());
-                let length = projection.adapters.first().map_or(0, kept);
-                project::Forward {
-                    matrix: projection.matrix,
-                    adapters,
-                    y: projection.y.as_mut_slice(),
-                    kept: projection.kept.as_deref_mut().map(|kept| &mut kept[..length]),
-                }
-            })
-            .collect();
+        let mut layers: Vec<project::Forward<'_>> =
+            projections.iter_mut().map(forward_layer).collect();
         let scratch = &mut self.work().project;
         project::forward(self.context(), scratch, phase, (rows, x), &mut layers);
     }
@@ -433,20 +421,34 @@ impl Backend for Cpu {
         }
     }
 
-    fn swiglu_keeping(
+    fn swiglu_project(
         &self,
-        length: usize,
+        rows: usize,
         gate_up: [&mut Vec<f32>; 2],
         kept: &mut Kept<Self, 2>,
-        out: &mut Vec<f32>,
+        wide: &mut Vec<f32>,
+        projection: &mut Projecting<'_, Self>,
     ) {
-        if let Kept::Halves(halves) = kept {
-            let halves = halves.each_mut().map(|halves| &mut halves[..length]);
-            let gate_up = gate_up.map(|values| &values[..length]);
-            swiglu::forward_rounding(self.context(), gate_up, &mut out[..length], halves);
+        let length = rows * projection.matrix.input;
+        let halves = match kept {
+            Kept::Whole(_) => None,
+            Kept::Halves(halves) => Some(halves.each_mut().map(|halves| &mut halves[..length])),
+        };
+        let [gate, up] = gate_up.each_ref().map(|values| &values[..length]);
+        if projection.adapters.iter().any(|adapter| adapter.dropout.is_some()) {
+            // What is dropped is taken from x itself.
+            let out = &mut wide[..length];
+            match halves {
+                None => swiglu::forward(self.context(), [gate, up], out),
+                Some(halves) => swiglu::forward_rounding(self.context(), [gate, up], out, halves),
+            }
+            self.project(Phase::Train, rows, wide, std::slice::from_mut(projection));
         } else {
+            let (layer, scratch) = (forward_layer(projection), &mut self.work().project);
+            project::forward_gated(self.context(), scratch, rows, [gate, up], halves, layer);
+        }
+        if matches!(kept, Kept::Whole(_)) {
             kept.keep(self, length, gate_up);
-            self.swiglu(length, kept, out);
         }
     }
 
@@ -466,6 +468,27 @@ impl Backend for Cpu {
         match gate_up {
             Kept::Whole(values) => swiglu::backward(context, slices(values), d_out, gradients),
             Kept::Halves(values) => swiglu::backward(context, slices(values), d_out, gradients),
+        }
+    }
+
+    fn swiglu_project_backward(
+        &self,
+        rows: usize,
+        gate_up: &Kept<Self, 2>,
+        d_out: &Vec<f32>,
+        matrices: [&Matrix; 2],
+        d_x: &mut Vec<f32>,
+    ) {
+        let (context, scratch) = (self.context(), &mut self.work().project);
+        match gate_up {
+            Kept::Whole(values) => {
+                let values = slices(values);
+                project::backward_gated(context, scratch, rows, values, d_out, matrices, d_x);
+            }
+            Kept::Halves(values) => {
+                let values = slices(values);
+                project::backward_gated(context, scratch, rows, values, d_out, matrices, d_x);
+            }
         }
     }
 
@@ -531,6 +554,17 @@ impl Backend for Cpu {
 
 fn slices<T>(buffers: &[Vec<T>; 2]) -> [&[T]; 2] {
     buffers.each_ref().map(Vec::as_slice)
+}
+
+fn forward_layer<'a>(projection: &'a mut Projecting<'_, Cpu>) -> project::Forward<'a> {
+    let kept = |one: &Adapted<'_, Cpu>| one.factors.kept(one.rows.len());
+    let length = projection.adapters.first().map_or(0, kept);
+    project::Forward {
+        matrix: projection.matrix,
+        adapters: projection.adapters.iter().map(low_rank).collect(),
+        y: projection.y.as_mut_slice(),
+        kept: projection.kept.as_deref_mut().map(|kept| &mut kept[..length]),
+    }
 }
 
 fn low_rank<'a>(adapter: &'a Adapted<'_, Cpu>) -> LowRank<'a> {

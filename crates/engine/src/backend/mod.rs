@@ -347,13 +347,15 @@ pub trait Backend: Send + Sync + Sized + Debug {
 
     /// `out` = gate · σ(gate) · up, the first `length` values, of what was kept.
     fn swiglu(&self, length: usize, gate_up: &Kept<Self, 2>, out: &mut Self::Buffer);
-    /// Likewise of gate and up as they are, and keeps them; what they are afterwards is of no meaning.
-    fn swiglu_keeping(
+    /// Computes a projection of gate · σ(gate) · up (rows, in) in training, and keeps gate and up. What they are afterwards is of
+    /// no meaning, nor what `wide` is, which has room for the product.
+    fn swiglu_project(
         &self,
-        length: usize,
+        rows: usize,
         gate_up: [&mut Self::Buffer; 2],
         kept: &mut Kept<Self, 2>,
-        out: &mut Self::Buffer,
+        wide: &mut Self::Buffer,
+        projection: &mut Projecting<'_, Self>,
     );
     /// `gate` = gate · σ(gate) · up, the first `length` values.
     fn swiglu_in_place(&self, length: usize, gate: &mut Self::Buffer, up: &Self::Buffer);
@@ -364,6 +366,15 @@ pub trait Backend: Send + Sync + Sized + Debug {
         gate_up: &Kept<Self, 2>,
         d_out: &Self::Buffer,
         gradients: [&mut Self::Buffer; 2],
+    );
+    /// Stores in `d_x` the input gradient of the projections that gave gate and up (rows, out), where neither has an adapter.
+    fn swiglu_project_backward(
+        &self,
+        rows: usize,
+        gate_up: &Kept<Self, 2>,
+        d_out: &Self::Buffer,
+        matrices: [&Self::Matrix; 2],
+        d_x: &mut Self::Buffer,
     );
 
     /// Logits of the chosen rows: (chosen, vocabulary), on the host.

@@ -13,6 +13,7 @@ use super::lanes::{Lane, put};
 use super::microkernel::{self, Tile, run_tile};
 use super::source::{STRIP, Source, strip};
 use super::threads::Threads;
+use crate::ops::shared::Shared;
 
 /// Most lanes of one left row and one strip that are multiplied before the next part of k is filled. Each part more is a pass
 /// more over C; each lane more is one that the strips of a task take in the second cache. Measured; on AVX2, whose tiles are
@@ -79,21 +80,16 @@ impl LeftBuffer {
     /// takes `task` rows.
     pub fn put_with(
         &mut self,
-        (path, threads): (KernelPath, &Threads),
+        context: (KernelPath, &Threads),
         lane: Lane,
         task: usize,
         values: &[f32],
         width: usize,
         change: impl Fn(usize, &[f32], &mut [f32]) + Sync,
     ) {
-        let stride = row_lanes(path, lane, width);
-        let lanes = self.shape(values.len() / width.max(1), stride);
-        threads.for_rows(lanes, stride, task, |rows, lanes| {
-            let mut changed = vec![0.0; width];
-            for (row, lanes) in rows.zip(lanes.chunks_exact_mut(stride)) {
-                change(row, &values[row * width..(row + 1) * width], &mut changed);
-                put_row(path, lane, &changed, lanes);
-            }
+        let rows = values.len() / width.max(1);
+        put_computed([self], context, lane, task, (rows, width), |row, [changed]| {
+            change(row, &values[row * width..(row + 1) * width], changed);
         });
     }
 
@@ -130,6 +126,29 @@ impl LeftBuffer {
     pub fn left(&self) -> Left<'_> {
         Left { lanes: &self.lanes, stride: self.stride }
     }
+}
+
+/// Puts `rows` rows of `width` values into the lanes of each buffer, as `compute` writes them: it is given a row's number and its
+/// place for each buffer. A row is never in memory as it is, only in the first cache. A task takes `task` rows.
+pub fn put_computed<const N: usize>(
+    buffers: [&mut LeftBuffer; N],
+    (path, threads): (KernelPath, &Threads),
+    lane: Lane,
+    task: usize,
+    (rows, width): (usize, usize),
+    compute: impl Fn(usize, [&mut [f32]; N]) + Sync,
+) {
+    let stride = row_lanes(path, lane, width);
+    let lanes = buffers.map(|buffer| Shared::new(buffer.shape(rows, stride)));
+    threads.for_each(rows.div_ceil(task), |number| {
+        let mut values: [Vec<f32>; N] = std::array::from_fn(|_| vec![0.0; width]);
+        for row in number * task..((number + 1) * task).min(rows) {
+            compute(row, values.each_mut().map(Vec::as_mut_slice));
+            for (values, lanes) in values.iter().zip(&lanes) {
+                put_row(path, lane, values, lanes.part(row * stride, stride));
+            }
+        }
+    });
 }
 
 /// Lanes of a row of `values` values, with the scales of its parts behind them, and with what keeps rows apart in the cache:

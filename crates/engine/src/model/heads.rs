@@ -1,7 +1,7 @@
 //! What stands between a block's projections and its attention: biases, the norm of query and key heads, the rotation.
 
 use super::{Block, Llama};
-use crate::backend::{Backend, Heads, Phase, Projecting, Turn};
+use crate::backend::{Backend, Heads, Projecting, Turn};
 use crate::lora::Projection;
 
 impl<B: Backend> Llama<B> {
@@ -15,15 +15,13 @@ impl<B: Backend> Llama<B> {
         }
     }
 
-    /// Computes projections that read the same `x`, with their biases where they have some.
-    pub(super) fn project_biased<const N: usize>(
+    /// Adds the biases of projections that have some.
+    pub(super) fn add_biases<const N: usize>(
         &self,
-        (phase, block, rows): (Phase, &Block<B>, usize),
-        x: &B::Buffer,
+        (block, rows): (&Block<B>, usize),
         projections: [Projection; N],
         projecting: &mut [Projecting<'_, B>],
     ) {
-        self.backend.project(phase, rows, x, projecting);
         for (projection, projecting) in projections.into_iter().zip(projecting) {
             if let Some(bias) = &block.biases[projection as usize] {
                 self.backend.add_bias(rows, bias, projecting.y);

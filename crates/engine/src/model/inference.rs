@@ -247,7 +247,8 @@ impl<B: Backend> Llama<B> {
                 Projecting { matrix, adapters, y, kept: None }
             })
             .collect();
-        self.project_biased((phase, block, count), x, projections, &mut projecting);
+        self.backend.project(phase, count, x, &mut projecting);
+        self.add_biases((block, count), projections, &mut projecting);
     }
 
     /// Logits of some rows that the last [`Llama::extend`] was asked for, by their places among these: (places, vocabulary).

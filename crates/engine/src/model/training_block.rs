@@ -26,11 +26,13 @@ impl<B: Backend> BlockContext<'_, B> {
     /// the block's place, whose `middle` is the stream between.
     pub(super) fn forward(&self, tape: &mut Tape<B>) {
         self.forward_to_gate_and_up(tape);
-        let (backend, length, place) = (&self.model.backend, self.gated(), tape.place(self.index));
+        let (rows, place) = (self.rows(Projection::Down), tape.place(self.index));
         let Tape { blocks, wide, delta, working: Working { gate, up, .. }, .. } = tape;
         let BlockTape { gate_up, low, .. } = &mut blocks[place];
-        backend.swiglu_keeping(length, [gate, up], gate_up, wide);
-        self.project([Projection::Down], wide, [delta], low);
+        self.projecting([Projection::Down], [delta], low, |projecting| {
+            let down = &mut projecting[0];
+            self.model.backend.swiglu_project(rows, [gate, up], gate_up, wide, down);
+        });
     }
 
     /// Fills the place of the block as [`BlockContext::forward`] did, from the block's input alone.
@@ -110,13 +112,17 @@ impl<B: Backend> BlockContext<'_, B> {
         }
         let d_wide = &mut tape.d_wide;
         self.project_backward([Projection::Down], wide, kept, [&*d_stream], gradient, Some(d_wide));
-        backend.swiglu_backward(length, &kept.gate_up, d_wide, [d_gate, d_up]);
-        let (projections, d_y) = ([Projection::Gate, Projection::Up], [&*d_gate, &*d_up]);
+        let projections = [Projection::Gate, Projection::Up];
         if self.any_adapted(&projections) {
             let (middle, norm) = (&kept.middle, &self.block.middle_norm);
             backend.rms_norm_again(late_rows, middle, norm, epsilon, hidden);
+            backend.swiglu_backward(length, &kept.gate_up, d_wide, [&mut *d_gate, &mut *d_up]);
+            let (d_y, d_x) = ([&*d_gate, &*d_up], Some(&mut *d_hidden));
+            self.project_backward(projections, hidden, kept, d_y, gradient, d_x);
+        } else {
+            let matrices = projections.map(|one| &self.block.projections[one as usize]);
+            backend.swiglu_project_backward(late_rows, &kept.gate_up, d_wide, matrices, d_hidden);
         }
-        self.project_backward(projections, hidden, kept, d_y, gradient, Some(&mut *d_hidden));
         let norm = (&kept.middle, &kept.middle_inverse);
         backend.rms_norm_backward(late_rows, norm, &self.block.middle_norm, d_hidden, d_stream);
 
@@ -175,6 +181,20 @@ impl<B: Backend> BlockContext<'_, B> {
         outputs: [&mut B::Buffer; N],
         low: &mut [B::Buffer; 7],
     ) {
+        let rows = self.rows(projections[0]);
+        self.projecting(projections, outputs, low, |projecting| {
+            self.model.backend.project(Phase::Train, rows, x, projecting);
+        });
+    }
+
+    /// Lets `run` compute projections, and adds their biases where they have some.
+    fn projecting<const N: usize>(
+        &self,
+        projections: [Projection; N],
+        outputs: [&mut B::Buffer; N],
+        low: &mut [B::Buffer; 7],
+        run: impl FnOnce(&mut [Projecting<'_, B>]),
+    ) {
         let names = self.names(projections[0]);
         let adapted = projections.map(|projection| self.adapted(projection, &names));
         let low = low
@@ -191,8 +211,9 @@ impl<B: Backend> BlockContext<'_, B> {
                 kept: Some(low),
             })
             .collect();
-        let place = (Phase::Train, self.block, self.rows(projections[0]));
-        self.model.project_biased(place, x, projections, &mut projecting);
+        run(&mut projecting);
+        let place = (self.block, self.rows(projections[0]));
+        self.model.add_biases(place, projections, &mut projecting);
     }
 
     fn project_backward<const N: usize>(

@@ -10,6 +10,7 @@ mod dora;
 mod dropout;
 mod dropped;
 mod few;
+mod gated;
 mod matrix;
 
 pub use self::backward::{AdapterBackward, Backward, backward};
@@ -18,6 +19,7 @@ pub use self::dropout::Dropout;
 use self::dropped::{Turned, take_from_low};
 pub use self::dropped::{task_values, turned_values};
 use self::few::{few_blocks, few_floats};
+pub use self::gated::{backward_gated, forward_gated};
 pub use self::matrix::Matrix;
 use crate::backend::Phase;
 use crate::kernels::KernelPath;
@@ -156,19 +158,30 @@ pub fn forward(
     let Some(first) = layers.first() else { return };
     let (lane, input) = (Lane::of(path, first.matrix.precision()), first.matrix.input);
     let x = &x[..rows * input];
-    let count: usize = layers.iter().map(|layer| layer.adapters.len()).sum();
-    scratch.adapters.resize_with(scratch.adapters.len().max(count), AdapterScratch::default);
-    let Scratch { x: x_lanes, quantised, stored, adapters: buffers } = scratch;
+    let Scratch { x: x_lanes, quantised, stored, .. } = scratch;
     let decodes = phase == Phase::Decode;
     let few = decodes
         && (few_blocks((path, threads), (quantised, stored), rows, x, layers)
             || few_floats((path, threads), (rows, x), layers));
-    if !few || count > 0 {
+    if !few || layers.iter().any(|layer| !layer.adapters.is_empty()) {
         x_lanes.put((path, threads), lane, x, input);
     }
+    forward_of_lanes((path, threads), lane, scratch, few, (rows, input, x), layers);
+}
 
+/// Goes on where x is in lanes, and where `few` has computed the frozen parts.
+fn forward_of_lanes(
+    (path, threads): (KernelPath, &Threads),
+    lane: Lane,
+    scratch: &mut Scratch,
+    few: bool,
+    (rows, input, x): (usize, usize, &[f32]),
+    layers: &mut [Forward<'_>],
+) {
+    let Scratch { x: x_lanes, adapters: buffers, .. } = scratch;
     let adapters: Vec<LowRank<'_>> =
         layers.iter().flat_map(|layer| layer.adapters.iter().copied()).collect();
+    buffers.resize_with(buffers.len().max(adapters.len()), AdapterScratch::default);
     for (adapter, buffer) in adapters.iter().zip(&mut *buffers) {
         buffer.part_input((path, threads), lane, adapter, (input, x));
     }

@@ -20,7 +20,10 @@ pub fn forward<T: Widen>(
     });
 }
 
-dispatch!(fn forward_part<T: Widen> = forward_body(gate: &[T], up: &[T], out: &mut [f32]));
+dispatch!(
+    /// [`forward`] of a part.
+    pub(super) fn forward_part<T: Widen> = forward_body(gate: &[T], up: &[T], out: &mut [f32])
+);
 
 #[inline(always)]
 fn forward_body<A: Arithmetic>(gate: &[impl Widen], up: &[impl Widen], out: &mut [f32]) {
@@ -49,9 +52,12 @@ pub fn forward_rounding(
     });
 }
 
-dispatch!(fn rounding_part = rounding_body(
-    gate: &[f32], up: &[f32], out: &mut [f32], gate_halves: &mut [u16], up_halves: &mut [u16]
-));
+dispatch!(
+    /// [`forward_rounding`] of a part.
+    pub(super) fn rounding_part = rounding_body(
+        gate: &[f32], up: &[f32], out: &mut [f32], gate_halves: &mut [u16], up_halves: &mut [u16]
+    )
+);
 
 #[inline(always)]
 fn rounding_body<A: Arithmetic>(
@@ -98,9 +104,12 @@ pub fn backward<T: Widen>(
     });
 }
 
-dispatch!(fn backward_part<T: Widen> = backward_body(
-    gate: &[T], up: &[T], d_out: &[f32], d_gate: &mut [f32], d_up: &mut [f32]
-));
+dispatch!(
+    /// [`backward`] of a part.
+    pub(super) fn backward_part<T: Widen> = backward_body(
+        gate: &[T], up: &[T], d_out: &[f32], d_gate: &mut [f32], d_up: &mut [f32]
+    )
+);
 
 #[inline(always)]
 fn backward_body<A: Arithmetic>(

@@ -212,7 +212,7 @@ fn factor_gradients(
 }
 
 /// `d_x` = Σ `d_y` W + low A, with DoRA and dropout Σ `d_y` W + mask ∘ (low A + (g − 1) ∘ `d_y` W).
-fn input_gradient(
+pub(super) fn input_gradient(
     context: (KernelPath, &Threads),
     lane: Lane,
     (rows, input): (usize, usize),
