@@ -115,7 +115,7 @@ mod vnni {
     )]
 
     use std::arch::x86_64::{
-        __m512i, _mm256_storeu_si256, _mm512_add_ps, _mm512_castps_si512, _mm512_castsi512_si256,
+        __m512i, _mm256_storeu_si256, _mm512_castps_si512, _mm512_castsi512_si256,
         _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
         _mm512_mask_blend_epi16, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
         _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_slli_epi32, _mm512_storeu_ps,
@@ -235,9 +235,9 @@ mod vnni {
             let held = sums(rows, panel);
             let scales = _mm512_loadu_ps(scales.as_ptr());
             for (out, sum) in out.iter_mut().zip(held) {
-                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales);
                 let old = _mm512_loadu_ps(out.as_ptr());
-                _mm512_storeu_ps(out.as_mut_ptr(), _mm512_add_ps(old, scaled));
+                let new = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scales, old);
+                _mm512_storeu_ps(out.as_mut_ptr(), new);
             }
         }
     }
