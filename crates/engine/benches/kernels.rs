@@ -16,7 +16,9 @@ use bioinstruct_engine::kernels::lanes::{Lane, Precision, to_bf16};
 use bioinstruct_engine::kernels::quantised::{BlockMatrix, QuantisedRows, multiply_rows};
 use bioinstruct_engine::kernels::source::{Direction, Source, Values};
 use bioinstruct_engine::kernels::threads::Threads;
-use bioinstruct_engine::ops::attention::{self, Attended, Gradients, Heads, Kept, KeyedRows};
+use bioinstruct_engine::ops::attention::{
+    self, Attended, Gradients, Heads, Kept, KeyedRows, Operands,
+};
 use bioinstruct_engine::ops::project::Matrix;
 use bioinstruct_engine::ops::{head_loss, rms_norm, swiglu};
 use divan::Bencher;
@@ -42,6 +44,11 @@ fn main() {
 
 fn context() -> (KernelPath, &'static Threads) {
     (*PATH, &THREADS)
+}
+
+/// What a model of bfloat16 weights multiplies.
+fn lane() -> Lane {
+    Lane::of(*PATH, Precision::Bf16)
 }
 
 /// Numbers between −1 and 1 that are all different.
@@ -161,8 +168,11 @@ fn attention_operands() -> ([Vec<f32>; 3], [Vec<f32>; 2]) {
 #[divan::bench]
 fn attention_forward(bencher: Bencher<'_, '_>) {
     let ([query, key, value], [mut out, mut sums]) = attention_operands();
+    let mut operands = Operands::default();
     bencher.counter(ItemsCount::new(attention_operations())).bench_local(|| {
-        attention::forward(context(), HEADS, &query, &attended(&key, &value), &mut out, &mut sums);
+        let products = (lane(), &mut operands);
+        let sequences = attended(&key, &value);
+        attention::forward(context(), products, HEADS, &query, &sequences, &mut out, &mut sums);
     });
 }
 
@@ -170,8 +180,10 @@ fn attention_forward(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn attention_backward(bencher: Bencher<'_, '_>) {
     let ([query, key, value], [mut out, mut log_sum_exp]) = attention_operands();
+    let mut operands = Operands::default();
     attention::forward(
         context(),
+        (lane(), &mut operands),
         HEADS,
         &query,
         &attended(&key, &value),
@@ -185,7 +197,8 @@ fn attention_backward(bencher: Bencher<'_, '_>) {
     let sequences: Vec<_> = (0..ROWS).step_by(SEQUENCE).map(keyed).collect();
     bencher.counter(ItemsCount::new(attention_operations() / 2 * 5)).bench_local(|| {
         let gradients = Gradients { query: &mut d_query, key: &mut d_key, value: &mut d_value };
-        attention::backward(context(), HEADS, kept, &sequences, &query, gradients);
+        let products = (lane(), &mut operands);
+        attention::backward(context(), products, HEADS, kept, &sequences, &query, gradients);
     });
 }
 
