@@ -360,8 +360,7 @@ impl Backend for Cpu {
         query: &Vec<f32>,
         key: &Vec<f32>,
         value: &Vec<f32>,
-        out: &mut Vec<f32>,
-        log_sum_exp: &mut Vec<f32>,
+        [out, log_sum_exp]: [&mut Vec<f32>; 2],
     ) {
         let (read, written) = ([&query[..], key, value], [&mut out[..], log_sum_exp]);
         let lane = Lane::of(self.path, precision);

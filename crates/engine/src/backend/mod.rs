@@ -311,8 +311,8 @@ pub trait Backend: Send + Sync + Sized + Debug {
         turn: Turn,
     );
 
-    /// Attention of whole sequences, which may share the rows of what they begin with; its products are those of weights of
-    /// this precision.
+    /// Attention of whole sequences, which may share the rows of what they begin with: the output, and the log-sum-exp of its
+    /// scores. Its products are those of weights of this precision.
     fn attention(
         &self,
         precision: Precision,
@@ -321,8 +321,7 @@ pub trait Backend: Send + Sync + Sized + Debug {
         query: &Self::Buffer,
         key: &Self::Buffer,
         value: &Self::Buffer,
-        out: &mut Self::Buffer,
-        log_sum_exp: &mut Self::Buffer,
+        written: [&mut Self::Buffer; 2],
     );
     /// Attention over cached keys and values; rows that no sequence names are left alone.
     fn attention_cached(

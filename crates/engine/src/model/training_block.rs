@@ -71,7 +71,8 @@ impl<B: Backend> BlockContext<'_, B> {
         let BlockTape { query, key, log_sum_exp, .. } = kept;
         let [query, key] = model.turned(self.block, positions, [&*query, &*key], turned);
         let precision = model.options.precision;
-        backend.attention(precision, heads, sequences, query, key, value, attended, log_sum_exp);
+        let written = [&mut *attended, log_sum_exp];
+        backend.attention(precision, heads, sequences, query, key, value, written);
         let BlockTape { middle, middle_inverse, low, .. } = kept;
         let (norm, epsilon) = (&self.block.middle_norm, config.rms_norm_epsilon);
         let stream = &inputs[self.index].stream;

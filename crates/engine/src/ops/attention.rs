@@ -340,8 +340,8 @@ fn run_key_task(
         with_lanes(integers::backward_scratch(heads.size), |scratch, lanes| {
             for strip in strips(path, whole) {
                 let scratch = (&mut *scratch, &mut *lanes);
-                let read = (&read, keyed);
-                integers::backward(path, &strip, read, scratch, &mut gradients, target);
+                let operands = (&read, keyed);
+                integers::backward(path, &strip, operands, scratch, &mut gradients, target);
             }
         });
         return gradients;

@@ -119,7 +119,7 @@ impl<'a> Rows<'a> {
         Self { lanes, stride, count: Lane::I16Pair.count(heads.size) }
     }
 
-    fn from_row(self, row: usize) -> Self {
+    fn at_row(self, row: usize) -> Self {
         Self { lanes: &self.lanes[row * self.stride..], ..self }
     }
 
@@ -139,7 +139,7 @@ pub(super) struct Pairs<'a> {
 
 impl Pairs<'_> {
     /// `key` is even.
-    fn from_key(self, key: usize) -> Self {
+    fn at_key(self, key: usize) -> Self {
         Self { lanes: &self.lanes[key / 2 * self.stride..], ..self }
     }
 

@@ -5,10 +5,9 @@ use super::super::strip::{Strip, gather, hide, scatter};
 use super::super::tile::exp_of_difference;
 use super::forward::{KEYS, add_rows, products, scale_by_keys, whole};
 use super::panel::{Scales, put_pairs, put_panel, put_rows, total_scales};
-use super::tile::{PairProducts, Plain, TileRows, W};
+use super::tile::{PairProducts, TileRows, W, dispatch_pairs};
 use super::{Pairs, Rows};
-use crate::kernels::KernelPath;
-use crate::kernels::simd::{Arithmetic, Separate, dot};
+use crate::kernels::simd::{Arithmetic, dot};
 use crate::ops::shared::Shared;
 
 /// Rows of a tile.
@@ -32,37 +31,13 @@ pub(in super::super) struct Keyed<'a> {
     pub(in super::super) key_pairs: Pairs<'a>,
 }
 
-/// As [`super::super::backward::backward`].
-pub(in super::super) fn backward(
-    path: KernelPath,
-    strip: &Strip,
-    (read, keyed): (&Read<'_>, Keyed<'_>),
-    scratch: (&mut [f32], &mut [u32]),
-    gradients: &mut KeyGradients,
-    d_query: (&Shared<'_>, usize, usize),
-) {
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-    fn vnni(
-        strip: &Strip,
-        operands: (&Read<'_>, Keyed<'_>),
-        scratch: (&mut [f32], &mut [u32]),
-        gradients: &mut KeyGradients,
-        d_query: (&Shared<'_>, usize, usize),
-    ) {
-        use super::tile::Vnni;
-        use crate::kernels::simd::FusedWide;
-        backward_lanes::<FusedWide, Vnni>(strip, operands, scratch, gradients, d_query);
-    }
-    let operands = (read, keyed);
-    #[allow(unsafe_code, reason = "`KernelPath::available` has found the instructions")]
-    match path {
-        // SAFETY: a path is only ever chosen when it is available.
-        #[cfg(target_arch = "x86_64")]
-        KernelPath::Avx512Vnni => unsafe { vnni(strip, operands, scratch, gradients, d_query) },
-        _ => backward_lanes::<Separate, Plain>(strip, operands, scratch, gradients, d_query),
-    }
-}
+dispatch_pairs!(
+    /// As [`super::super::backward::backward`].
+    pub(in super::super) fn backward = backward_lanes(
+        strip: &Strip, operands: (&Read<'_>, Keyed<'_>), scratch: (&mut [f32], &mut [u32]),
+        gradients: &mut KeyGradients, d_query: (&Shared<'_>, usize, usize)
+    )
+);
 
 #[inline(always)]
 fn backward_lanes<A: Arithmetic, P: PairProducts>(
@@ -112,8 +87,8 @@ fn backward_lanes<A: Arithmetic, P: PairProducts>(
         let keys = KEYS.min(count - first);
         let tiled = keys.next_multiple_of(M);
         let (weights, d_scores) = (&mut weights[..tiled], &mut d_scores[..tiled]);
-        let (key_rows, value_rows) = (keyed.keys.from_row(first), keyed.values.from_row(first));
-        let pairs = keyed.key_pairs.from_key(first);
+        let (key_rows, value_rows) = (keyed.keys.at_row(first), keyed.values.at_row(first));
+        let pairs = keyed.key_pairs.at_key(first);
         products::<P>(weights, (key_rows, keys), query, &query_scales.down);
         products::<P>(d_scores, (value_rows, keys), d_out, &d_out_scales.down);
         hide(weights, first, &seen);
@@ -200,8 +175,8 @@ fn add_outer<P: PairProducts>(
 ) {
     for (number, tile) in gradients.as_chunks_mut::<M>().0.iter_mut().enumerate() {
         let mut at = [0; M];
-        for m in 0..M {
-            at[m] = (number * M + m) * HALF;
+        for (m, at) in at.iter_mut().enumerate() {
+            *at = (number * M + m) * HALF;
         }
         let rows = TileRows { lanes: coefficients, at, step: 1 };
         P::add::<M>(tile, rows, panel, &[scale; W]);

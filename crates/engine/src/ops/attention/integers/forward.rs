@@ -3,10 +3,9 @@
 use super::super::strip::{Seen, Strip, gather, hide, scatter};
 use super::super::tile::exp_of_difference;
 use super::panel::{put_pairs, put_panel, total_scales};
-use super::tile::{PairProducts, Plain, TileRows, W};
+use super::tile::{PairProducts, TileRows, W, dispatch_pairs};
 use super::{Pairs, Rows};
-use crate::kernels::KernelPath;
-use crate::kernels::simd::{Arithmetic, Separate};
+use crate::kernels::simd::Arithmetic;
 use crate::ops::shared::Shared;
 
 /// Keys of a block: blocks begin at multiples of it.
@@ -19,36 +18,13 @@ pub(in super::super) fn scratch_lengths(size: usize, keys: usize) -> (usize, usi
     (W * (2 * size + KEYS + keys.next_multiple_of(M)), W * (size.div_ceil(2) + KEYS / 2))
 }
 
-/// As [`super::super::forward::forward`].
-pub(in super::super) fn forward(
-    path: KernelPath,
-    strip: &Strip,
-    query: &[f32],
-    operands: (Rows<'_>, Pairs<'_>),
-    scratch: (&mut [f32], &mut [u32]),
-    output: (usize, &Shared<'_>, &Shared<'_>),
-) {
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-    fn vnni(
-        strip: &Strip,
-        query: &[f32],
-        operands: (Rows<'_>, Pairs<'_>),
-        scratch: (&mut [f32], &mut [u32]),
-        output: (usize, &Shared<'_>, &Shared<'_>),
-    ) {
-        use super::tile::Vnni;
-        use crate::kernels::simd::FusedWide;
-        forward_lanes::<FusedWide, Vnni>(strip, query, operands, scratch, output);
-    }
-    #[allow(unsafe_code, reason = "`KernelPath::available` has found the instructions")]
-    match path {
-        // SAFETY: a path is only ever chosen when it is available.
-        #[cfg(target_arch = "x86_64")]
-        KernelPath::Avx512Vnni => unsafe { vnni(strip, query, operands, scratch, output) },
-        _ => forward_lanes::<Separate, Plain>(strip, query, operands, scratch, output),
-    }
-}
+dispatch_pairs!(
+    /// As [`super::super::forward::forward`].
+    pub(in super::super) fn forward = forward_lanes(
+        strip: &Strip, query: &[f32], operands: (Rows<'_>, Pairs<'_>),
+        scratch: (&mut [f32], &mut [u32]), output: (usize, &Shared<'_>, &Shared<'_>)
+    )
+);
 
 #[inline(always)]
 fn forward_lanes<A: Arithmetic, P: PairProducts>(
@@ -63,7 +39,7 @@ fn forward_lanes<A: Arithmetic, P: PairProducts>(
     let places = strip.places::<W>();
     let seen = strip.seen(&places.rows, start);
     let count = strip.last_key() + 1 - start;
-    let (keys, values) = (keys.from_row(start), values.from_key(start));
+    let (keys, values) = (keys.at_row(start), values.at_key(start));
     let (panel, rest) = scratch.as_chunks_mut::<W>().0.split_at_mut(size);
     let (sums, rest) = rest.split_at_mut(size);
     let scores = &mut rest[..count.next_multiple_of(M)];
@@ -80,7 +56,7 @@ fn forward_lanes<A: Arithmetic, P: PairProducts>(
     let mut total = [0.0; W];
     for (block, weights) in scores.chunks_mut(KEYS).enumerate() {
         let first = block * KEYS;
-        let values = values.from_key(first);
+        let values = values.at_key(first);
         let (part, totals) = weigh::<A>(weights, &greatest, values, (first, &seen));
         for lane in 0..W {
             total[lane] += part[lane];

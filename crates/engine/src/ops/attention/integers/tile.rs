@@ -83,9 +83,9 @@ impl PairProducts for Plain {
         row_scales: &[f32; M],
         scales: &[f32; W],
     ) {
-        for m in 0..M {
+        for (m, (out, row_scale)) in out.iter_mut().zip(row_scales).enumerate() {
             for lane in 0..W {
-                out[m][lane] = Self::sum(rows, panel, (m, lane)) * scales[lane] * row_scales[m];
+                out[lane] = Self::sum(rows, panel, (m, lane)) * scales[lane] * row_scale;
             }
         }
     }
@@ -96,13 +96,40 @@ impl PairProducts for Plain {
         panel: &[[u32; W]],
         scales: &[f32; W],
     ) {
-        for m in 0..M {
+        for (m, out) in out.iter_mut().enumerate() {
             for lane in 0..W {
-                out[m][lane] += Self::sum(rows, panel, (m, lane)) * scales[lane];
+                out[lane] += Self::sum(rows, panel, (m, lane)) * scales[lane];
             }
         }
     }
 }
+
+/// Defines a function that runs `$body` with the instructions of its path, where that has products of pairs, else as defined.
+///
+/// `$body` is generic over [`Arithmetic`](crate::kernels::simd::Arithmetic) and [`PairProducts`], and must be
+/// `#[inline(always)]`, or it is compiled without them.
+macro_rules! dispatch_pairs {
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident = $body:ident($($argument:ident: $kind:ty),* $(,)?)) => {
+        $(#[$doc])*
+        $visibility fn $name(path: $crate::kernels::KernelPath, $($argument: $kind),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+            fn vnni($($argument: $kind),*) {
+                use $crate::kernels::simd::FusedWide;
+                $body::<FusedWide, $crate::ops::attention::integers::tile::Vnni>($($argument),*);
+            }
+            use $crate::kernels::simd::Separate;
+            #[allow(unsafe_code, reason = "`KernelPath::available` has found the instructions on this processor")]
+            match path {
+                // SAFETY: a path is only ever chosen when it is available.
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::KernelPath::Avx512Vnni => unsafe { vnni($($argument),*) },
+                _ => $body::<Separate, $crate::ops::attention::integers::tile::Plain>($($argument),*),
+            }
+        }
+    };
+}
+pub(super) use dispatch_pairs;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use self::vnni::Vnni;
