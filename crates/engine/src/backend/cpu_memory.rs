@@ -6,6 +6,7 @@ use crate::kernels::KernelPath;
 use crate::kernels::gemm::row_lanes;
 use crate::kernels::lanes::{Lane, Precision};
 use crate::lora::{Layout, Projection};
+use crate::ops::attention::operand_lanes;
 use crate::ops::head_loss;
 use crate::ops::project::{task_values, turned_values};
 
@@ -27,6 +28,10 @@ pub struct TrainingShape<'a> {
     pub keys: usize,
     /// Likewise of the training units alone.
     pub key_gradients: usize,
+    /// Keys that attention reads of the unit that has most, and their pairs: [`super::keys_and_pairs`].
+    pub attended: (usize, usize),
+    /// Such keys of the training units alone.
+    pub attended_gradients: usize,
     /// Labels of the unit that has most.
     pub labels: usize,
     /// Likewise of the training units alone.
@@ -104,5 +109,12 @@ pub fn scratch_bytes(
     let row = hidden + row(hidden) + words + row(words) + head_loss::ROW;
     let head = labels * row + gradients * hidden;
     let together = 2 * (shape.keys + shape.key_gradients) * model.key_value_size();
-    (VALUE * (projections + together), VALUE * head)
+    let operands = match lane {
+        Lane::F32 => 0,
+        Lane::I16Pair => {
+            let heads = (model.key_value_heads, model.head_size);
+            operand_lanes(path, heads, shape.attended, shape.attended_gradients)
+        }
+    };
+    (VALUE * (projections + together + operands), VALUE * head)
 }

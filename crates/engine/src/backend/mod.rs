@@ -14,7 +14,7 @@ use std::ops::Range;
 use bioinstruct_core::random::Stream;
 
 pub use crate::ops::adamw::AdamW;
-pub use crate::ops::attention::{Heads, Sequence, laid_out};
+pub use crate::ops::attention::{Heads, Sequence, keys_and_pairs, laid_out};
 pub use crate::ops::rope::{RotaryTable, Turn};
 pub use cpu::{Cpu, CpuMatrix};
 pub use kept::Kept;

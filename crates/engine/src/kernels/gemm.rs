@@ -62,18 +62,34 @@ impl LeftBuffer {
     /// Rows of `width` values put into lanes.
     pub fn put(
         &mut self,
-        (path, threads): (KernelPath, &Threads),
+        context: (KernelPath, &Threads),
         lane: Lane,
         values: &[f32],
         width: usize,
     ) {
+        self.put_parts(context, lane, &[values], width);
+    }
+
+    /// As [`LeftBuffer::put`], of rows that lie in several parts.
+    pub fn put_parts(
+        &mut self,
+        (path, threads): (KernelPath, &Threads),
+        lane: Lane,
+        parts: &[&[f32]],
+        width: usize,
+    ) {
         let stride = row_lanes(path, lane, width);
-        let lanes = self.shape(values.len() / width.max(1), stride);
-        threads.for_rows(lanes, stride, 16, |rows, lanes| {
-            for (row, lanes) in rows.zip(lanes.chunks_exact_mut(stride)) {
-                put_row(path, lane, &values[row * width..(row + 1) * width], lanes);
-            }
-        });
+        let rows = |values: &[f32]| values.len() / width.max(1);
+        let mut rest = self.shape(parts.iter().map(|part| rows(part)).sum(), stride);
+        for values in parts {
+            let (lanes, after) = rest.split_at_mut(rows(values) * stride);
+            threads.for_rows(lanes, stride, 16, |rows, lanes| {
+                for (row, lanes) in rows.zip(lanes.chunks_exact_mut(stride)) {
+                    put_row(path, lane, &values[row * width..(row + 1) * width], lanes);
+                }
+            });
+            rest = after;
+        }
     }
 
     /// As [`LeftBuffer::put`], of other rows: `change` is given each row's number and values, and writes what is put. A task

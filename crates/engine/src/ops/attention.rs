@@ -7,6 +7,8 @@
 //! A token sees itself and all tokens before it, or with a sliding window (Jiang et al. 2023) the last `window` of these.
 //! Blocks of keys that no row of a strip sees are skipped.
 //!
+//! Models whose weights are multiplied in integers have the same loops with integer operands (`integers.rs`).
+//!
 //! Work is cut into strips (`strip.rs`) of query rows, one row of one head in each lane of a vector, and products are tiles of
 //! registers (`tile.rs`). Each score is one chain over the head's values, each output one chain over the keys in ascending
 //! order, and a key that a row does not see takes no part in it; so a row's bits depend neither on its lane, nor on how
@@ -27,9 +29,9 @@ use std::ops::Range;
 
 use self::backward::{KeyGradients, Read};
 pub use self::decode::decode;
-pub use self::integers::Operands;
+pub use self::integers::{Operands, operand_lanes};
 use self::strip::{Strip, with_lanes, with_scratch};
-pub use self::together::{Sequence, Together, laid_out};
+pub use self::together::{Sequence, Together, keys_and_pairs, laid_out};
 use super::shared::Shared;
 use crate::kernels::KernelPath;
 use crate::kernels::lanes::Lane;
@@ -137,8 +139,9 @@ pub fn forward(
 ) {
     let lane = lane_of(lane, heads);
     if lane == Lane::I16Pair {
-        let keyed = sequences.iter().map(|sequence| (sequence.keys, sequence.values));
-        operands.put_forward((path, threads), heads, keyed);
+        let keys: Vec<&[f32]> = sequences.iter().map(|sequence| sequence.keys).collect();
+        let values: Vec<&[f32]> = sequences.iter().map(|sequence| sequence.values).collect();
+        operands.put_forward((path, threads), heads, (&keys, &values));
     }
     let wide = wide(path, lane);
     let mut tasks: Vec<(usize, Strip)> = Vec::new();
@@ -252,7 +255,8 @@ pub fn backward(
             let keys = first_key * width..(first_key + past + rows.len()) * width;
             (&kept.key[keys.clone()], &kept.value[keys])
         });
-        operands.put_backward((path, threads), heads, keyed);
+        let (keys, values): (Vec<&[f32]>, Vec<&[f32]>) = keyed.unzip();
+        operands.put_backward((path, threads), heads, (&keys, &values));
     }
     let operands = &*operands;
     let (tasks, part_rows) = key_tasks(heads, sequences);

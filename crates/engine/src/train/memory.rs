@@ -9,7 +9,7 @@ use super::gradient::buffers_for;
 use super::plan::{Plan, units};
 use super::step::Work;
 use crate::backend::cpu_memory::{TrainingShape, scratch_bytes};
-use crate::backend::laid_out;
+use crate::backend::{keys_and_pairs, laid_out};
 use crate::error::EngineError;
 use crate::format::{ModelConfig, ModelFile};
 use crate::kernels::KernelPath;
@@ -33,6 +33,12 @@ pub struct Demand {
     pub unit_keys: usize,
     /// Likewise of the training units alone.
     pub unit_key_gradients: usize,
+    /// Keys that attention reads of the unit that has most; those that several sequences share count for each.
+    pub unit_attended_keys: usize,
+    /// Likewise of the training units alone.
+    pub unit_attended_key_gradients: usize,
+    /// Pairs of such keys, of which a sequence's last may be half a one.
+    pub unit_attended_pairs: usize,
     /// Units of the step that has most.
     pub step_units: usize,
     /// Optimizer steps.
@@ -63,6 +69,7 @@ impl Demand {
         }
         demand.unit_label_gradients = demand.unit_labels;
         demand.unit_key_gradients = demand.unit_keys;
+        demand.unit_attended_key_gradients = demand.unit_attended_keys;
         for unit in units(dev, |example| &example.ids, config.unit_tokens, true) {
             let batch = Example::batch(&unit.iter().collect::<Vec<_>>(), false);
             demand.dev_tokens += unit.iter().map(|example| example.ids.len() as u64).sum::<u64>();
@@ -76,6 +83,9 @@ impl Demand {
         self.unit_tokens = self.unit_tokens.max(batch.rows());
         self.unit_labels = self.unit_labels.max(batch.labels.len());
         self.unit_keys = self.unit_keys.max(laid_out(&batch.sequences));
+        let (keys, pairs) = keys_and_pairs(&batch.sequences);
+        self.unit_attended_keys = self.unit_attended_keys.max(keys);
+        self.unit_attended_pairs = self.unit_attended_pairs.max(pairs);
     }
 }
 
@@ -120,6 +130,8 @@ impl MemoryPlan {
             rows: demand.unit_tokens,
             keys: demand.unit_keys,
             key_gradients: demand.unit_key_gradients,
+            attended: (demand.unit_attended_keys, demand.unit_attended_pairs),
+            attended_gradients: demand.unit_attended_key_gradients,
             labels: demand.unit_labels,
             label_gradients: demand.unit_label_gradients,
         };

@@ -24,82 +24,91 @@ const TASK_PAIRS: usize = 16;
 /// what would take a sum, of which the other factors are 32,700 at most, out of 32 bits.
 const TOTAL: f32 = 32_700.0;
 
-/// Keys and values of some sequences as attention multiplies them, used again and again.
+/// Keys and values of some sequences as attention multiplies them, one sequence after the other; used again and again.
 #[derive(Debug, Default)]
 pub struct Operands {
-    sequences: Vec<Sequence>,
-}
-
-/// Those of one sequence.
-#[derive(Debug, Default)]
-struct Sequence {
     keys: LeftBuffer,
     values: LeftBuffer,
     /// Of values in the forward, of keys in the backward.
-    pairs: PairBuffer,
+    pairs: Vec<u32>,
+    /// The first key of each sequence, and its first pair.
+    starts: Vec<(usize, usize)>,
+}
+
+/// Lanes that [`Operands`] hold of sequences with so many keys and pairs of them, for `heads` shared heads of `size` values; of
+/// `gradient_keys` keys their values too, for the backward.
+pub fn operand_lanes(
+    path: KernelPath,
+    (heads, size): (usize, usize),
+    (keys, pairs): (usize, usize),
+    gradient_keys: usize,
+) -> usize {
+    let row = row_lanes(path, Lane::I16Pair, size);
+    heads * ((keys + gradient_keys) * row + pairs * pair_lanes(size))
 }
 
 impl Operands {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let bytes = |Sequence { keys, values, pairs }: &Sequence| {
-            keys.bytes() + values.bytes() + pairs.lanes.len() * size_of::<u32>()
-        };
-        self.sequences.iter().map(bytes).sum()
+        self.keys.bytes() + self.values.bytes() + self.pairs.len() * size_of::<u32>()
     }
 
     /// Lays out what the forward reads of sequences with these keys and values.
-    pub(super) fn put_forward<'a>(
+    pub(super) fn put_forward(
         &mut self,
         context: (KernelPath, &Threads),
         heads: Heads,
-        sequences: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+        (keys, values): (&[&[f32]], &[&[f32]]),
     ) {
-        for (place, (keys, values)) in sequences.enumerate() {
-            let sequence = self.place(place);
-            sequence.keys.put(context, Lane::I16Pair, keys, heads.size);
-            sequence.pairs.put(context, values, heads);
-        }
+        self.keys.put_parts(context, Lane::I16Pair, keys, heads.size);
+        self.put_pairs(context, heads, values);
     }
 
     /// Lays out what the backward reads.
-    pub(super) fn put_backward<'a>(
+    pub(super) fn put_backward(
         &mut self,
         context: (KernelPath, &Threads),
         heads: Heads,
-        sequences: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+        (keys, values): (&[&[f32]], &[&[f32]]),
     ) {
-        for (place, (keys, values)) in sequences.enumerate() {
-            let sequence = self.place(place);
-            sequence.keys.put(context, Lane::I16Pair, keys, heads.size);
-            sequence.values.put(context, Lane::I16Pair, values, heads.size);
-            sequence.pairs.put(context, keys, heads);
-        }
+        self.keys.put_parts(context, Lane::I16Pair, keys, heads.size);
+        self.values.put_parts(context, Lane::I16Pair, values, heads.size);
+        self.put_pairs(context, heads, keys);
     }
 
-    fn place(&mut self, place: usize) -> &mut Sequence {
-        if self.sequences.len() <= place {
-            self.sequences.resize_with(place + 1, Sequence::default);
+    /// Lays out the pairs of each sequence.
+    fn put_pairs(&mut self, context: (KernelPath, &Threads), heads: Heads, sequences: &[&[f32]]) {
+        let stride = heads.key_value * pair_lanes(heads.size);
+        let (mut keys, mut pairs) = (0, 0);
+        self.starts.clear();
+        for values in sequences {
+            self.starts.push((keys, pairs));
+            let count = values.len() / heads.key_value_width();
+            (keys, pairs) = (keys + count, pairs + count.div_ceil(2));
         }
-        &mut self.sequences[place]
+        self.pairs.resize(self.pairs.len().max(pairs * stride), 0);
+        for (values, (_, first)) in sequences.iter().zip(&self.starts) {
+            let count = (values.len() / heads.key_value_width()).div_ceil(2);
+            let lanes = &mut self.pairs[first * stride..][..count * stride];
+            put_pairs_of(context, heads, values, lanes);
+        }
     }
 
     /// The keys of a sequence from number `first` on, which is even, as one head has them.
     pub(super) fn keys(&self, place: usize, heads: Heads, head: usize, first: usize) -> Rows<'_> {
-        Rows::new(self.sequences[place].keys.left(), heads, head, first)
+        Rows::new(self.keys.left(), heads, head, self.starts[place].0 + first)
     }
 
     /// Its values.
     pub(super) fn values(&self, place: usize, heads: Heads, head: usize, first: usize) -> Rows<'_> {
-        Rows::new(self.sequences[place].values.left(), heads, head, first)
+        Rows::new(self.values.left(), heads, head, self.starts[place].0 + first)
     }
 
     /// Its pairs of values, or of keys.
     pub(super) fn pairs(&self, place: usize, heads: Heads, head: usize, first: usize) -> Pairs<'_> {
-        let PairBuffer { lanes } = &self.sequences[place].pairs;
-        let stride = heads.key_value * pair_lanes(heads);
-        let start = first / 2 * stride + head * pair_lanes(heads);
-        Pairs { lanes: &lanes[start..], stride, size: heads.size }
+        let stride = heads.key_value * pair_lanes(heads.size);
+        let start = (self.starts[place].1 + first / 2) * stride + head * pair_lanes(heads.size);
+        Pairs { lanes: &self.pairs[start..], stride, size: heads.size }
     }
 }
 
@@ -149,38 +158,33 @@ impl Pairs<'_> {
 }
 
 /// Lanes of a pair of one head: its values, and two scales.
-fn pair_lanes(heads: Heads) -> usize {
-    heads.size + 2
+const fn pair_lanes(size: usize) -> usize {
+    size + 2
 }
 
-/// Pairs of all heads, used again and again.
-#[derive(Debug, Default)]
-struct PairBuffer {
-    lanes: Vec<u32>,
-}
-
-impl PairBuffer {
-    /// Lays out `values` (keys, key-value width).
-    fn put(&mut self, (path, threads): (KernelPath, &Threads), values: &[f32], heads: Heads) {
-        let width = heads.key_value_width();
-        let keys = values.len() / width;
-        let stride = heads.key_value * pair_lanes(heads);
-        let length = keys.div_ceil(2) * stride;
-        self.lanes.resize(self.lanes.len().max(length), 0);
-        threads.for_rows(&mut self.lanes[..length], stride, TASK_PAIRS, |pairs, lanes| {
-            let mut rows = vec![0; 2 * row_lanes(path, Lane::I16Pair, heads.size)];
-            for (number, lanes) in pairs.zip(lanes.chunks_exact_mut(stride)) {
-                for (head, lanes) in lanes.chunks_exact_mut(pair_lanes(heads)).enumerate() {
-                    let of_key = |key: usize| {
-                        let inside = key < keys;
-                        inside.then(|| &values[key * width + head * heads.size..][..heads.size])
-                    };
-                    let pair = [of_key(2 * number), of_key(2 * number + 1)];
-                    put_pair(path, pair.map(Option::unwrap_or_default), &mut rows, lanes);
-                }
+/// Lays out `values` (keys, key-value width) of one sequence as pairs of all heads.
+fn put_pairs_of(
+    (path, threads): (KernelPath, &Threads),
+    heads: Heads,
+    values: &[f32],
+    lanes: &mut [u32],
+) {
+    let width = heads.key_value_width();
+    let keys = values.len() / width;
+    let stride = heads.key_value * pair_lanes(heads.size);
+    threads.for_rows(lanes, stride, TASK_PAIRS, |pairs, lanes| {
+        let mut rows = vec![0; 2 * Lane::I16Pair.count(heads.size)];
+        for (number, lanes) in pairs.zip(lanes.chunks_exact_mut(stride)) {
+            for (head, lanes) in lanes.chunks_exact_mut(pair_lanes(heads.size)).enumerate() {
+                let of_key = |key: usize| {
+                    let inside = key < keys;
+                    inside.then(|| &values[key * width + head * heads.size..][..heads.size])
+                };
+                let pair = [of_key(2 * number), of_key(2 * number + 1)];
+                put_pair(path, pair.map(Option::unwrap_or_default), &mut rows, lanes);
             }
-        });
-    }
+        }
+    });
 }
 
 /// Lays out one pair of rows, of which the second may be none; `rows` has room for the lanes of both.

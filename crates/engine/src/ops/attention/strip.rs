@@ -1,8 +1,8 @@
 //! [`Strip`]: the query rows that lie in the lanes of one vector, and the passes over their scores.
 //!
 //! The query heads that share a key-value head are lanes too: lane n of a sequence is head n mod group of row n / group.
-//! Scores are stored as (keys, lanes), so that a key's values are broadcast straight from where the model keeps them: keys
-//! and values are never packed, and the softmax needs no sum across lanes.
+//! Scores are stored as (keys, lanes), so that a key's values are broadcast straight from where the model keeps them, in 32 bits
+//! without being packed, and the softmax needs no sum across lanes.
 
 use std::cell::Cell;
 use std::ops::Range;

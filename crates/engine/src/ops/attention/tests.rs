@@ -288,6 +288,24 @@ fn later_tokens_and_other_sequences_are_never_seen() {
     }
 }
 
+/// Integers cannot say that they are no numbers; what is made of them can.
+#[test]
+fn a_gradient_that_is_none_gives_none() {
+    for kind in kinds() {
+        let mut batch = Batch::new((6, 2, 24), &[90]);
+        let (narrow, wide) = (batch.heads.key_value_width(), batch.heads.query_width());
+        let token = 70;
+        batch.d_out[token * wide..(token + 1) * wide].fill(f32::NAN);
+        let [query, key, value] = batch.backward(kind, 2);
+        let of_token = token * wide..(token + 1) * wide;
+        assert!(query[of_token.clone()].iter().all(|value| value.is_nan()), "{kind:?}");
+        assert!(query[..of_token.start].iter().all(|value| value.is_finite()), "{kind:?}");
+        let seen = 0..(token + 1) * narrow;
+        assert!(key[seen.clone()].iter().all(|value| value.is_nan()), "{kind:?}");
+        assert!(value[seen].iter().all(|value| value.is_nan()), "{kind:?}");
+    }
+}
+
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }

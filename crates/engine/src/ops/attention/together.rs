@@ -40,6 +40,12 @@ pub fn laid_out(sequences: &[Sequence]) -> usize {
     sequences.iter().map(|sequence| sequence.past() + sequence.rows.len()).sum()
 }
 
+/// Keys that attention reads of each sequence, and their pairs: sums over the sequences.
+pub fn keys_and_pairs(sequences: &[Sequence]) -> (usize, usize) {
+    let lengths = sequences.iter().map(|sequence| sequence.past() + sequence.rows.len());
+    lengths.fold((0, 0), |(keys, pairs), length| (keys + length, pairs + length.div_ceil(2)))
+}
+
 /// Keys and values of all sequences, one sequence after the other, and their gradients.
 #[derive(Debug, Default)]
 pub struct Together {
