@@ -39,6 +39,7 @@ struct Work {
     d_gathered: Vec<f32>,
     log_sum_exp: Vec<f32>,
     together: attention::Together,
+    operands: attention::Operands,
 }
 
 impl Cpu {
@@ -65,7 +66,8 @@ impl Cpu {
     pub fn scratch_bytes(&self) -> (usize, usize) {
         let work = self.work();
         let gathered = (work.gathered.len() + work.d_gathered.len()) * size_of::<f32>();
-        (work.project.bytes() + work.together.bytes(), gathered + work.head.bytes())
+        let attention = work.together.bytes() + work.operands.bytes();
+        (work.project.bytes() + attention, gathered + work.head.bytes())
     }
 
     /// How many threads compute.
@@ -364,7 +366,9 @@ impl Backend for Cpu {
     ) {
         let (read, written) = ([&query[..], key, value], [&mut out[..], log_sum_exp]);
         let lane = Lane::of(self.path, precision);
-        self.work().together.forward(self.context(), lane, heads, sequences, read, written);
+        let (context, mut work) = (self.context(), self.work());
+        let Work { together, operands, .. } = &mut *work;
+        together.forward(context, (lane, operands), heads, sequences, read, written);
     }
 
     fn attention_cached(
@@ -390,10 +394,10 @@ impl Backend for Cpu {
         }
         let rows = sequences.iter().map(|sequence| sequence.rows.end).max().unwrap_or(0);
         let (mut work, lane) = (self.work(), Lane::of(self.path, precision));
-        let Work { together, log_sum_exp, .. } = &mut *work;
+        let Work { operands, log_sum_exp, .. } = &mut *work;
         self.reserve(log_sum_exp, rows * heads.query);
-        let written = [&mut out[..], log_sum_exp];
-        together.forward_cached(self.context(), lane, heads, query, &attended, written);
+        let products = (lane, operands);
+        attention::forward(self.context(), products, heads, query, &attended, out, log_sum_exp);
     }
 
     fn attention_backward(
@@ -408,8 +412,10 @@ impl Backend for Cpu {
         let AttentionKept { query: q, key: k, value: v, out, log_sum_exp } = kept;
         let kept = attention::Kept { query: q, key: k, value: v, out, log_sum_exp };
         let gradients = attention::Gradients { query, key, value };
-        let (lane, together) = (Lane::of(self.path, precision), &mut self.work().together);
-        together.backward(self.context(), lane, heads, sequences, kept, d_out, gradients);
+        let (mut work, lane) = (self.work(), Lane::of(self.path, precision));
+        let Work { together, operands, .. } = &mut *work;
+        let products = (lane, operands);
+        together.backward(self.context(), products, heads, sequences, kept, d_out, gradients);
     }
 
     fn swiglu(&self, length: usize, gate_up: &Kept<Self, 2>, out: &mut Vec<f32>) {

@@ -121,9 +121,7 @@ dispatch!(fn integers = integers_body(values: &[f32], out: &mut [u32]) -> f32);
 
 #[inline(always)]
 fn integers_body<A: Arithmetic>(values: &[f32], out: &mut [u32]) -> f32 {
-    let length = sum_of_squares::<A>(values).sqrt();
-    // Not of what is no number, or too great: then the scale, and with it the product, is no number either.
-    let up = if length > 0.0 { LENGTH / length } else { 0.0 };
+    let (up, down) = scale_to_length(sum_of_squares::<A>(values).sqrt());
     let (whole, rest) = values.as_chunks::<2>();
     for (out, [low, high]) in out.iter_mut().zip(whole) {
         *out = pair(integer::<A>(*low, up), integer::<A>(*high, up));
@@ -131,11 +129,18 @@ fn integers_body<A: Arithmetic>(values: &[f32], out: &mut [u32]) -> f32 {
     if let [last] = rest {
         out[whole.len()] = pair(integer::<A>(*last, up), 0);
     }
-    length / LENGTH
+    down
 }
 
 /// Greatest length of a part of a row or column of integers.
 pub const LENGTH: f32 = 32_700.0;
+
+/// What values of this length are multiplied by to have [`LENGTH`], and their scale.
+#[inline(always)]
+pub fn scale_to_length(length: f32) -> (f32, f32) {
+    // Not of what is no number, or too great: then the scale, and with it the product, is no number either.
+    (if length > 0.0 { LENGTH / length } else { 0.0 }, length / LENGTH)
+}
 
 /// What values with this sum of squares are multiplied by, and their scale: powers of two, by which weights that have few bits,
 /// as those of most files do, lose none of them.

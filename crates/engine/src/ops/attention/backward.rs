@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use super::Kept;
-use super::strip::{Strip, gather, hide, scatter};
+use super::strip::{Places, Strip, gather, hide, scatter};
 use super::tile::{add_products, add_weighted_rows, exp_of_difference, products};
+use super::{Heads, Kept};
 use crate::kernels::simd::{Arithmetic, dispatch, dot};
 use crate::ops::shared::Shared;
 
 /// Keys whose scores are recomputed at once: they stay in the first cache.
-const KEYS: usize = 64;
+pub(super) const KEYS: usize = 64;
 
 /// Values of a head padded to whole vectors.
 pub(super) fn padded(size: usize) -> usize {
@@ -57,6 +57,25 @@ pub(super) struct Read<'a> {
     pub(super) range: Range<usize>,
 }
 
+impl Read<'_> {
+    /// The lanes' log-sum-exp, and dO·out.
+    #[inline(always)]
+    pub(super) fn of_lanes<A: Arithmetic, const W: usize>(
+        &self,
+        heads: Heads,
+        places: &Places<W>,
+    ) -> ([f32; W], [f32; W]) {
+        let (mut log_sum_exp, mut shift) = ([0.0; W], [0.0; W]);
+        for lane in 0..W {
+            let values = places.at[lane]..places.at[lane] + heads.size;
+            let at = places.rows[lane] * heads.query + places.heads[lane];
+            log_sum_exp[lane] = self.kept.log_sum_exp[at];
+            shift[lane] = dot::<A>(&self.d_out[values.clone()], &self.kept.out[values]);
+        }
+        (log_sum_exp, shift)
+    }
+}
+
 dispatch!(
     /// Adds the strip's part to the gradients of the keys, and writes the gradients of its queries that are due to these
     /// keys into `d_query`: (matrix, where its rows of this sequence begin, rows of the sequence that it leaves out).
@@ -89,7 +108,7 @@ fn backward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     read: &Read<'_>,
     scratch: &mut [f32],
     gradients: &mut KeyGradients,
-    (d_query, first_row, skipped): (&Shared<'_>, usize, usize),
+    d_query: (&Shared<'_>, usize, usize),
 ) {
     let (heads, kept) = (strip.heads, read.kept);
     let (size, stride, scale) = (heads.size, heads.key_value_width(), heads.scale());
@@ -110,13 +129,7 @@ fn backward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     gather::<A, W>(d_out, &places.at, read.d_out, 1.0);
     copy_rows(query_rows, (&places.at[..strip.lanes], size), kept.query, scale);
     copy_rows(d_out_rows, (&places.at[..strip.lanes], size), read.d_out, 1.0);
-    let mut log_sum_exp = [0.0; W];
-    let mut shift = [0.0; W];
-    for lane in 0..W {
-        let at = places.at[lane];
-        log_sum_exp[lane] = kept.log_sum_exp[places.rows[lane] * heads.query + places.heads[lane]];
-        shift[lane] = dot::<A>(&read.d_out[at..at + size], &kept.out[at..at + size]);
-    }
+    let (log_sum_exp, shift) = read.of_lanes::<A, W>(heads, &places);
 
     sums.fill([0.0; W]);
     for first in (start..count).step_by(KEYS) {
@@ -147,8 +160,19 @@ fn backward_lanes<A: Arithmetic, const W: usize, const M: usize>(
             }
         }
     }
-    let rows = query.as_flattened_mut();
-    scatter::<A, W>(rows, sums, &[scale; W]);
+    write_d_query::<A, W>((strip, &places), query.as_flattened_mut(), sums, d_query);
+}
+
+/// Writes the gradients of the lanes' queries: their `sums`, turned in `rows`.
+#[inline(always)]
+pub(super) fn write_d_query<A: Arithmetic, const W: usize>(
+    (strip, places): (&Strip, &Places<W>),
+    rows: &mut [f32],
+    sums: &[[f32; W]],
+    (d_query, first_row, skipped): (&Shared<'_>, usize, usize),
+) {
+    let (heads, size) = (strip.heads, strip.heads.size);
+    scatter::<A, W>(rows, sums, &[heads.scale(); W]);
     for (lane, from) in rows.chunks_exact(size).enumerate().take(strip.lanes) {
         let row = first_row + places.rows[lane] - skipped;
         let at = row * heads.query_width() + places.heads[lane] * size;

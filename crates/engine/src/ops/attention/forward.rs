@@ -1,12 +1,12 @@
 //! The forward of one [`Strip`].
 
-use super::strip::{Strip, gather, hide, scatter};
+use super::strip::{Places, Strip, gather, hide, scatter};
 use super::tile::{add_weighted_rows, exp_of_difference, products};
 use crate::kernels::simd::{Arithmetic, dispatch};
 use crate::ops::shared::Shared;
 
 /// Keys whose exponentials are summed before they join the row's total: blocks begin at multiples of it.
-const KEYS: usize = 64;
+pub(super) const KEYS: usize = 64;
 
 /// Scratch values that a strip needs which sees `keys` keys.
 pub(super) fn scratch_length(size: usize, keys: usize) -> usize {
@@ -49,7 +49,7 @@ fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     keys: &[f32],
     values: &[f32],
     scratch: &mut [f32],
-    (first_row, out, log_sum_exp): (usize, &Shared<'_>, &Shared<'_>),
+    output: (usize, &Shared<'_>, &Shared<'_>),
 ) {
     let (heads, size) = (strip.heads, strip.heads.size);
     let stride = heads.key_value_width();
@@ -87,6 +87,19 @@ fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     }
 
     let rows = panel.as_flattened_mut();
+    write_rows::<A, W>((strip, &places), rows, sums, (&greatest, &total), output);
+}
+
+/// Writes the lanes' rows: their `sums`, turned in `rows`, over their `total`; and the log-sum-exp of their scores.
+#[inline(always)]
+pub(super) fn write_rows<A: Arithmetic, const W: usize>(
+    (strip, places): (&Strip, &Places<W>),
+    rows: &mut [f32],
+    sums: &[[f32; W]],
+    (greatest, total): (&[f32; W], &[f32; W]),
+    (first_row, out, log_sum_exp): (usize, &Shared<'_>, &Shared<'_>),
+) {
+    let (heads, size) = (strip.heads, strip.heads.size);
     scatter::<A, W>(rows, sums, &total.map(|total| 1.0 / total));
     for (lane, row) in rows.chunks_exact(size).enumerate().take(strip.lanes) {
         out.part(first_row * heads.query_width() + places.at[lane], size).copy_from_slice(row);
@@ -95,8 +108,9 @@ fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     }
 }
 
+/// The greatest score of each lane.
 #[inline(always)]
-fn greatest<const W: usize>(scores: &[[f32; W]]) -> [f32; W] {
+pub(super) fn greatest<const W: usize>(scores: &[[f32; W]]) -> [f32; W] {
     let mut greatest = [f32::NEG_INFINITY; W];
     for scores in scores {
         for lane in 0..W {

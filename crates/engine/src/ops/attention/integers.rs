@@ -2,7 +2,8 @@
 //!
 //! The strips, blocks and order of sums are those of the 32-bit loops; what differs is that each product of a block is exact. Of
 //! a block of keys, P v is Σ (P s) (v / s) with the scale s of each value: the factors P s of a row are made integers whose
-//! magnitudes add up to [`TOTAL`] at most, so no sum leaves 32 bits. They depend on the keys that the row sees and on no other.
+//! magnitudes add up to what is the greatest length of a row of integers elsewhere, and so of the values that they are multiplied
+//! by: no sum leaves 32 bits, not by the roundings of 64 keys either. They depend on the keys that the row sees and on no other.
 
 mod backward;
 mod forward;
@@ -19,10 +20,6 @@ use crate::kernels::threads::Threads;
 
 /// Pairs of keys of a task that lays them out.
 const TASK_PAIRS: usize = 16;
-
-/// Most that the magnitudes of a row's factors of one block add up to: half a unit of rounding for each of its keys less than
-/// what would take a sum, of which the other factors are 32,700 at most, out of 32 bits.
-const TOTAL: f32 = 32_700.0;
 
 /// Keys and values of some sequences as attention multiplies them, one sequence after the other; used again and again.
 #[derive(Debug, Default)]

@@ -53,29 +53,26 @@ pub struct Together {
     value: Vec<f32>,
     d_key: Vec<f32>,
     d_value: Vec<f32>,
-    operands: Operands,
 }
 
 impl Together {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let Self { key, value, d_key, d_value, operands } = self;
-        let values = [key, value, d_key, d_value].map(Vec::len).iter().sum::<usize>();
-        values * size_of::<f32>() + operands.bytes()
+        let Self { key, value, d_key, d_value } = self;
+        [key, value, d_key, d_value].map(|values| values.len() * size_of::<f32>()).iter().sum()
     }
 
     /// As [`forward`], of sequences that may share rows: `query` (rows, query width), `key` and `value` (rows, key-value width).
     pub fn forward(
         &mut self,
         context: (KernelPath, &Threads),
-        lane: Lane,
+        products: (Lane, &mut Operands),
         heads: Heads,
         sequences: &[Sequence],
         [query, key, value]: [&[f32]; 3],
         [out, log_sum_exp]: [&mut [f32]; 2],
     ) {
         let width = heads.key_value_width();
-        let mut operands = std::mem::take(&mut self.operands);
         let (key, value) = self.keys_and_values(context.1, width, sequences, key, value);
         let attended: Vec<Attended<'_>> = keyed_rows(sequences)
             .into_iter()
@@ -84,28 +81,14 @@ impl Together {
                 Attended { rows, past, keys: &key[keys.clone()], values: &value[keys] }
             })
             .collect();
-        forward(context, (lane, &mut operands), heads, query, &attended, out, log_sum_exp);
-        self.operands = operands;
-    }
-
-    /// As [`forward`], of sequences whose keys and values lie in caches of their own.
-    pub fn forward_cached(
-        &mut self,
-        context: (KernelPath, &Threads),
-        lane: Lane,
-        heads: Heads,
-        query: &[f32],
-        attended: &[Attended<'_>],
-        [out, log_sum_exp]: [&mut [f32]; 2],
-    ) {
-        forward(context, (lane, &mut self.operands), heads, query, attended, out, log_sum_exp);
+        forward(context, products, heads, query, &attended, out, log_sum_exp);
     }
 
     /// As [`backward`], of sequences that may share rows.
     pub fn backward(
         &mut self,
         context: (KernelPath, &Threads),
-        lane: Lane,
+        products: (Lane, &mut Operands),
         heads: Heads,
         sequences: &[Sequence],
         kept: Kept<'_>,
@@ -114,14 +97,13 @@ impl Together {
     ) {
         let (width, keyed) = (heads.key_value_width(), keyed_rows(sequences));
         if laid_out(sequences) == 0 {
-            let products = (lane, &mut self.operands);
             return backward(context, products, heads, kept, &keyed, d_out, gradients);
         }
         let Gradients { query, key, value } = gradients;
         key.fill(0.0);
         value.fill(0.0);
         self.keys_and_values(context.1, width, sequences, kept.key, kept.value);
-        let Self { key: all_keys, value: all_values, d_key, d_value, operands } = self;
+        let Self { key: all_keys, value: all_values, d_key, d_value } = self;
         let length = laid_out(sequences) * width;
         for buffer in [&mut *d_key, &mut *d_value] {
             buffer.resize(buffer.len().max(length), 0.0);
@@ -129,7 +111,7 @@ impl Together {
         let kept = Kept { key: all_keys, value: all_values, ..kept };
         let together =
             Gradients { query, key: &mut d_key[..length], value: &mut d_value[..length] };
-        backward(context, (lane, operands), heads, kept, &keyed, d_out, together);
+        backward(context, products, heads, kept, &keyed, d_out, together);
         let (key, value) = (Shared::new(key), Shared::new(value));
         context.1.for_each(2, |which| {
             let (from, to) = [(&*d_key, &key), (&*d_value, &value)][which];

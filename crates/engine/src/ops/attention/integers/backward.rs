@@ -1,26 +1,18 @@
 //! The backward of one [`Strip`] with respect to some keys, in integers: as `super::super::backward`, product by product.
 
-use super::super::backward::{KeyGradients, Read, padded};
-use super::super::strip::{Strip, gather, hide, scatter};
+use super::super::backward::{KEYS, KeyGradients, Read, padded, write_d_query};
+use super::super::strip::{Strip, gather, hide};
 use super::super::tile::exp_of_difference;
-use super::forward::{KEYS, add_rows, products, scale_by_keys, whole};
-use super::panel::{Scales, put_pairs, put_panel, put_rows, total_scales};
-use super::tile::{PairProducts, TileRows, W, dispatch_pairs};
+use super::forward::{add_rows, products, scale_by_keys, whole};
+use super::panel::{Scales, greater, put_pairs, put_panel, put_rows, scales_of};
+use super::tile::{HALF, M, PairProducts, TileRows, W, dispatch_pairs};
 use super::{Pairs, Rows};
-use crate::kernels::simd::{Arithmetic, dot};
+use crate::kernels::simd::Arithmetic;
 use crate::ops::shared::Shared;
-
-/// Rows of a tile.
-const M: usize = 8;
-/// Pairs of a strip's rows.
-const HALF: usize = W / 2;
 
 /// Values and lanes of scratch that [`backward`] needs.
 pub(in super::super) fn scratch_lengths(size: usize) -> (usize, usize) {
-    (
-        W * (3 * size + 2 * KEYS),
-        W * (2 * size.div_ceil(2) + padded(size) + KEYS / 2) + 2 * HALF * KEYS,
-    )
+    (W * (3 * size + 2 * KEYS), W * (2 * size.div_ceil(2) + padded(size) + KEYS / 2) + HALF * KEYS)
 }
 
 /// Keys and values of the range that a strip reads, as the shared head has them.
@@ -45,7 +37,7 @@ fn backward_lanes<A: Arithmetic, P: PairProducts>(
     (read, keyed): (&Read<'_>, Keyed<'_>),
     (scratch, lanes): (&mut [f32], &mut [u32]),
     gradients: &mut KeyGradients,
-    (d_query, first_row, skipped): (&Shared<'_>, usize, usize),
+    d_query: (&Shared<'_>, usize, usize),
 ) {
     let (heads, kept) = (strip.heads, read.kept);
     let (size, scale) = (heads.size, heads.scale());
@@ -57,7 +49,7 @@ fn backward_lanes<A: Arithmetic, P: PairProducts>(
     let (sums, rest) = rest.split_at_mut(size);
     let (weights, rest) = rest.split_at_mut(KEYS);
     let d_scores = &mut rest[..KEYS];
-    let (coefficients, lanes) = lanes.split_at_mut(2 * HALF * KEYS);
+    let (coefficients, lanes) = lanes.split_at_mut(HALF * KEYS);
     let (query, rest) = lanes.as_chunks_mut::<W>().0.split_at_mut(size.div_ceil(2));
     let (d_out, rest) = rest.split_at_mut(size.div_ceil(2));
     let (query_rows, rest) = rest.split_at_mut(padded(size) / 2);
@@ -74,13 +66,7 @@ fn backward_lanes<A: Arithmetic, P: PairProducts>(
     }
     put_rows::<P>(query_rows, (&places.at, size), kept.query, &query_up);
     put_rows::<P>(d_out_rows, (&places.at, size), read.d_out, &d_out_scales.up);
-    let mut log_sum_exp = [0.0; W];
-    let mut shift = [0.0; W];
-    for lane in 0..W {
-        let at = places.at[lane];
-        log_sum_exp[lane] = kept.log_sum_exp[places.rows[lane] * heads.query + places.heads[lane]];
-        shift[lane] = dot::<A>(&read.d_out[at..at + size], &kept.out[at..at + size]);
-    }
+    let (log_sum_exp, shift) = read.of_lanes::<A, W>(heads, &places);
 
     sums.fill([0.0; W]);
     for first in (start..count).step_by(KEYS) {
@@ -120,22 +106,11 @@ fn backward_lanes<A: Arithmetic, P: PairProducts>(
         }
         let (factors, d_scores) = (&mut factors[..keys.div_ceil(2)], &mut d_scores[..keys]);
         let totals = scale_by_keys(d_scores, pairs);
-        let (up, down) = total_scales(&totals);
+        let (up, down) = scales_of(&totals);
         put_pairs::<P>(d_scores, &up, factors);
         add_rows::<P>(sums, pairs, factors, &down);
     }
-    let rows = panel.as_flattened_mut();
-    scatter::<A, W>(rows, sums, &[scale; W]);
-    for (lane, from) in rows.chunks_exact(size).enumerate().take(strip.lanes) {
-        let row = first_row + places.rows[lane] - skipped;
-        let at = row * heads.query_width() + places.heads[lane] * size;
-        d_query.part(at, size).copy_from_slice(from);
-    }
-}
-
-#[inline(always)]
-fn greater(value: f32, than: f32) -> f32 {
-    if value > than { value } else { than }
+    write_d_query::<A, W>((strip, &places), panel.as_flattened_mut(), sums, d_query);
 }
 
 /// Makes integers of values\[k]\[lane] · the scale of the lane's row, for the first `count` lanes, in which no magnitude is above
@@ -179,6 +154,6 @@ fn add_outer<P: PairProducts>(
             *at = (number * M + m) * HALF;
         }
         let rows = TileRows { lanes: coefficients, at, step: 1 };
-        P::add::<M>(tile, rows, panel, &[scale; W]);
+        P::multiply::<M>(tile, rows, panel, &[scale; W], None);
     }
 }

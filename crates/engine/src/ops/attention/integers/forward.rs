@@ -1,17 +1,13 @@
 //! The forward of one [`Strip`] in integers: as `super::super::forward`, product by product.
 
-use super::super::strip::{Seen, Strip, gather, hide, scatter};
+use super::super::forward::{KEYS, greatest, write_rows};
+use super::super::strip::{Seen, Strip, gather, hide};
 use super::super::tile::exp_of_difference;
-use super::panel::{put_pairs, put_panel, total_scales};
-use super::tile::{PairProducts, TileRows, W, dispatch_pairs};
+use super::panel::{put_pairs, put_panel, scales_of};
+use super::tile::{M, PairProducts, TileRows, W, dispatch_pairs};
 use super::{Pairs, Rows};
 use crate::kernels::simd::Arithmetic;
 use crate::ops::shared::Shared;
-
-/// Keys of a block: blocks begin at multiples of it.
-pub(super) const KEYS: usize = 64;
-/// Rows of a tile.
-const M: usize = 8;
 
 /// Values and lanes of scratch that a strip needs which sees `keys` keys.
 pub(in super::super) fn scratch_lengths(size: usize, keys: usize) -> (usize, usize) {
@@ -32,9 +28,9 @@ fn forward_lanes<A: Arithmetic, P: PairProducts>(
     query: &[f32],
     (keys, values): (Rows<'_>, Pairs<'_>),
     (scratch, lanes): (&mut [f32], &mut [u32]),
-    (first_row, out, log_sum_exp): (usize, &Shared<'_>, &Shared<'_>),
+    output: (usize, &Shared<'_>, &Shared<'_>),
 ) {
-    let (heads, size) = (strip.heads, strip.heads.size);
+    let size = strip.heads.size;
     let start = strip.first_key() / KEYS * KEYS;
     let places = strip.places::<W>();
     let seen = strip.seen(&places.rows, start);
@@ -45,12 +41,12 @@ fn forward_lanes<A: Arithmetic, P: PairProducts>(
     let scores = &mut rest[..count.next_multiple_of(M)];
     let (query_lanes, weight_lanes) = lanes.as_chunks_mut::<W>().0.split_at_mut(size.div_ceil(2));
 
-    gather::<A, W>(panel, &places.at, query, heads.scale());
+    gather::<A, W>(panel, &places.at, query, strip.heads.scale());
     let query_scales = put_panel::<A, P>(panel, query_lanes);
     products::<P>(scores, (keys, count), query_lanes, &query_scales.down);
     let scores = &mut scores[..count];
     hide(scores, 0, &seen);
-    let greatest = greatest(scores);
+    let greatest = whole(greatest(scores));
 
     sums.fill([0.0; W]);
     let mut total = [0.0; W];
@@ -61,19 +57,14 @@ fn forward_lanes<A: Arithmetic, P: PairProducts>(
         for lane in 0..W {
             total[lane] += part[lane];
         }
-        let (up, down) = total_scales(&totals);
+        let (up, down) = scales_of(&totals);
         let weight_lanes = &mut weight_lanes[..weights.len().div_ceil(2)];
         put_pairs::<P>(weights, &up, weight_lanes);
         add_rows::<P>(sums, values, weight_lanes, &down);
     }
 
     let rows = panel.as_flattened_mut();
-    scatter::<A, W>(rows, sums, &total.map(|total| 1.0 / total));
-    for (lane, row) in rows.chunks_exact(size).enumerate().take(strip.lanes) {
-        out.part(first_row * heads.query_width() + places.at[lane], size).copy_from_slice(row);
-        let at = (first_row + places.rows[lane]) * heads.query + places.heads[lane];
-        log_sum_exp.part(at, 1)[0] = greatest[lane] + total[lane].ln();
-    }
+    write_rows::<A, W>((strip, &places), rows, sums, (&greatest, &total), output);
 }
 
 /// products\[k]\[lane] = rows\[k] · the lane's row; past the last of `count` rows, that row again.
@@ -92,7 +83,7 @@ pub(super) fn products<P: PairProducts>(
             row_scales[m] = rows.scale(row);
         }
         let tile_rows = TileRows { lanes: rows.lanes, at, step: 1 };
-        P::store::<M>(tile, tile_rows, panel, &row_scales, scales);
+        P::multiply::<M>(tile, tile_rows, panel, scales, Some(&row_scales));
     }
 }
 
@@ -112,11 +103,11 @@ pub(super) fn add_rows<P: PairProducts>(
         for m in 0..M {
             rows.at[m] = number * M + m;
         }
-        P::add::<M>(tile, rows, factors, scales);
+        P::multiply::<M>(tile, rows, factors, scales, None);
     }
     for (number, sum) in rest.iter_mut().enumerate() {
         let rows = TileRows { lanes: rows.lanes, at: [done + number], step: rows.step };
-        P::add::<1>(std::array::from_mut(sum), rows, factors, scales);
+        P::multiply::<1>(std::array::from_mut(sum), rows, factors, scales, None);
     }
 }
 
@@ -171,16 +162,4 @@ pub(super) fn scale_by_keys(due: &mut [[f32; W]], pairs: Pairs<'_>) -> [f32; W] 
 #[inline(always)]
 pub(super) fn whole<T>(lanes: [T; W]) -> [T; W] {
     std::hint::black_box(lanes)
-}
-
-#[inline(always)]
-fn greatest(scores: &[[f32; W]]) -> [f32; W] {
-    let mut greatest = [f32::NEG_INFINITY; W];
-    for scores in scores {
-        for lane in 0..W {
-            greatest[lane] =
-                if scores[lane] > greatest[lane] { scores[lane] } else { greatest[lane] };
-        }
-    }
-    whole(greatest)
 }

@@ -1,9 +1,8 @@
 //! Panels: the sixteen rows of a strip as the right operand of its products.
 
-use super::TOTAL;
 use super::forward::whole;
-use super::tile::{PairProducts, W};
-use crate::kernels::lanes::LENGTH;
+use super::tile::{HALF, PairProducts, W};
+use crate::kernels::lanes::scale_to_length;
 use crate::kernels::simd::Arithmetic;
 
 /// What a strip's rows are multiplied by to become integers, and back.
@@ -17,7 +16,7 @@ pub(super) struct Scales {
     pub(super) greatest: f32,
 }
 
-/// Makes pairs along a row of a panel (size, lanes), each row of the length [`LENGTH`].
+/// Makes pairs along a row of a panel (size, lanes), each row of the greatest length that rows of integers have.
 #[inline(always)]
 pub(super) fn put_panel<A: Arithmetic, P: PairProducts>(
     panel: &[[f32; W]],
@@ -27,18 +26,14 @@ pub(super) fn put_panel<A: Arithmetic, P: PairProducts>(
     for values in panel {
         for lane in 0..W {
             squares[lane] = A::multiply_add(values[lane], values[lane], squares[lane]);
-            let magnitude = values[lane].abs();
-            most[lane] = if magnitude > most[lane] { magnitude } else { most[lane] };
+            most[lane] = greater(values[lane].abs(), most[lane]);
         }
     }
     let (squares, most) = (whole(squares), whole(most));
-    let (mut up, mut down, mut greatest) = ([0.0; W], [0.0; W], 0.0f32);
+    let (up, down) = scales_of(&squares.map(f32::sqrt));
+    let mut greatest = 0.0;
     for lane in 0..W {
-        let length = squares[lane].sqrt();
-        // Not of what is no number: then `down` is none either.
-        up[lane] = if length > 0.0 { LENGTH / length } else { 0.0 };
-        down[lane] = length / LENGTH;
-        greatest = greatest.max(most[lane] * up[lane] + 0.5);
+        greatest = greater(most[lane] * up[lane] + 0.5, greatest);
     }
     put_pairs::<P>(panel, &up, out);
     Scales { up, down, greatest }
@@ -56,15 +51,20 @@ pub(super) fn put_pairs<P: PairProducts>(values: &[[f32; W]], up: &[f32; W], out
     }
 }
 
-/// What factors whose magnitudes add up to `totals` are multiplied by to become integers, and back.
+/// [`scale_to_length`] of each lane.
 #[inline(always)]
-pub(super) fn total_scales(totals: &[f32; W]) -> ([f32; W], [f32; W]) {
+pub(super) fn scales_of(lengths: &[f32; W]) -> ([f32; W], [f32; W]) {
     let (mut up, mut down) = ([0.0; W], [0.0; W]);
     for lane in 0..W {
-        up[lane] = if totals[lane] > 0.0 { TOTAL / totals[lane] } else { 0.0 };
-        down[lane] = totals[lane] / TOTAL;
+        (up[lane], down[lane]) = scale_to_length(lengths[lane]);
     }
     (up, down)
+}
+
+/// The greater of two; what is no number is not.
+#[inline(always)]
+pub(super) fn greater(value: f32, than: f32) -> f32 {
+    if value > than { value } else { than }
 }
 
 /// Pairs of the rows j and j + 8, which begin in `values` at `places`, as the right operand of sums over rows:
@@ -76,7 +76,6 @@ pub(super) fn put_rows<P: PairProducts>(
     values: &[f32],
     factors: &[f32; W],
 ) {
-    const HALF: usize = W / 2;
     for j in 0..HALF {
         let (low, high) = (&values[places[j]..][..size], &values[places[j + HALF]..][..size]);
         let ups = (&[factors[j]; W], &[factors[j + HALF]; W]);

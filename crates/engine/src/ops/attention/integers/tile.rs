@@ -5,6 +5,10 @@ use crate::kernels::simd::Separate;
 
 /// Lanes of a register.
 pub(super) const W: usize = 16;
+/// Rows of a tile.
+pub(super) const M: usize = 8;
+/// Pairs of a strip's rows.
+pub(super) const HALF: usize = W / 2;
 
 /// Where a tile's left operand lies: row m begins at `at[m]`, its lanes are `step` apart.
 #[derive(Clone, Copy)]
@@ -20,23 +24,16 @@ pub(super) trait PairProducts {
     fn pairs(low: (&[f32; W], &[f32; W]), high: (&[f32; W], &[f32; W]), out: &mut [u32; W]);
 
     /// out\[j] holds the integers next to values\[lane] · up\[lane] of lanes j and j + 8.
-    fn folded(values: &[f32; W], up: &[f32; W], out: &mut [u32; W / 2]);
+    fn folded(values: &[f32; W], up: &[f32; W], out: &mut [u32; HALF]);
 
-    /// out\[m]\[lane] = (Σᵢ rows\[m]\[i] · panel\[i]\[lane]) · scales\[lane] · `row_scales`\[m].
-    fn store<const M: usize>(
-        out: &mut [[f32; W]; M],
-        rows: TileRows<'_, M>,
-        panel: &[[u32; W]],
-        row_scales: &[f32; M],
-        scales: &[f32; W],
-    );
-
-    /// out\[m]\[lane] += (Σᵢ rows\[m]\[i] · panel\[i]\[lane]) · scales\[lane].
-    fn add<const M: usize>(
+    /// out\[m]\[lane] = (Σᵢ rows\[m]\[i] · panel\[i]\[lane]) · scales\[lane] · `row_scales`\[m]; without scales of rows it is added to
+    /// `out`.
+    fn multiply<const M: usize>(
         out: &mut [[f32; W]; M],
         rows: TileRows<'_, M>,
         panel: &[[u32; W]],
         scales: &[f32; W],
+        row_scales: Option<&[f32; M]>,
     );
 }
 
@@ -69,36 +66,24 @@ impl PairProducts for Plain {
         }
     }
 
-    fn folded(values: &[f32; W], up: &[f32; W], out: &mut [u32; W / 2]) {
+    fn folded(values: &[f32; W], up: &[f32; W], out: &mut [u32; HALF]) {
         let integer = |lane: usize| integer::<Separate>(values[lane], up[lane]);
         for (lane, out) in out.iter_mut().enumerate() {
-            *out = pair(integer(lane), integer(lane + W / 2));
+            *out = pair(integer(lane), integer(lane + HALF));
         }
     }
 
-    fn store<const M: usize>(
-        out: &mut [[f32; W]; M],
-        rows: TileRows<'_, M>,
-        panel: &[[u32; W]],
-        row_scales: &[f32; M],
-        scales: &[f32; W],
-    ) {
-        for (m, (out, row_scale)) in out.iter_mut().zip(row_scales).enumerate() {
-            for lane in 0..W {
-                out[lane] = Self::sum(rows, panel, (m, lane)) * scales[lane] * row_scale;
-            }
-        }
-    }
-
-    fn add<const M: usize>(
+    fn multiply<const M: usize>(
         out: &mut [[f32; W]; M],
         rows: TileRows<'_, M>,
         panel: &[[u32; W]],
         scales: &[f32; W],
+        row_scales: Option<&[f32; M]>,
     ) {
         for (m, out) in out.iter_mut().enumerate() {
             for lane in 0..W {
-                out[lane] += Self::sum(rows, panel, (m, lane)) * scales[lane];
+                let sum = Self::sum(rows, panel, (m, lane)) * scales[lane];
+                out[lane] = row_scales.map_or(out[lane] + sum, |row_scales| sum * row_scales[m]);
             }
         }
     }
@@ -149,17 +134,12 @@ mod vnni {
         _mm512_storeu_si512,
     };
 
-    use super::{PairProducts, TileRows, W};
+    use super::{HALF, PairProducts, TileRows, W};
     use crate::kernels::lanes::WHOLE;
     use crate::kernels::microkernel::add_pairs;
 
     /// With the instruction for them; only where [`crate::kernels::KernelPath::Avx512Vnni`] is available.
     pub(in super::super) struct Vnni;
-
-    fn check<const M: usize>(TileRows { lanes, at, step }: &TileRows<'_, M>, steps: usize) {
-        let last = steps.saturating_sub(1) * step;
-        assert!(at.iter().all(|at| at + last < lanes.len()), "rows are as long as the panel");
-    }
 
     impl PairProducts for Vnni {
         #[inline(always)]
@@ -172,7 +152,7 @@ mod vnni {
         }
 
         #[inline(always)]
-        fn folded(values: &[f32; W], up: &[f32; W], out: &mut [u32; W / 2]) {
+        fn folded(values: &[f32; W], up: &[f32; W], out: &mut [u32; HALF]) {
             // SAFETY: as above; the lower half of a register is eight lanes.
             unsafe {
                 let low = integers(values, up);
@@ -182,28 +162,18 @@ mod vnni {
         }
 
         #[inline(always)]
-        fn store<const M: usize>(
+        fn multiply<const M: usize>(
             out: &mut [[f32; W]; M],
             rows: TileRows<'_, M>,
             panel: &[[u32; W]],
-            row_scales: &[f32; M],
             scales: &[f32; W],
+            row_scales: Option<&[f32; M]>,
         ) {
-            check(&rows, panel.len());
+            let last = panel.len().saturating_sub(1) * rows.step;
+            let ends_inside = |at: &usize| at + last < rows.lanes.len();
+            assert!(rows.at.iter().all(ends_inside), "rows are as long as the panel");
             // SAFETY: the processor has the instructions, and the rows lie inside (asserted).
-            unsafe { store(out, rows, panel, row_scales, scales) }
-        }
-
-        #[inline(always)]
-        fn add<const M: usize>(
-            out: &mut [[f32; W]; M],
-            rows: TileRows<'_, M>,
-            panel: &[[u32; W]],
-            scales: &[f32; W],
-        ) {
-            check(&rows, panel.len());
-            // SAFETY: as above.
-            unsafe { add(out, rows, panel, scales) }
+            unsafe { multiply(out, rows, panel, scales, row_scales) }
         }
     }
 
@@ -228,49 +198,32 @@ mod vnni {
     /// The processor has AVX-512 VNNI; a lane of each row lies inside for each of `panel`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-    unsafe fn store<const M: usize>(
+    unsafe fn multiply<const M: usize>(
         out: &mut [[f32; W]; M],
         rows: TileRows<'_, M>,
         panel: &[[u32; W]],
-        row_scales: &[f32; M],
         scales: &[f32; W],
+        row_scales: Option<&[f32; M]>,
     ) {
         // SAFETY: by the contract; arrays of sixteen values are a register each.
         unsafe {
             let held = sums(rows, panel);
             let scales = _mm512_loadu_ps(scales.as_ptr());
-            for ((out, sum), row_scale) in out.iter_mut().zip(held).zip(row_scales) {
-                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales);
-                let scaled = _mm512_mul_ps(scaled, _mm512_set1_ps(*row_scale));
-                _mm512_storeu_ps(out.as_mut_ptr(), scaled);
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`store`].
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-    unsafe fn add<const M: usize>(
-        out: &mut [[f32; W]; M],
-        rows: TileRows<'_, M>,
-        panel: &[[u32; W]],
-        scales: &[f32; W],
-    ) {
-        // SAFETY: as above.
-        unsafe {
-            let held = sums(rows, panel);
-            let scales = _mm512_loadu_ps(scales.as_ptr());
-            for (out, sum) in out.iter_mut().zip(held) {
-                let old = _mm512_loadu_ps(out.as_ptr());
-                let new = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scales, old);
+            for (m, (out, sum)) in out.iter_mut().zip(held).enumerate() {
+                let sum = _mm512_cvtepi32_ps(sum);
+                let new = match row_scales {
+                    Some(rows) => {
+                        _mm512_mul_ps(_mm512_mul_ps(sum, scales), _mm512_set1_ps(rows[m]))
+                    }
+                    None => _mm512_fmadd_ps(sum, scales, _mm512_loadu_ps(out.as_ptr())),
+                };
                 _mm512_storeu_ps(out.as_mut_ptr(), new);
             }
         }
     }
 
     /// # Safety
-    /// As [`store`].
+    /// As [`multiply`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
     unsafe fn sums<const M: usize>(

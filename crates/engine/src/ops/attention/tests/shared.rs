@@ -52,12 +52,19 @@ fn shared_rows_give_what_rows_of_each_sequence_give() {
         let (wide, narrow) = (shared.heads.query_width(), shared.heads.key_value_width());
         for kind in kinds() {
             let threads = Threads::new(2).unwrap();
-            let mut together = Together::default();
+            let (mut together, mut operands) = (Together::default(), Operands::default());
             let mut out = vec![f32::NAN; shared.query.len()];
             let mut log_sum_exp = vec![f32::NAN; out.len() / shape.2];
             let read = [&shared.query[..], &shared.key, &shared.value];
             let written = [&mut out[..], &mut log_sum_exp];
-            together.forward((kind.0, &threads), kind.1, shared.heads, &sequences, read, written);
+            together.forward(
+                (kind.0, &threads),
+                (kind.1, &mut operands),
+                shared.heads,
+                &sequences,
+                read,
+                written,
+            );
             let (expected, _) = apart.forward(kind, 2);
             for (row, expected) in rows.iter().zip(expected.chunks_exact(wide)) {
                 assert_eq!(bits(&out[row * wide..][..wide]), bits(expected), "{kind:?} row {row}");
@@ -76,7 +83,7 @@ fn shared_rows_give_what_rows_of_each_sequence_give() {
             let context = (kind.0, &threads);
             together.backward(
                 context,
-                kind.1,
+                (kind.1, &mut operands),
                 shared.heads,
                 &sequences,
                 kept,
