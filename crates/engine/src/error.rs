@@ -4,6 +4,7 @@ use bioinstruct_core::diagnose::{Diagnose, FailureKind};
 use bioinstruct_core::template::TemplateError;
 
 use crate::format::FormatError;
+use crate::kernels::{KERNELS_VARIABLE, KernelPath};
 
 /// An engine that cannot be set up or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +148,9 @@ impl Diagnose for EngineError {
             Self::Format(error) => error.hint(),
             Self::Template(error) => error.hint(),
             Self::KernelPath { .. } => {
-                Some("`bioinstruct doctor` lists what this machine can do".to_owned())
+                let here = KernelPath::ALL.into_iter().filter(|path| path.available());
+                let here: Vec<&str> = here.map(KernelPath::name).collect();
+                Some(format!("{KERNELS_VARIABLE} may be one of {}, or unset", here.join(", ")))
             }
             Self::Unlabelled { .. } => Some(
                 "mend the rows, or let that many be left out: `--set train.max_unlabelled=N`"
