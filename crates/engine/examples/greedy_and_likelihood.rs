@@ -12,7 +12,7 @@ use bioinstruct_engine::backend::{Cpu, Phase};
 use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::kernels::lanes::Precision;
 use bioinstruct_engine::lora::Adapter;
-use bioinstruct_engine::model::inference::{Extension, Workspace};
+use bioinstruct_engine::model::inference::{Cache, Extension, Workspace};
 use bioinstruct_engine::model::{Llama, LoadOptions};
 use bioinstruct_engine::peft;
 use bioinstruct_engine::tokenizer::Tokenizer;
@@ -34,7 +34,7 @@ impl Session {
 
     /// Prompt, then the most likely token until one ends the text.
     fn reply(&mut self, prompt: &[u32], max_tokens: usize) -> Vec<u32> {
-        let mut cache = self.llama.new_cache();
+        let mut cache = Cache::new();
         let mut ids = Vec::new();
         let (mut next, mut phase) = (prompt.to_vec(), Phase::Prefill);
         while ids.len() < max_tokens {
@@ -54,7 +54,7 @@ impl Session {
     }
 
     fn likelihoods(&mut self, ids: &[u32]) -> Vec<f64> {
-        let mut cache = self.llama.new_cache();
+        let mut cache = Cache::new();
         let adapter = self.adapter.as_ref();
         let mut one = [Extension { ids, cache: &mut cache, adapter }];
         let rows: Vec<usize> = (0..ids.len() - 1).collect();

@@ -14,7 +14,7 @@ use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::kernels::KernelPath;
 use bioinstruct_engine::lora::{Adapter, Merge, Projection};
 use bioinstruct_engine::model::Llama;
-use bioinstruct_engine::model::inference::{Extension, Workspace};
+use bioinstruct_engine::model::inference::{Cache, Extension, Workspace};
 use bioinstruct_engine::model::training::{Activations, Batch, Step};
 use bioinstruct_engine::peft;
 use bioinstruct_engine::train::config::TrainConfig;
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 fn logits(model: &Llama<Cpu>, adapter: &Adapter<Cpu>, phase: Phase, ids: &[u32]) -> Vec<f32> {
     let mut work = Workspace::new(model.backend());
-    let mut cache = model.new_cache();
+    let mut cache = Cache::new();
     let pieces = if phase == Phase::Decode { 1 } else { ids.len() };
     let mut found = Vec::new();
     for ids in ids.chunks(pieces) {

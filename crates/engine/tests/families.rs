@@ -14,7 +14,7 @@ use bioinstruct_engine::format::{Family, ModelFile, RopeScaling};
 use bioinstruct_engine::kernels::KernelPath;
 use bioinstruct_engine::lora::Adapter;
 use bioinstruct_engine::model::Llama;
-use bioinstruct_engine::model::inference::{Extension, Workspace};
+use bioinstruct_engine::model::inference::{Cache, Extension, Workspace};
 use bioinstruct_engine::model::training::{Activations, Batch, Step};
 use bioinstruct_engine::peft;
 use golden_files::{
@@ -167,7 +167,7 @@ fn a_sequence_has_the_same_bits_alone_in_a_batch_in_pieces_and_on_any_number_of_
                 let name = format!("{family}, {path:?}, {threads} threads");
                 let model = model(&folder(family), path, threads);
                 let mut work = Workspace::new(model.backend());
-                let mut caches = [model.new_cache(), model.new_cache()];
+                let mut caches = [Cache::new(), Cache::new()];
                 let mut batch: Vec<Extension<'_, Cpu>> = caches
                     .iter_mut()
                     .zip(&sequences)
@@ -179,10 +179,10 @@ fn a_sequence_has_the_same_bits_alone_in_a_batch_in_pieces_and_on_any_number_of_
                 assert_eq!(found, alone.concat(), "{name}, one batch");
 
                 let (first, second) = sequences[1].split_at(21);
-                let mut prefix = model.new_cache();
+                let mut prefix = Cache::new();
                 let extension = Extension { ids: first, cache: &mut prefix, adapter: None };
                 model.extend(&mut work, Phase::Prefill, &mut [extension], &[]);
-                let mut rest = model.fork_cache(&prefix, prefix.length());
+                let mut rest = prefix.fork(prefix.length());
                 let extension = Extension { ids: second, cache: &mut rest, adapter: None };
                 // Every second row, the last among them.
                 let rows: Vec<usize> = (0..second.len()).rev().step_by(2).collect();
@@ -202,7 +202,7 @@ fn a_sequence_has_the_same_bits_alone_in_a_batch_in_pieces_and_on_any_number_of_
 /// Logits of each token after the one before it, decoded one at a time by all of `chosen` together.
 fn decoded(model: &Llama<Cpu>, chosen: &[&Vec<u32>]) -> Vec<Vec<f32>> {
     let mut work = Workspace::new(model.backend());
-    let mut caches: Vec<_> = chosen.iter().map(|_| model.new_cache()).collect();
+    let mut caches: Vec<_> = chosen.iter().map(|_| Cache::new()).collect();
     let mut logits = vec![Vec::new(); chosen.len()];
     for at in 0..chosen.iter().map(|ids| ids.len()).max().unwrap() {
         let running: Vec<usize> =

@@ -9,7 +9,7 @@ mod golden_files;
 use bioinstruct_engine::backend::{AdamW, Backend, Cpu, Phase};
 use bioinstruct_engine::kernels::KernelPath;
 use bioinstruct_engine::model::adapting::Moments;
-use bioinstruct_engine::model::inference::{Extension, Workspace};
+use bioinstruct_engine::model::inference::{Cache, Extension, Workspace};
 use bioinstruct_engine::model::training::{Activations, Batch, Step};
 use bioinstruct_engine::peft;
 use golden_files::{all_logits, example, golden, ids, model, paths, relative_error, values};
@@ -148,7 +148,7 @@ fn a_sequence_has_the_same_bits_alone_in_a_batch_in_pieces_and_on_any_number_of_
         for threads in [1, 2, 4] {
             let model = model("tiny-llama", path, threads);
             let mut work = Workspace::new(model.backend());
-            let mut caches = [model.new_cache(), model.new_cache(), model.new_cache()];
+            let mut caches = [Cache::new(), Cache::new(), Cache::new()];
             let mut batch: Vec<Extension<'_, Cpu>> = caches
                 .iter_mut()
                 .zip(&sequences)
@@ -163,14 +163,14 @@ fn a_sequence_has_the_same_bits_alone_in_a_batch_in_pieces_and_on_any_number_of_
             );
 
             let (first, second) = sequences[2].split_at(20);
-            let mut prefix = model.new_cache();
+            let mut prefix = Cache::new();
             model.extend(
                 &mut work,
                 Phase::Prefill,
                 &mut [Extension { ids: first, cache: &mut prefix, adapter: None }],
                 &[],
             );
-            let mut rest = model.fork_cache(&prefix, prefix.length());
+            let mut rest = prefix.fork(prefix.length());
             model.extend(
                 &mut work,
                 Phase::Prefill,

@@ -382,11 +382,10 @@ impl Backend for Cpu {
     ) {
         let attended: Vec<attention::Attended<'_>> = sequences
             .iter()
-            .map(|sequence| attention::Attended {
-                rows: sequence.rows.clone(),
-                past: sequence.past,
-                keys: sequence.keys,
-                values: sequence.values,
+            .map(|CachedRows { rows, past, keys, values }| {
+                let length = (past + rows.len()) * heads.key_value_width();
+                let [keys, values] = [keys, values].map(|pages| pages_of(pages, length));
+                attention::Attended { rows: rows.clone(), past: *past, keys, values }
             })
             .collect();
         if phase == Phase::Decode {
@@ -599,6 +598,17 @@ fn split(buffer: &mut [f32], ranges: impl Iterator<Item = Range<usize>>) -> Vec<
         (rest, offset) = (after, range.end);
     }
     parts
+}
+
+/// The first `length` values of keys or values that lie in pages.
+fn pages_of<'a>(pages: &[&'a Vec<f32>], length: usize) -> attention::Pages<'a> {
+    let mut parts = Vec::with_capacity(pages.len());
+    let mut rest = length;
+    for page in pages {
+        parts.push(&page[..rest.min(page.len())]);
+        rest -= rest.min(page.len());
+    }
+    attention::Pages::new(parts)
 }
 
 /// These rows one after the other, at the beginning of `out`.

@@ -14,7 +14,7 @@ use std::ops::Range;
 use bioinstruct_core::random::Stream;
 
 pub use crate::ops::adamw::AdamW;
-pub use crate::ops::attention::{Heads, Sequence, keys_and_pairs, laid_out};
+pub use crate::ops::attention::{Heads, PAGE_TOKENS, Sequence, keys_and_pairs, laid_out};
 pub use crate::ops::rope::{RotaryTable, Turn};
 pub use cpu::{Cpu, CpuMatrix};
 pub use kept::Kept;
@@ -124,10 +124,10 @@ pub struct CachedRows<'a, B: Backend> {
     pub rows: Range<usize>,
     /// Tokens before the first of them.
     pub past: usize,
-    /// (past + rows, key-value width) at least.
-    pub keys: &'a B::Buffer,
-    /// (past + rows, key-value width) at least.
-    pub values: &'a B::Buffer,
+    /// Pages that hold (past + rows, key-value width) at least, [`PAGE_TOKENS`] tokens in each.
+    pub keys: Vec<&'a B::Buffer>,
+    /// Likewise.
+    pub values: Vec<&'a B::Buffer>,
 }
 
 /// Buffers of one attention layer kept for its backward.

@@ -105,7 +105,7 @@ impl<B: Backend> LocalModel<B> {
         let constraint = self.constraint(&request)?;
         // The last token is read in any case: what is written comes after it.
         let (_, before) = prompt.split_last().unwrap_or((&0, &[]));
-        let cache = self.memory.begin(&self.llama, request.adapter.as_deref(), before);
+        let cache = self.memory.begin(request.adapter.as_deref(), before);
         let beginning = Beginning {
             id: request.id,
             adapter: request.adapter,

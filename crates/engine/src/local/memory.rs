@@ -4,10 +4,9 @@
 //! What is taken from it has the bits that reading would give, since a sequence's results are the same in pieces.
 
 use crate::backend::Backend;
-use crate::model::Llama;
 use crate::model::inference::Cache;
 
-/// Fewest tokens worth a copy.
+/// Fewest tokens worth keeping.
 const LEAST: usize = 64;
 
 /// At most one beginning, read under one adapter.
@@ -35,10 +34,10 @@ impl<B: Backend> Memory<B> {
     }
 
     /// A cache with those tokens.
-    pub(super) fn begin(&self, llama: &Llama<B>, adapter: Option<&str>, ids: &[u32]) -> Cache<B> {
+    pub(super) fn begin(&self, adapter: Option<&str>, ids: &[u32]) -> Cache<B> {
         match self.shared(adapter, ids) {
-            Some((last, length)) => llama.fork_cache(&last.cache, length),
-            None => llama.new_cache(),
+            Some((last, length)) => last.cache.fork(length),
+            None => Cache::new(),
         }
     }
 

@@ -14,7 +14,7 @@ use super::job::{Job, Text};
 use super::pair::Pair;
 use super::reading::{Reading, read_piece};
 use super::{LocalModel, loaded};
-use crate::backend::{Backend, Phase};
+use crate::backend::{Backend, PAGE_TOKENS, Phase};
 use crate::model::inference::Cache;
 use crate::sample::Likelihoods;
 
@@ -22,8 +22,8 @@ use crate::sample::Likelihoods;
 const GROUP_TOKENS: usize = 2048;
 /// Tokens of one pass through the network.
 const PIECE: usize = 2048;
-/// Bytes of the keys and values that are copied at once for continuations that share a beginning.
-const FORK_BYTES: usize = 512 << 20;
+/// Bytes of keys and values that continuations of what they share have at once.
+const OWN_BYTES: usize = 512 << 20;
 
 impl<B: Backend> Scorer for LocalModel<B> {
     fn identity(&self, adapter: Option<&str>) -> ModelIdentity {
@@ -106,7 +106,7 @@ impl<B: Backend> LocalModel<B> {
     /// Reads what the texts of each job share.
     fn read_shared(&mut self, jobs: &mut [Job]) -> Vec<Cache<B>> {
         let Self { llama, work, adapters, memory, .. } = self;
-        let begin = |job: &Job| memory.begin(llama, job.adapter.as_deref(), job.unscored());
+        let begin = |job: &Job| memory.begin(job.adapter.as_deref(), job.unscored());
         let mut caches: Vec<Cache<B>> = jobs.iter().map(begin).collect();
         let wanted: Vec<Vec<usize>> = jobs.iter().map(Job::shared_rows).collect();
         let mut readings: Vec<Reading<'_, B>> = caches
@@ -133,7 +133,7 @@ impl<B: Backend> LocalModel<B> {
         caches
     }
 
-    /// Reads what each text has of its own, after copies of the shared beginnings.
+    /// Reads what each text has of its own, after the shared beginnings.
     fn read_rest(&mut self, jobs: &mut [Job], beginnings: &[Cache<B>]) {
         let own: Vec<(usize, usize)> = jobs
             .iter()
@@ -150,8 +150,9 @@ impl<B: Backend> LocalModel<B> {
         while !rest.is_empty() {
             let mut bytes = 0;
             let fitting = rest.iter().take_while(|(job, text)| {
-                bytes += jobs[*job].texts[*text].input.len() * token_bytes;
-                bytes <= FORK_BYTES
+                let own = jobs[*job].texts[*text].input.len() - jobs[*job].shared;
+                bytes += (own + PAGE_TOKENS) * token_bytes;
+                bytes <= OWN_BYTES
             });
             let (wave, after) = rest.split_at(fitting.count().max(1));
             self.read_wave(jobs, beginnings, wave);
@@ -162,7 +163,7 @@ impl<B: Backend> LocalModel<B> {
     /// Reads the rest of these texts, each given by its job and its number there.
     fn read_wave(&mut self, jobs: &mut [Job], beginnings: &[Cache<B>], wave: &[(usize, usize)]) {
         let Self { llama, work, adapters, .. } = self;
-        let fork = |beginning: &Cache<B>| llama.fork_cache(beginning, beginning.length());
+        let fork = |beginning: &Cache<B>| beginning.fork(beginning.length());
         let mut caches: Vec<Cache<B>> =
             wave.iter().map(|(job, _)| fork(&beginnings[*job])).collect();
         let wanted: Vec<Vec<usize>> = wave

@@ -6,7 +6,7 @@ use crate::backend::{Backend, Phase};
 use crate::error::EngineError;
 use crate::format::{DataType, ModelFile};
 use crate::kernels::lanes::Precision;
-use crate::model::inference::{Extension, Workspace};
+use crate::model::inference::{Cache, Extension, Workspace};
 use crate::model::{Llama, LoadOptions};
 use crate::peft;
 use crate::tokenizer::Tokenizer;
@@ -102,7 +102,7 @@ pub fn probe_logits<B: Backend>(
     let mut logits = Vec::new();
     for ids in probes {
         let ids = &ids[..ids.len().min(llama.context_length())];
-        let mut cache = llama.new_cache();
+        let mut cache = Cache::new();
         let mut one = [Extension { ids, cache: &mut cache, adapter }];
         let rows: Vec<usize> = (0..ids.len()).collect();
         llama.extend(&mut work, Phase::Prefill, &mut one, &rows);

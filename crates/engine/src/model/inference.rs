@@ -3,29 +3,9 @@
 use std::ops::Range;
 
 use super::Llama;
+pub use super::cache::Cache;
 use crate::backend::{Adapted, Backend, CachedRows, Phase, Projecting};
 use crate::lora::{Adapter, Projection};
-
-/// Keys and values of the tokens a sequence has so far.
-#[derive(Debug)]
-pub struct Cache<B: Backend> {
-    /// Keys and values of each block: (capacity, key-value width).
-    blocks: Vec<(B::Buffer, B::Buffer)>,
-    length: usize,
-    capacity: usize,
-}
-
-impl<B: Backend> Cache<B> {
-    /// Tokens so far.
-    pub fn length(&self) -> usize {
-        self.length
-    }
-
-    /// Forgets all tokens from `length` on.
-    pub fn truncate(&mut self, length: usize) {
-        self.length = self.length.min(length);
-    }
-}
 
 /// New tokens of one sequence.
 #[derive(Debug)]
@@ -73,43 +53,6 @@ impl<B: Backend> Workspace<B> {
 }
 
 impl<B: Backend> Llama<B> {
-    /// A cache without tokens.
-    pub fn new_cache(&self) -> Cache<B> {
-        let blocks = (0..self.config.layers)
-            .map(|_| (self.backend.zeros(0), self.backend.zeros(0)))
-            .collect();
-        Cache { blocks, length: 0, capacity: 0 }
-    }
-
-    /// A second cache with the first `length` tokens: for what follows a shared prefix.
-    ///
-    /// # Panics
-    /// When the cache has fewer.
-    pub fn fork_cache(&self, cache: &Cache<B>, length: usize) -> Cache<B> {
-        assert!(length <= cache.length, "{length} of {} tokens", cache.length);
-        let mut fork = self.new_cache();
-        self.grow(&mut fork, length);
-        let width = self.config.key_value_size();
-        for ((key, value), (from_key, from_value)) in fork.blocks.iter_mut().zip(&cache.blocks) {
-            self.backend.copy_rows(from_key, 0..length, width, key, 0);
-            self.backend.copy_rows(from_value, 0..length, width, value, 0);
-        }
-        fork.length = length;
-        fork
-    }
-
-    fn grow(&self, cache: &mut Cache<B>, length: usize) {
-        if length <= cache.capacity {
-            return;
-        }
-        cache.capacity = length.next_multiple_of(64);
-        let values = cache.capacity * self.config.key_value_size();
-        for (key, value) in &mut cache.blocks {
-            self.backend.reserve(key, values);
-            self.backend.reserve(value, values);
-        }
-    }
-
     /// Adds tokens to each sequence. Afterwards the workspace holds the last hidden states of the `wanted` rows, which ascend,
     /// of all new tokens, the sequences one after the other: [`Llama::logits`] reads them. The last block computes no others
     /// behind its attention.
@@ -128,13 +71,14 @@ impl<B: Backend> Llama<B> {
         let positions: Vec<u32> = sequences
             .iter()
             .flat_map(|sequence| {
-                (0..sequence.ids.len()).map(|at| (sequence.cache.length + at) as u32)
+                (0..sequence.ids.len()).map(|at| (sequence.cache.length() + at) as u32)
             })
             .collect();
-        for sequence in sequences.iter_mut() {
-            let length = sequence.cache.length + sequence.ids.len();
+        let shape = (self.config.layers, self.config.key_value_size());
+        for Extension { ids, cache, .. } in sequences.iter_mut() {
+            let length = cache.length() + ids.len();
             assert!(length <= self.context_length(), "{length} tokens exceed the context");
-            self.grow(sequence.cache, length);
+            cache.make_room(&self.backend, shape, ids.len());
         }
         self.reserve(work, ids.len());
         self.backend.embed(&self.embedding, &ids, &mut work.stream);
@@ -143,7 +87,7 @@ impl<B: Backend> Llama<B> {
             self.run_block(work, sequences, &rows, &positions, (phase, block), late);
         }
         for sequence in sequences {
-            sequence.cache.length += sequence.ids.len();
+            sequence.cache.advance(sequence.ids.len());
         }
         let Workspace { stream, delta, hidden, inverse, .. } = work;
         let epsilon = self.config.rms_norm_epsilon;
@@ -181,16 +125,14 @@ impl<B: Backend> Llama<B> {
         self.norm_and_turn(weights, positions, query, key);
         let width = self.config.key_value_size();
         for (sequence, rows) in sequences.iter_mut().zip(rows) {
-            let (keys, values) = &mut sequence.cache.blocks[block];
-            backend.copy_rows(key, rows.clone(), width, keys, sequence.cache.length);
-            backend.copy_rows(value, rows.clone(), width, values, sequence.cache.length);
+            sequence.cache.put(backend, block, (&*key, &*value), rows.clone(), width);
         }
         let cached: Vec<CachedRows<'_, B>> = sequences
             .iter()
             .zip(rows)
             .map(|(sequence, rows)| {
-                let (keys, values) = &sequence.cache.blocks[block];
-                CachedRows { rows: rows.clone(), past: sequence.cache.length, keys, values }
+                let (keys, values) = sequence.cache.pages(block);
+                CachedRows { rows: rows.clone(), past: sequence.cache.length(), keys, values }
             })
             .collect();
         let precision = self.options.precision;

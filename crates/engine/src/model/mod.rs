@@ -3,6 +3,7 @@
 
 pub mod adapting;
 pub(crate) mod batch;
+mod cache;
 mod heads;
 pub mod inference;
 pub mod training;

@@ -21,6 +21,7 @@ mod backward;
 mod decode;
 mod forward;
 mod integers;
+mod pages;
 mod strip;
 mod tile;
 mod together;
@@ -30,6 +31,7 @@ use std::ops::Range;
 use self::backward::{KeyGradients, Read};
 pub use self::decode::decode;
 pub use self::integers::{Operands, operand_lanes};
+pub use self::pages::{PAGE_TOKENS, Pages};
 use self::strip::{Strip, with_lanes, with_scratch};
 pub use self::together::{Sequence, Together, keys_and_pairs, laid_out};
 use super::shared::Shared;
@@ -97,9 +99,9 @@ pub struct Attended<'a> {
     /// Tokens before the first of them.
     pub past: usize,
     /// (past + rows, key-value width).
-    pub keys: &'a [f32],
+    pub keys: Pages<'a>,
     /// (past + rows, key-value width).
-    pub values: &'a [f32],
+    pub values: Pages<'a>,
 }
 
 /// Whether strips have sixteen lanes (two vectors of AVX2, one of AVX-512), or eight (two of the portable path in 32 bits).
@@ -139,9 +141,7 @@ pub fn forward(
 ) {
     let lane = lane_of(lane, heads);
     if lane == Lane::I16Pair {
-        let keys: Vec<&[f32]> = sequences.iter().map(|sequence| sequence.keys).collect();
-        let values: Vec<&[f32]> = sequences.iter().map(|sequence| sequence.values).collect();
-        operands.put_forward((path, threads), heads, (&keys, &values));
+        operands.put_forward((path, threads), heads, sequences);
     }
     let wide = wide(path, lane);
     let mut tasks: Vec<(usize, Strip)> = Vec::new();
@@ -173,8 +173,7 @@ pub fn forward(
             });
             return;
         }
-        let offset = whole.shared_head * heads.size;
-        let (keys, values) = (&sequence.keys[offset..], &sequence.values[offset..]);
+        let (keys, values) = (&sequence.keys, &sequence.values);
         with_scratch(forward::scratch_length(heads.size, count), |scratch| {
             for strip in strips(path, whole) {
                 forward::forward(path, &strip, query, keys, values, scratch, output);

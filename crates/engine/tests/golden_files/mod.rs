@@ -9,7 +9,7 @@ use bioinstruct_engine::format::ModelFile;
 use bioinstruct_engine::kernels::KernelPath;
 use bioinstruct_engine::kernels::lanes::Precision;
 use bioinstruct_engine::lora::Adapter;
-use bioinstruct_engine::model::inference::{Extension, Workspace};
+use bioinstruct_engine::model::inference::{Cache, Extension, Workspace};
 use bioinstruct_engine::model::{Llama, LoadOptions};
 
 pub(crate) fn repository() -> PathBuf {
@@ -74,7 +74,7 @@ pub(crate) fn all_logits(
     ids: &[u32],
 ) -> Vec<f32> {
     let mut work = Workspace::new(model.backend());
-    let mut cache = model.new_cache();
+    let mut cache = Cache::new();
     let rows: Vec<usize> = (0..ids.len()).collect();
     let mut one = [Extension { ids, cache: &mut cache, adapter }];
     model.extend(&mut work, Phase::Prefill, &mut one, &rows);

@@ -6,7 +6,9 @@
 
 use super::strip::with_scratch;
 use super::tile::exp_of_difference;
-use super::{Attended, Heads};
+use super::{Attended, Heads, Pages};
+use std::ops::Range;
+
 use crate::kernels::KernelPath;
 use crate::kernels::simd::{Arithmetic, LANES, add_scaled, dispatch, dot, fold, maximum, prefetch};
 use crate::kernels::threads::Threads;
@@ -40,7 +42,6 @@ pub fn decode(
     threads.for_each(tasks.len(), |task| {
         let (sequence, row, position, shared_head) = tasks[task];
         let seen = heads.first_seen(position)..position + 1;
-        let first = seen.start * heads.key_value_width() + shared_head * heads.size;
         let at = row * heads.query_width() + shared_head * width;
         let scores = heads.group() * seen.len().next_multiple_of(LANES);
         with_scratch(scores, |scores| {
@@ -48,9 +49,10 @@ pub fn decode(
                 size: heads.size,
                 scale: heads.scale(),
                 stride: heads.key_value_width(),
-                keys: &sequence.keys[first..],
-                values: &sequence.values[first..],
-                count: seen.len(),
+                first: shared_head * heads.size,
+                keys: &sequence.keys,
+                values: &sequence.values,
+                seen,
             };
             attend(path, &row, &query[at..at + width], scores, out.part(at, width));
         });
@@ -62,9 +64,12 @@ struct Row<'a> {
     size: usize,
     scale: f32,
     stride: usize,
-    keys: &'a [f32],
-    values: &'a [f32],
-    count: usize,
+    /// Where the head begins in a token's keys.
+    first: usize,
+    keys: &'a Pages<'a>,
+    values: &'a Pages<'a>,
+    /// The tokens.
+    seen: Range<usize>,
 }
 
 dispatch!(fn attend = attend_body(row: &Row<'_>, query: &[f32], scores: &mut [f32], out: &mut [f32]));
@@ -72,20 +77,31 @@ dispatch!(fn attend = attend_body(row: &Row<'_>, query: &[f32], scores: &mut [f3
 /// `query` and `out` (group, size), `scores` (group, keys up to whole vectors).
 #[inline(always)]
 fn attend_body<A: Arithmetic>(row: &Row<'_>, query: &[f32], scores: &mut [f32], out: &mut [f32]) {
-    let (size, width) = (row.size, row.count.next_multiple_of(LANES));
-    for k in 0..row.count {
-        // The weights have pushed the cache out to memory: what is read next is asked for here.
-        for at in (0..size).step_by(LANES) {
-            prefetch(row.keys, (k + KEYS_AHEAD) * row.stride + at);
-            prefetch(row.values, k * row.stride + at);
-        }
-        let key = &row.keys[k * row.stride..][..size];
-        for (query, scores) in query.chunks_exact(size).zip(scores.chunks_exact_mut(width)) {
-            scores[k] = dot::<A>(query, key) * row.scale;
+    let (size, count) = (row.size, row.seen.len());
+    let width = count.next_multiple_of(LANES);
+    let mut pages = row.keys.stretches(row.seen.clone(), row.stride).peekable();
+    let values = row.values.stretches(row.seen.clone(), row.stride);
+    let mut k = 0;
+    for values in values {
+        let (keys, next) = (pages.next().unwrap_or(&[]), pages.peek().copied().unwrap_or(&[]));
+        for at in (row.first..keys.len()).step_by(row.stride) {
+            // The weights have pushed the cache out to memory: what is read next is asked for here.
+            let ahead = at + KEYS_AHEAD * row.stride;
+            let (page, ahead) =
+                if ahead < keys.len() { (keys, ahead) } else { (next, ahead - keys.len()) };
+            for vector in (0..size).step_by(LANES) {
+                prefetch(page, ahead + vector);
+                prefetch(values, at + vector);
+            }
+            let key = &keys[at..][..size];
+            for (query, scores) in query.chunks_exact(size).zip(scores.chunks_exact_mut(width)) {
+                scores[k] = dot::<A>(query, key) * row.scale;
+            }
+            k += 1;
         }
     }
     for (scores, out) in scores.chunks_exact_mut(width).zip(out.chunks_exact_mut(size)) {
-        scores[row.count..].fill(f32::NEG_INFINITY);
+        scores[count..].fill(f32::NEG_INFINITY);
         let greatest = [maximum(scores); LANES];
         let mut lanes = [0.0; LANES];
         for scores in scores.as_chunks_mut::<LANES>().0 {
@@ -94,7 +110,7 @@ fn attend_body<A: Arithmetic>(row: &Row<'_>, query: &[f32], scores: &mut [f32], 
                 *lane += *score;
             }
         }
-        weighted_sum::<A>(row, &scores[..row.count], out);
+        weighted_sum::<A>(row, &scores[..count], out);
         let factor = 1.0 / fold(lanes);
         for out in out {
             *out *= factor;
@@ -108,15 +124,19 @@ fn weighted_sum<A: Arithmetic>(row: &Row<'_>, weights: &[f32], out: &mut [f32]) 
     let (blocks, rest) = out.as_chunks_mut::<{ VECTORS * LANES }>();
     let done = blocks.len() * VECTORS * LANES;
     for (number, block) in blocks.iter_mut().enumerate() {
-        let values = &row.values[number * VECTORS * LANES..];
+        let first = row.first + number * VECTORS * LANES;
         let mut sums = [0.0; VECTORS * LANES];
-        for (k, weight) in weights.iter().enumerate() {
-            add_scaled::<A>(&mut sums, *weight, &values[k * row.stride..][..VECTORS * LANES]);
+        let mut weights = weights.iter();
+        for values in row.values.stretches(row.seen.clone(), row.stride) {
+            for (values, weight) in values.chunks_exact(row.stride).zip(&mut weights) {
+                add_scaled::<A>(&mut sums, *weight, &values[first..][..VECTORS * LANES]);
+            }
         }
         *block = sums;
     }
     rest.fill(0.0);
-    for (k, weight) in weights.iter().enumerate() {
-        add_scaled::<A>(rest, *weight, &row.values[k * row.stride + done..][..rest.len()]);
+    let values = row.values.stretches(row.seen.clone(), row.stride);
+    for (values, weight) in values.flat_map(|rows| rows.chunks_exact(row.stride)).zip(weights) {
+        add_scaled::<A>(rest, *weight, &values[row.first + done..][..rest.len()]);
     }
 }

@@ -1,5 +1,6 @@
 //! The forward of one [`Strip`].
 
+use super::Pages;
 use super::strip::{Places, Strip, gather, hide, scatter};
 use super::tile::{add_weighted_rows, exp_of_difference, products};
 use crate::kernels::simd::{Arithmetic, dispatch};
@@ -17,9 +18,9 @@ pub(super) fn scratch_length(size: usize, keys: usize) -> usize {
 dispatch!(
     /// Writes the strip's rows of (first row of the sequence, `out`, `log_sum_exp`).
     ///
-    /// `query` begins at the sequence's first row, `keys` and `values` at its first key of the shared head.
+    /// `query` begins at the sequence's first row.
     pub(super) fn forward = forward_body(
-        strip: &Strip, query: &[f32], keys: &[f32], values: &[f32], scratch: &mut [f32],
+        strip: &Strip, query: &[f32], keys: &Pages<'_>, values: &Pages<'_>, scratch: &mut [f32],
         output: (usize, &Shared<'_>, &Shared<'_>)
     )
 );
@@ -28,8 +29,8 @@ dispatch!(
 fn forward_body<A: Arithmetic>(
     strip: &Strip,
     query: &[f32],
-    keys: &[f32],
-    values: &[f32],
+    keys: &Pages<'_>,
+    values: &Pages<'_>,
     scratch: &mut [f32],
     output: (usize, &Shared<'_>, &Shared<'_>),
 ) {
@@ -46,8 +47,8 @@ fn forward_body<A: Arithmetic>(
 fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     strip: &Strip,
     query: &[f32],
-    keys: &[f32],
-    values: &[f32],
+    keys: &Pages<'_>,
+    values: &Pages<'_>,
     scratch: &mut [f32],
     output: (usize, &Shared<'_>, &Shared<'_>),
 ) {
@@ -57,13 +58,17 @@ fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     let places = strip.places::<W>();
     let seen = strip.seen(&places.rows, start);
     let count = strip.last_key() + 1 - start;
-    let (keys, values) = (&keys[start * stride..], &values[start * stride..]);
+    let head = strip.shared_head * size;
     let (panel, rest) = scratch.as_chunks_mut::<W>().0.split_at_mut(size);
     let (sums, rest) = rest.split_at_mut(size);
     let scores = &mut rest[..count.next_multiple_of(M)];
 
     gather::<A, W>(panel, &places.at, query, heads.scale());
-    products::<A, W, M>(scores, (keys, stride, count), panel);
+    for (block, scores) in scores.chunks_mut(KEYS).enumerate() {
+        let first = block * KEYS;
+        let keys = &keys.at_token(start + first, stride)[head..];
+        products::<A, W, M>(scores, (keys, stride, KEYS.min(count - first)), panel);
+    }
     let scores = &mut scores[..count];
     hide(scores, 0, &seen);
     let greatest = greatest(scores);
@@ -82,7 +87,7 @@ fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
         for lane in 0..W {
             total[lane] += part[lane];
         }
-        let rows = (&values[first * stride..], stride);
+        let rows = (&values.at_token(start + first, stride)[head..], stride);
         add_weighted_rows::<A, W, M>(sums, rows, weights, (first, &seen));
     }
 

@@ -12,7 +12,7 @@ mod tile;
 
 pub(super) use self::backward::{Keyed, backward, scratch_lengths as backward_scratch};
 pub(super) use self::forward::{forward, scratch_lengths as forward_scratch};
-use super::Heads;
+use super::{Attended, Heads};
 use crate::kernels::KernelPath;
 use crate::kernels::gemm::{Left, LeftBuffer, row_lanes};
 use crate::kernels::lanes::{Lane, pair, put};
@@ -55,10 +55,14 @@ impl Operands {
         &mut self,
         context: (KernelPath, &Threads),
         heads: Heads,
-        (keys, values): (&[&[f32]], &[&[f32]]),
+        sequences: &[Attended<'_>],
     ) {
-        self.keys.put_parts(context, Lane::I16Pair, keys, heads.size);
-        self.put_pairs(context, heads, values);
+        let keys: Vec<&[f32]> =
+            sequences.iter().flat_map(|sequence| sequence.keys.parts()).copied().collect();
+        self.keys.put_parts(context, Lane::I16Pair, &keys, heads.size);
+        let values: Vec<&[&[f32]]> =
+            sequences.iter().map(|sequence| sequence.values.parts()).collect();
+        self.put_pairs(context, heads, &values);
     }
 
     /// Lays out what the backward reads.
@@ -70,24 +74,33 @@ impl Operands {
     ) {
         self.keys.put_parts(context, Lane::I16Pair, keys, heads.size);
         self.values.put_parts(context, Lane::I16Pair, values, heads.size);
-        self.put_pairs(context, heads, keys);
+        let keys: Vec<&[&[f32]]> = keys.iter().map(std::slice::from_ref).collect();
+        self.put_pairs(context, heads, &keys);
     }
 
-    /// Lays out the pairs of each sequence.
-    fn put_pairs(&mut self, context: (KernelPath, &Threads), heads: Heads, sequences: &[&[f32]]) {
+    /// Lays out the pairs of each sequence, whose rows lie in one part or in several, none of which ends within a pair.
+    fn put_pairs(
+        &mut self,
+        context: (KernelPath, &Threads),
+        heads: Heads,
+        sequences: &[&[&[f32]]],
+    ) {
         let stride = heads.key_value * pair_lanes(heads.size);
         let (mut keys, mut pairs) = (0, 0);
         self.starts.clear();
-        for values in sequences {
+        for parts in sequences {
             self.starts.push((keys, pairs));
-            let count = values.len() / heads.key_value_width();
+            let count =
+                parts.iter().map(|part| part.len() / heads.key_value_width()).sum::<usize>();
             (keys, pairs) = (keys + count, pairs + count.div_ceil(2));
         }
         self.pairs.resize(self.pairs.len().max(pairs * stride), 0);
-        for (values, (_, first)) in sequences.iter().zip(&self.starts) {
+        let mut rest = &mut self.pairs[..];
+        for values in sequences.iter().copied().flatten() {
             let count = (values.len() / heads.key_value_width()).div_ceil(2);
-            let lanes = &mut self.pairs[first * stride..][..count * stride];
+            let (lanes, after) = rest.split_at_mut(count * stride);
             put_pairs_of(context, heads, values, lanes);
+            rest = after;
         }
     }
 

@@ -59,8 +59,8 @@ impl Batch {
             .map(|rows| Attended {
                 rows: rows.clone(),
                 past: 0,
-                keys: &self.key[rows.start * width..rows.end * width],
-                values: &self.value[rows.start * width..rows.end * width],
+                keys: Pages::whole(&self.key[rows.start * width..rows.end * width]),
+                values: Pages::whole(&self.value[rows.start * width..rows.end * width]),
             })
             .collect();
         let mut out = vec![f32::NAN; self.query.len()];
@@ -351,6 +351,10 @@ fn threads_and_batch_change_no_bit(window: usize) {
     }
 }
 
+fn pages(values: &[f32], width: usize) -> Pages<'_> {
+    Pages::new(values.chunks(PAGE_TOKENS * width).collect())
+}
+
 #[test]
 fn a_cache_changes_no_bit() {
     for (shape, window) in [
@@ -375,8 +379,8 @@ fn a_cache_changes_no_bit() {
                     let sequence = Attended {
                         rows: 0..rows,
                         past,
-                        keys: &batch.key[..end * narrow],
-                        values: &batch.value[..end * narrow],
+                        keys: pages(&batch.key[..end * narrow], narrow),
+                        values: pages(&batch.value[..end * narrow], narrow),
                     };
                     forward(
                         (kind.0, &threads),
@@ -401,15 +405,17 @@ fn a_row_alone_sees_what_it_sees_in_a_strip() {
     let batches = [
         Batch::new((6, 2, 64), &[1, 40, 3]),
         Batch::new((9, 3, 80), &[33, 2]),
+        Batch::new((6, 2, 40), &[200]),
         Batch::new((4, 4, 20), &[70]).with_window(5),
+        Batch::new((4, 4, 64), &[150]).with_window(70),
     ];
     for (kind, batch) in kinds().flat_map(|kind| batches.iter().map(move |batch| (kind, batch))) {
         let (expected, _) = batch.forward(kind, 1);
         let (heads, width) = (batch.heads, batch.heads.key_value_width());
         let attended = |rows: &Range<usize>, row: Range<usize>| Attended {
             past: row.start - rows.start,
-            keys: &batch.key[rows.start * width..row.end * width],
-            values: &batch.value[rows.start * width..row.end * width],
+            keys: pages(&batch.key[rows.start * width..row.end * width], width),
+            values: pages(&batch.value[rows.start * width..row.end * width], width),
             rows: row,
         };
         let run = |threads: usize, sequences: &[Attended<'_>]| {

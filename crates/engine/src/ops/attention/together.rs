@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::{Attended, Gradients, Heads, Kept, KeyedRows, Operands, backward, forward};
+use super::{Attended, Gradients, Heads, Kept, KeyedRows, Operands, Pages, backward, forward};
 use crate::kernels::KernelPath;
 use crate::kernels::lanes::Lane;
 use crate::kernels::threads::Threads;
@@ -78,7 +78,8 @@ impl Together {
             .into_iter()
             .map(|KeyedRows { rows, past, first_key }| {
                 let keys = first_key * width..(first_key + past + rows.len()) * width;
-                Attended { rows, past, keys: &key[keys.clone()], values: &value[keys] }
+                let (keys, values) = (Pages::whole(&key[keys.clone()]), Pages::whole(&value[keys]));
+                Attended { rows, past, keys, values }
             })
             .collect();
         forward(context, products, heads, query, &attended, out, log_sum_exp);
