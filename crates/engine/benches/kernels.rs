@@ -17,7 +17,7 @@ use bioinstruct_engine::kernels::quantised::{BlockMatrix, QuantisedRows, multipl
 use bioinstruct_engine::kernels::source::{Direction, Source, Values};
 use bioinstruct_engine::kernels::threads::Threads;
 use bioinstruct_engine::ops::attention::{
-    self, Attended, Gradients, Heads, Kept, KeyedRows, Operands, Pages,
+    self, Attended, Gradients, Heads, Kept, KeyRows, KeyedRows, Operands,
 };
 use bioinstruct_engine::ops::project::Matrix;
 use bioinstruct_engine::ops::{head_loss, rms_norm, swiglu};
@@ -208,7 +208,7 @@ fn attended<'a>(key: &'a [f32], value: &'a [f32]) -> Vec<Attended<'a>> {
     parts
         .map(|(number, (keys, values))| {
             let first = number * SEQUENCE;
-            let (keys, values) = (Pages::whole(keys), Pages::whole(values));
+            let (keys, values) = (KeyRows::Together(keys), KeyRows::Together(values));
             Attended { rows: first..first + SEQUENCE, past: 0, keys, values }
         })
         .collect()

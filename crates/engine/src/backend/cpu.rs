@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
-    AdamW, Adapted, AttentionKept, Backend, CachedRows, Factors, Heads, Kept, Phase, Projected,
-    Projecting, RotaryTable, Sequence, SequenceStreams, Turn,
+    AdamW, Adapted, AttentionKept, Backend, CachedRows, Factors, Heads, Kept, PAGE_TOKENS, Phase,
+    Projected, Projecting, RotaryTable, Sequence, SequenceStreams, Turn,
 };
 use crate::error::EngineError;
 use crate::format::TensorView;
@@ -157,6 +157,23 @@ impl Backend for Cpu {
     ) {
         let length = rows.len() * width;
         target[at * width..][..length].copy_from_slice(&source[rows.start * width..][..length]);
+    }
+
+    fn put_in_page(
+        &self,
+        heads: Heads,
+        source: &Vec<f32>,
+        rows: Range<usize>,
+        page: &mut Vec<f32>,
+        at: usize,
+    ) {
+        let (size, width) = (heads.size, heads.key_value_width());
+        let rows = &source[rows.start * width..rows.end * width];
+        for (number, row) in rows.chunks_exact(width).enumerate() {
+            for (head, values) in row.chunks_exact(size).enumerate() {
+                page[(head * PAGE_TOKENS + at + number) * size..][..size].copy_from_slice(values);
+            }
+        }
     }
 
     fn reserve_halves(&self, halves: &mut Vec<u16>, length: usize) {
@@ -383,8 +400,9 @@ impl Backend for Cpu {
         let attended: Vec<attention::Attended<'_>> = sequences
             .iter()
             .map(|CachedRows { rows, past, keys, values }| {
-                let length = (past + rows.len()) * heads.key_value_width();
-                let [keys, values] = [keys, values].map(|pages| pages_of(pages, length));
+                let [keys, values] = [keys, values].map(|pages| {
+                    attention::KeyRows::Paged(pages.iter().map(|page| page.as_slice()).collect())
+                });
                 attention::Attended { rows: rows.clone(), past: *past, keys, values }
             })
             .collect();
@@ -598,17 +616,6 @@ fn split(buffer: &mut [f32], ranges: impl Iterator<Item = Range<usize>>) -> Vec<
         (rest, offset) = (after, range.end);
     }
     parts
-}
-
-/// The first `length` values of keys or values that lie in pages.
-fn pages_of<'a>(pages: &[&'a Vec<f32>], length: usize) -> attention::Pages<'a> {
-    let mut parts = Vec::with_capacity(pages.len());
-    let mut rest = length;
-    for page in pages {
-        parts.push(&page[..rest.min(page.len())]);
-        rest -= rest.min(page.len());
-    }
-    attention::Pages::new(parts)
 }
 
 /// These rows one after the other, at the beginning of `out`.

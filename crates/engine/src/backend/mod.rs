@@ -124,7 +124,7 @@ pub struct CachedRows<'a, B: Backend> {
     pub rows: Range<usize>,
     /// Tokens before the first of them.
     pub past: usize,
-    /// Pages that hold (past + rows, key-value width) at least, [`PAGE_TOKENS`] tokens in each.
+    /// [Pages](Backend::put_in_page) that hold past + rows tokens at least.
     pub keys: Vec<&'a B::Buffer>,
     /// Likewise.
     pub values: Vec<&'a B::Buffer>,
@@ -192,6 +192,17 @@ pub trait Backend: Send + Sync + Sized + Debug {
         rows: Range<usize>,
         width: usize,
         target: &mut Self::Buffer,
+        at: usize,
+    );
+
+    /// Copies rows of keys or values (rows, key-value width) to token `at` and those behind it of a page: (key-value heads,
+    /// [`PAGE_TOKENS`], head size).
+    fn put_in_page(
+        &self,
+        heads: Heads,
+        source: &Self::Buffer,
+        rows: Range<usize>,
+        page: &mut Self::Buffer,
         at: usize,
     );
 

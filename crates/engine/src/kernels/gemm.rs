@@ -67,25 +67,26 @@ impl LeftBuffer {
         values: &[f32],
         width: usize,
     ) {
-        self.put_parts(context, lane, &[values], width);
+        let rows = values.len() / width.max(1);
+        self.put_parts(context, lane, (&[rows], width), |_, row| &values[row * width..][..width]);
     }
 
-    /// As [`LeftBuffer::put`], of rows that lie in several parts.
-    pub fn put_parts(
+    /// As [`LeftBuffer::put`], of rows that lie anywhere: there are parts of so many rows, and `find` is given the number of a part
+    /// and of a row of it.
+    pub fn put_parts<'a>(
         &mut self,
         (path, threads): (KernelPath, &Threads),
         lane: Lane,
-        parts: &[&[f32]],
-        width: usize,
+        (parts, width): (&[usize], usize),
+        find: impl Fn(usize, usize) -> &'a [f32] + Sync,
     ) {
         let stride = row_lanes(path, lane, width);
-        let rows = |values: &[f32]| values.len() / width.max(1);
-        let mut rest = self.shape(parts.iter().map(|part| rows(part)).sum(), stride);
-        for values in parts {
-            let (lanes, after) = rest.split_at_mut(rows(values) * stride);
+        let mut rest = self.shape(parts.iter().sum(), stride);
+        for (part, rows) in parts.iter().enumerate() {
+            let (lanes, after) = rest.split_at_mut(rows * stride);
             threads.for_rows(lanes, stride, 16, |rows, lanes| {
                 for (row, lanes) in rows.zip(lanes.chunks_exact_mut(stride)) {
-                    put_row(path, lane, &values[row * width..(row + 1) * width], lanes);
+                    put_row(path, lane, find(part, row), lanes);
                 }
             });
             rest = after;

@@ -136,8 +136,9 @@ fn multiply_span(
 ) {
     let stride = weights.stride();
     let bytes = &weights.bytes[first * stride..(first + rows) * stride];
+    let after = weights.bytes.len() - (first + rows) * stride;
     for tile in x.tiles() {
-        let span = Span { bytes, stride, rows, first };
+        let span = Span { bytes, stride, rows, first, after };
         match weights.data_type {
             DataType::Q8_0 => span.multiply::<of_32::Eights>(path, &tile, output),
             DataType::Q4_0 => span.multiply::<of_32::Fours>(path, &tile, output),

@@ -117,8 +117,11 @@ pub fn prefetch<T>(values: &[T], at: usize) {
 }
 
 /// Folds sixteen partial sums: halves onto halves.
+///
+/// Takes them through memory: else the loop that makes them is compiled for small registers, in which the halves lie.
 #[inline(always)]
-pub fn fold(mut lanes: [f32; LANES]) -> f32 {
+pub fn fold(lanes: [f32; LANES]) -> f32 {
+    let mut lanes = std::hint::black_box(lanes);
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
@@ -161,8 +164,7 @@ pub fn sum_of_squares<A: Arithmetic>(values: &[impl Widen]) -> f32 {
         let value = value.widen();
         *lane = A::multiply_add(value, value, *lane);
     }
-    // Through memory: else the loop above is compiled for small registers, in which the halves lie that are folded.
-    fold(std::hint::black_box(lanes))
+    fold(lanes)
 }
 
 /// out += factor · x.
@@ -183,6 +185,8 @@ pub fn maximum(values: &[f32]) -> f32 {
             lanes[lane] = if block[lane] > lanes[lane] { block[lane] } else { lanes[lane] };
         }
     }
+    // As in `fold`.
+    let lanes = std::hint::black_box(lanes);
     let mut greatest = f32::NEG_INFINITY;
     for &value in lanes.iter().chain(rest) {
         greatest = if value > greatest { value } else { greatest };

@@ -4,8 +4,11 @@
 //! value; so the number of threads changes only the time.
 //!
 //! Writing one token takes hundreds of loops of a few microseconds each, so a loop must start and end in less than one: its
-//! tasks are taken from a counter, workers that have nothing to do look out for the next loop for a while before they sleep,
+//! tasks are taken from counters, workers that have nothing to do look out for the next loop for a while before they sleep,
 //! and a loop ends when its tasks are done, whether or not every worker has noticed it.
+//!
+//! Each thread begins with tasks of its own that follow one another, as what they read does in memory, and then helps others
+//! with theirs.
 
 #![expect(
     unsafe_code,
@@ -51,12 +54,17 @@ struct Worker {
 /// What the caller and the workers look at.
 struct Shared {
     gate: AtomicU64,
-    next: AtomicUsize,
+    /// The next task of each thread's own.
+    next: Vec<Line>,
     current: UnsafeCell<Loop>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     asleep: Vec<AtomicBool>,
     ended: AtomicBool,
 }
+
+/// A counter that shares its cache line with no other.
+#[repr(align(128))]
+struct Line(AtomicUsize);
 
 // SAFETY: `current` is written only while the gate is closed and nobody is inside, and read only by threads inside.
 unsafe impl Sync for Shared {}
@@ -87,7 +95,7 @@ impl Threads {
         let nothing: *const (dyn Fn(usize) + Sync) = &|_| {};
         let shared = Arc::new(Shared {
             gate: AtomicU64::new(0),
-            next: AtomicUsize::new(0),
+            next: (0..count).map(|_| Line(AtomicUsize::new(0))).collect(),
             current: UnsafeCell::new(Loop { task: nothing, count: 0 }),
             panic: Mutex::new(None),
             asleep: (1..count).map(|_| AtomicBool::new(false)).collect(),
@@ -116,7 +124,7 @@ impl Threads {
         }
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.open(count, &task);
-        let mine = self.shared.take_tasks(Loop { task: erased(&task), count });
+        let mine = self.shared.take_tasks(0, Loop { task: erased(&task), count });
         // From here on nobody enters; those inside are waited for, since they use what this thread owns.
         self.shared.gate.fetch_and(!OPEN, Ordering::AcqRel);
         let mut turns = 0u32;
@@ -140,7 +148,9 @@ impl Threads {
         let Shared { gate, next, current, asleep, .. } = &*self.shared;
         // SAFETY: this thread has the turn, the gate is closed and the last loop waited until nobody was inside.
         unsafe { *current.get() = Loop { task: erased(task), count } };
-        next.store(0, Ordering::Relaxed);
+        for (thread, next) in next.iter().enumerate() {
+            next.0.store(self.shared.own_tasks(thread, count).start, Ordering::Relaxed);
+        }
         let number = gate.load(Ordering::Relaxed) / LOOP + 1;
         gate.store((number * LOOP) | OPEN, Ordering::SeqCst);
         for (asleep, worker) in asleep.iter().zip(&self.workers) {
@@ -211,7 +221,7 @@ impl Shared {
                 if entered.is_ok() {
                     // SAFETY: this thread is inside, so the loop's owner waits and `current` stays as it is.
                     let current = unsafe { *self.current.get() };
-                    if let Err(panic) = self.take_tasks(current) {
+                    if let Err(panic) = self.take_tasks(number + 1, current) {
                         *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
                     }
                     self.gate.fetch_sub(1, Ordering::AcqRel);
@@ -240,17 +250,27 @@ impl Shared {
         self.asleep[number].store(false, Ordering::SeqCst);
     }
 
-    /// Runs tasks until none is left.
-    fn take_tasks(&self, current: Loop) -> std::thread::Result<()> {
+    /// The tasks that a thread begins with.
+    fn own_tasks(&self, thread: usize, count: usize) -> Range<usize> {
+        let threads = self.next.len();
+        thread * count / threads..(thread + 1) * count / threads
+    }
+
+    /// Runs tasks until none is left, those of `thread` first.
+    fn take_tasks(&self, thread: usize, current: Loop) -> std::thread::Result<()> {
         let outer = INSIDE.replace(true);
+        let threads = self.next.len();
         let result = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let index = self.next.fetch_add(1, Ordering::Relaxed);
-                if index >= current.count {
-                    break;
+            for of in (thread..threads).chain(0..thread) {
+                let end = self.own_tasks(of, current.count).end;
+                loop {
+                    let index = self.next[of].0.fetch_add(1, Ordering::Relaxed);
+                    if index >= end {
+                        break;
+                    }
+                    // SAFETY: the closure's owner waits until every thread inside has left.
+                    unsafe { (*current.task)(index) };
                 }
-                // SAFETY: the closure's owner waits until every thread inside has left.
-                unsafe { (*current.task)(index) };
             }
         }));
         INSIDE.set(outer);

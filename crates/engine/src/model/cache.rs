@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::backend::{Backend, PAGE_TOKENS};
+use crate::backend::{Backend, Heads, PAGE_TOKENS};
 
 /// Keys and values of a sequence in all blocks.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct Cache<B: Backend> {
     length: usize,
 }
 
-/// Keys and values of [`PAGE_TOKENS`] tokens: (tokens, key-value width) of each block.
+/// Keys and values of [`PAGE_TOKENS`] tokens in each block.
 #[derive(Debug)]
 struct Page<B: Backend> {
     blocks: Vec<(B::Buffer, B::Buffer)>,
@@ -28,12 +28,12 @@ impl<B: Backend> Page<B> {
         Self { blocks: (0..blocks).map(|_| (empty(), empty())).collect() }
     }
 
-    /// Another page with the first `rows` rows of this one.
-    fn copy(&self, backend: &B, shape: (usize, usize), rows: usize) -> Self {
+    /// Another page with what this one holds.
+    fn copy(&self, backend: &B, shape: (usize, usize)) -> Self {
         let mut copy = Self::new(backend, shape);
         for ((key, value), (from_key, from_value)) in copy.blocks.iter_mut().zip(&self.blocks) {
-            backend.copy_rows(from_key, 0..rows, shape.1, key, 0);
-            backend.copy_rows(from_value, 0..rows, shape.1, value, 0);
+            backend.copy_rows(from_key, 0..PAGE_TOKENS, shape.1, key, 0);
+            backend.copy_rows(from_value, 0..PAGE_TOKENS, shape.1, value, 0);
         }
         copy
     }
@@ -69,11 +69,11 @@ impl<B: Backend> Cache<B> {
 
     /// Makes room for `more` tokens in pages that no other sequence holds, of a model of so many blocks and values of a key.
     pub(super) fn make_room(&mut self, backend: &B, shape: (usize, usize), more: usize) {
-        let begun = self.length % PAGE_TOKENS;
-        if let Some(last) = self.pages.last_mut().filter(|_| begun > 0)
+        let begun = !self.length.is_multiple_of(PAGE_TOKENS);
+        if let Some(last) = self.pages.last_mut().filter(|_| begun)
             && Arc::get_mut(last).is_none()
         {
-            *last = Arc::new(last.copy(backend, shape, begun));
+            *last = Arc::new(last.copy(backend, shape));
         }
         let pages = (self.length + more).div_ceil(PAGE_TOKENS);
         self.pages.resize_with(pages, || Arc::new(Page::new(backend, shape)));
@@ -83,10 +83,9 @@ impl<B: Backend> Cache<B> {
     pub(super) fn put(
         &mut self,
         backend: &B,
-        block: usize,
+        (heads, block): (Heads, usize),
         (key, value): (&B::Buffer, &B::Buffer),
         rows: Range<usize>,
-        width: usize,
     ) {
         let (mut from, mut to) = (rows.start, self.length);
         while from < rows.end {
@@ -94,8 +93,8 @@ impl<B: Backend> Cache<B> {
             let count = (rows.end - from).min(PAGE_TOKENS - at);
             let page = Arc::get_mut(&mut self.pages[to / PAGE_TOKENS]).expect("a page of its own");
             let (keys, values) = &mut page.blocks[block];
-            backend.copy_rows(key, from..from + count, width, keys, at);
-            backend.copy_rows(value, from..from + count, width, values, at);
+            backend.put_in_page(heads, key, from..from + count, keys, at);
+            backend.put_in_page(heads, value, from..from + count, values, at);
             (from, to) = (from + count, to + count);
         }
     }
@@ -123,22 +122,23 @@ mod tests {
     use crate::backend::Cpu;
     use crate::kernels::KernelPath;
 
+    const HEADS: Heads = Heads { query: 3, key_value: 3, size: 1, window: None };
     const SHAPE: (usize, usize) = (2, 3);
 
     /// Adds a token for each value.
     fn extend(backend: &Cpu, cache: &mut Cache<Cpu>, values: &[f32]) {
         cache.make_room(backend, SHAPE, values.len());
-        let rows: Vec<f32> = values.iter().flat_map(|value| [*value; SHAPE.1]).collect();
+        let rows: Vec<f32> = values.iter().flat_map(|value| [1.0, 2.0, *value]).collect();
         let negative: Vec<f32> = rows.iter().map(|value| -value).collect();
         for block in 0..SHAPE.0 {
-            cache.put(backend, block, (&rows, &negative), 0..values.len(), SHAPE.1);
+            cache.put(backend, (HEADS, block), (&rows, &negative), 0..values.len());
         }
         cache.advance(values.len());
     }
 
     fn tokens(cache: &Cache<Cpu>) -> Vec<f32> {
         let read = |pages: &[&Vec<f32>]| {
-            let rows = pages.iter().flat_map(|page| page.chunks(SHAPE.1).map(|row| row[0]));
+            let rows = pages.iter().flat_map(|page| page[2 * PAGE_TOKENS..].iter().copied());
             rows.take(cache.length()).collect::<Vec<f32>>()
         };
         let (keys, values) = cache.pages(1);

@@ -123,9 +123,9 @@ impl<B: Backend> Llama<B> {
         let outputs = [(q, &mut *query), (k, &mut *key), (v, &mut *value)];
         self.project((phase, block, count), hidden, outputs, sequences, rows);
         self.norm_and_turn(weights, positions, query, key);
-        let width = self.config.key_value_size();
+        let heads = self.heads();
         for (sequence, rows) in sequences.iter_mut().zip(rows) {
-            sequence.cache.put(backend, block, (&*key, &*value), rows.clone(), width);
+            sequence.cache.put(backend, (heads, block), (&*key, &*value), rows.clone());
         }
         let cached: Vec<CachedRows<'_, B>> = sequences
             .iter()
@@ -136,7 +136,7 @@ impl<B: Backend> Llama<B> {
             })
             .collect();
         let precision = self.options.precision;
-        backend.attention_cached(precision, phase, self.heads(), &cached, query, attended);
+        backend.attention_cached(precision, phase, heads, &cached, query, attended);
         let mut late_rows = Vec::new();
         let (mut count, mut rows) = (count, rows);
         if let Some(late) = late.filter(|late| late.len() < count) {

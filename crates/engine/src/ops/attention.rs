@@ -31,7 +31,7 @@ use std::ops::Range;
 use self::backward::{KeyGradients, Read};
 pub use self::decode::decode;
 pub use self::integers::{Operands, operand_lanes};
-pub use self::pages::{PAGE_TOKENS, Pages};
+pub use self::pages::{KeyRows, PAGE_TOKENS};
 use self::strip::{Strip, with_lanes, with_scratch};
 pub use self::together::{Sequence, Together, keys_and_pairs, laid_out};
 use super::shared::Shared;
@@ -98,10 +98,10 @@ pub struct Attended<'a> {
     pub rows: Range<usize>,
     /// Tokens before the first of them.
     pub past: usize,
-    /// (past + rows, key-value width).
-    pub keys: Pages<'a>,
-    /// (past + rows, key-value width).
-    pub values: Pages<'a>,
+    /// Of past + rows tokens.
+    pub keys: KeyRows<'a>,
+    /// Of past + rows tokens.
+    pub values: KeyRows<'a>,
 }
 
 /// Whether strips have sixteen lanes (two vectors of AVX2, one of AVX-512), or eight (two of the portable path in 32 bits).
@@ -249,13 +249,7 @@ pub fn backward(
     gradients.value.fill(0.0);
     let lane = lane_of(lane, heads);
     if lane == Lane::I16Pair {
-        let width = heads.key_value_width();
-        let keyed = sequences.iter().map(|KeyedRows { rows, past, first_key }| {
-            let keys = first_key * width..(first_key + past + rows.len()) * width;
-            (&kept.key[keys.clone()], &kept.value[keys])
-        });
-        let (keys, values): (Vec<&[f32]>, Vec<&[f32]>) = keyed.unzip();
-        operands.put_backward((path, threads), heads, (&keys, &values));
+        operands.put_backward((path, threads), heads, sequences, (kept.key, kept.value));
     }
     let operands = &*operands;
     let (tasks, part_rows) = key_tasks(heads, sequences);

@@ -52,6 +52,8 @@ pub(super) struct Span<'a> {
     pub(super) rows: usize,
     /// The number of the first row in its matrix.
     pub(super) first: usize,
+    /// Bytes of the matrix that follow.
+    pub(super) after: usize,
 }
 
 impl Span<'_> {
@@ -93,13 +95,8 @@ impl Span<'_> {
     fn split(self, width: usize) -> (Self, Self) {
         let rows = self.rows / width * width;
         let (whole, rest) = self.bytes.split_at(rows * self.stride);
-        let rest = Self {
-            bytes: rest,
-            rows: self.rows - rows,
-            first: self.first + rows,
-            stride: self.stride,
-        };
-        (Self { bytes: whole, rows, ..self }, rest)
+        let rest = Self { bytes: rest, rows: self.rows - rows, first: self.first + rows, ..self };
+        (Self { bytes: whole, rows, after: self.after + rest.bytes.len(), ..self }, rest)
     }
 }
 
@@ -159,6 +156,7 @@ unsafe fn groups<L: Lanes, K: Kind, const R: usize>(
     if span.first == 0 && span.rows > 0 {
         prefetch::<L>(span.bytes.as_ptr(), L::ROWS * span.stride + AHEAD);
     }
+    let end = span.bytes.len() + span.after;
     for group in 0..span.rows / L::ROWS {
         let row = group * L::ROWS;
         let rows = Rows {
@@ -167,7 +165,8 @@ unsafe fn groups<L: Lanes, K: Kind, const R: usize>(
         };
         // SAFETY: by the contract.
         unsafe {
-            let sums = group_sums::<L, K, R>(rows, tile.blocks);
+            let ahead = (row + L::ROWS) * span.stride + AHEAD < end;
+            let sums = group_sums::<L, K, R>(rows, tile.blocks, ahead);
             let mut values = [0.0f32; 16];
             for (index, sums) in sums.into_iter().enumerate().take(tile.rows) {
                 L::store(sums, &mut values);
@@ -183,13 +182,17 @@ unsafe fn groups<L: Lanes, K: Kind, const R: usize>(
 unsafe fn group_sums<L: Lanes, K: Kind, const R: usize>(
     rows: Rows,
     x: &[Activations],
+    ahead: bool,
 ) -> [L::Floats; R] {
     // SAFETY: by the contract.
     let mut sums = unsafe { [L::splat_float(0.0); R] };
     let size = L::ROWS * K::BYTES;
     for (block, x) in x.chunks_exact(K::PARTS * R).enumerate() {
         // groups lie one after another in memory: the next one is asked for while this one is multiplied
-        prefetch::<L>(rows.first.wrapping_add(L::ROWS * rows.stride + AHEAD + block * size), size);
+        if ahead {
+            let next = L::ROWS * rows.stride + AHEAD + block * size;
+            prefetch::<L>(rows.first.wrapping_add(next), size);
+        }
         // SAFETY: by the contract.
         unsafe { K::block::<L, R>(rows.skip(block * K::BYTES), x, &mut sums) }
     }

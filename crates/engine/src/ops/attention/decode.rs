@@ -6,7 +6,7 @@
 
 use super::strip::with_scratch;
 use super::tile::exp_of_difference;
-use super::{Attended, Heads, Pages};
+use super::{Attended, Heads, KeyRows};
 use std::ops::Range;
 
 use crate::kernels::KernelPath;
@@ -44,16 +44,8 @@ pub fn decode(
         let seen = heads.first_seen(position)..position + 1;
         let at = row * heads.query_width() + shared_head * width;
         let scores = heads.group() * seen.len().next_multiple_of(LANES);
+        let row = Row { heads, shared_head, seen, keys: &sequence.keys, values: &sequence.values };
         with_scratch(scores, |scores| {
-            let row = Row {
-                size: heads.size,
-                scale: heads.scale(),
-                stride: heads.key_value_width(),
-                first: shared_head * heads.size,
-                keys: &sequence.keys,
-                values: &sequence.values,
-                seen,
-            };
             attend(path, &row, &query[at..at + width], scores, out.part(at, width));
         });
     });
@@ -61,15 +53,48 @@ pub fn decode(
 
 /// What one row sees of one key-value head.
 struct Row<'a> {
-    size: usize,
-    scale: f32,
-    stride: usize,
-    /// Where the head begins in a token's keys.
-    first: usize,
-    keys: &'a Pages<'a>,
-    values: &'a Pages<'a>,
+    heads: Heads,
+    shared_head: usize,
     /// The tokens.
     seen: Range<usize>,
+    keys: &'a KeyRows<'a>,
+    values: &'a KeyRows<'a>,
+}
+
+/// Keys or values that lie evenly, `stride` apart.
+struct Stretch<'a> {
+    rows: &'a [f32],
+    stride: usize,
+    count: usize,
+}
+
+impl Stretch<'_> {
+    #[inline(always)]
+    fn row(&self, number: usize, size: usize) -> &[f32] {
+        &self.rows[number * self.stride..][..size]
+    }
+
+    /// Asks for a row that need not exist.
+    #[inline(always)]
+    fn prefetch(&self, number: usize, size: usize) {
+        for at in (0..size).step_by(LANES) {
+            prefetch(self.rows, number * self.stride + at);
+        }
+    }
+}
+
+impl Row<'_> {
+    /// The rows that are seen, stretch by stretch.
+    fn stretches<'a>(&self, rows: &'a KeyRows<'a>) -> impl Iterator<Item = Stretch<'a>> {
+        let (heads, head, mut rest) = (self.heads, self.shared_head, self.seen.clone());
+        std::iter::from_fn(move || {
+            let (rows, stride) =
+                (!rest.is_empty()).then(|| rows.of_head(heads, head, rest.start))?;
+            let count = rest.len().min(rows.len().div_ceil(stride));
+            rest.start += count;
+            Some(Stretch { rows, stride, count })
+        })
+    }
 }
 
 dispatch!(fn attend = attend_body(row: &Row<'_>, query: &[f32], scores: &mut [f32], out: &mut [f32]));
@@ -77,28 +102,20 @@ dispatch!(fn attend = attend_body(row: &Row<'_>, query: &[f32], scores: &mut [f3
 /// `query` and `out` (group, size), `scores` (group, keys up to whole vectors).
 #[inline(always)]
 fn attend_body<A: Arithmetic>(row: &Row<'_>, query: &[f32], scores: &mut [f32], out: &mut [f32]) {
-    let (size, count) = (row.size, row.seen.len());
+    let (size, scale, count) = (row.heads.size, row.heads.scale(), row.seen.len());
     let width = count.next_multiple_of(LANES);
-    let mut pages = row.keys.stretches(row.seen.clone(), row.stride).peekable();
-    let values = row.values.stretches(row.seen.clone(), row.stride);
-    let mut k = 0;
-    for values in values {
-        let (keys, next) = (pages.next().unwrap_or(&[]), pages.peek().copied().unwrap_or(&[]));
-        for at in (row.first..keys.len()).step_by(row.stride) {
+    let mut first = 0;
+    for (keys, values) in row.stretches(row.keys).zip(row.stretches(row.values)) {
+        for k in 0..keys.count {
             // The weights have pushed the cache out to memory: what is read next is asked for here.
-            let ahead = at + KEYS_AHEAD * row.stride;
-            let (page, ahead) =
-                if ahead < keys.len() { (keys, ahead) } else { (next, ahead - keys.len()) };
-            for vector in (0..size).step_by(LANES) {
-                prefetch(page, ahead + vector);
-                prefetch(values, at + vector);
-            }
-            let key = &keys[at..][..size];
+            keys.prefetch(k + KEYS_AHEAD, size);
+            values.prefetch(k, size);
+            let key = keys.row(k, size);
             for (query, scores) in query.chunks_exact(size).zip(scores.chunks_exact_mut(width)) {
-                scores[k] = dot::<A>(query, key) * row.scale;
+                scores[first + k] = dot::<A>(query, key) * scale;
             }
-            k += 1;
         }
+        first += keys.count;
     }
     for (scores, out) in scores.chunks_exact_mut(width).zip(out.chunks_exact_mut(size)) {
         scores[count..].fill(f32::NEG_INFINITY);
@@ -121,22 +138,25 @@ fn attend_body<A: Arithmetic>(row: &Row<'_>, query: &[f32], scores: &mut [f32], 
 /// out = Σₖ weights\[k] · values\[k].
 #[inline(always)]
 fn weighted_sum<A: Arithmetic>(row: &Row<'_>, weights: &[f32], out: &mut [f32]) {
+    let size = out.len();
     let (blocks, rest) = out.as_chunks_mut::<{ VECTORS * LANES }>();
     let done = blocks.len() * VECTORS * LANES;
     for (number, block) in blocks.iter_mut().enumerate() {
-        let first = row.first + number * VECTORS * LANES;
         let mut sums = [0.0; VECTORS * LANES];
         let mut weights = weights.iter();
-        for values in row.values.stretches(row.seen.clone(), row.stride) {
-            for (values, weight) in values.chunks_exact(row.stride).zip(&mut weights) {
-                add_scaled::<A>(&mut sums, *weight, &values[first..][..VECTORS * LANES]);
+        for values in row.stretches(row.values) {
+            for (k, weight) in (0..values.count).zip(&mut weights) {
+                let value = &values.row(k, size)[number * VECTORS * LANES..][..VECTORS * LANES];
+                add_scaled::<A>(&mut sums, *weight, value);
             }
         }
         *block = sums;
     }
     rest.fill(0.0);
-    let values = row.values.stretches(row.seen.clone(), row.stride);
-    for (values, weight) in values.flat_map(|rows| rows.chunks_exact(row.stride)).zip(weights) {
-        add_scaled::<A>(rest, *weight, &values[row.first + done..][..rest.len()]);
+    let mut weights = weights.iter();
+    for values in row.stretches(row.values) {
+        for (k, weight) in (0..values.count).zip(&mut weights) {
+            add_scaled::<A>(rest, *weight, &values.row(k, size)[done..]);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The forward of one [`Strip`].
 
-use super::Pages;
+use super::KeyRows;
 use super::strip::{Places, Strip, gather, hide, scatter};
 use super::tile::{add_weighted_rows, exp_of_difference, products};
 use crate::kernels::simd::{Arithmetic, dispatch};
@@ -20,7 +20,7 @@ dispatch!(
     ///
     /// `query` begins at the sequence's first row.
     pub(super) fn forward = forward_body(
-        strip: &Strip, query: &[f32], keys: &Pages<'_>, values: &Pages<'_>, scratch: &mut [f32],
+        strip: &Strip, query: &[f32], keys: &KeyRows<'_>, values: &KeyRows<'_>, scratch: &mut [f32],
         output: (usize, &Shared<'_>, &Shared<'_>)
     )
 );
@@ -29,8 +29,8 @@ dispatch!(
 fn forward_body<A: Arithmetic>(
     strip: &Strip,
     query: &[f32],
-    keys: &Pages<'_>,
-    values: &Pages<'_>,
+    keys: &KeyRows<'_>,
+    values: &KeyRows<'_>,
     scratch: &mut [f32],
     output: (usize, &Shared<'_>, &Shared<'_>),
 ) {
@@ -47,18 +47,16 @@ fn forward_body<A: Arithmetic>(
 fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     strip: &Strip,
     query: &[f32],
-    keys: &Pages<'_>,
-    values: &Pages<'_>,
+    keys: &KeyRows<'_>,
+    values: &KeyRows<'_>,
     scratch: &mut [f32],
     output: (usize, &Shared<'_>, &Shared<'_>),
 ) {
     let (heads, size) = (strip.heads, strip.heads.size);
-    let stride = heads.key_value_width();
     let start = strip.first_key() / KEYS * KEYS;
     let places = strip.places::<W>();
     let seen = strip.seen(&places.rows, start);
     let count = strip.last_key() + 1 - start;
-    let head = strip.shared_head * size;
     let (panel, rest) = scratch.as_chunks_mut::<W>().0.split_at_mut(size);
     let (sums, rest) = rest.split_at_mut(size);
     let scores = &mut rest[..count.next_multiple_of(M)];
@@ -66,7 +64,7 @@ fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
     gather::<A, W>(panel, &places.at, query, heads.scale());
     for (block, scores) in scores.chunks_mut(KEYS).enumerate() {
         let first = block * KEYS;
-        let keys = &keys.at_token(start + first, stride)[head..];
+        let (keys, stride) = keys.of_head(heads, strip.shared_head, start + first);
         products::<A, W, M>(scores, (keys, stride, KEYS.min(count - first)), panel);
     }
     let scores = &mut scores[..count];
@@ -87,7 +85,7 @@ fn forward_lanes<A: Arithmetic, const W: usize, const M: usize>(
         for lane in 0..W {
             total[lane] += part[lane];
         }
-        let rows = (&values.at_token(start + first, stride)[head..], stride);
+        let rows = values.of_head(heads, strip.shared_head, start + first);
         add_weighted_rows::<A, W, M>(sums, rows, weights, (first, &seen));
     }
 

@@ -12,7 +12,7 @@ mod tile;
 
 pub(super) use self::backward::{Keyed, backward, scratch_lengths as backward_scratch};
 pub(super) use self::forward::{forward, scratch_lengths as forward_scratch};
-use super::{Attended, Heads};
+use super::{Attended, Heads, KeyedRows};
 use crate::kernels::KernelPath;
 use crate::kernels::gemm::{Left, LeftBuffer, row_lanes};
 use crate::kernels::lanes::{Lane, pair, put};
@@ -50,57 +50,63 @@ impl Operands {
         self.keys.bytes() + self.values.bytes() + self.pairs.len() * size_of::<u32>()
     }
 
-    /// Lays out what the forward reads of sequences with these keys and values.
+    /// Lays out what the forward reads of these sequences.
     pub(super) fn put_forward(
         &mut self,
         context: (KernelPath, &Threads),
         heads: Heads,
         sequences: &[Attended<'_>],
     ) {
-        let keys: Vec<&[f32]> =
-            sequences.iter().flat_map(|sequence| sequence.keys.parts()).copied().collect();
-        self.keys.put_parts(context, Lane::I16Pair, &keys, heads.size);
-        let values: Vec<&[&[f32]]> =
-            sequences.iter().map(|sequence| sequence.values.parts()).collect();
-        self.put_pairs(context, heads, &values);
+        let count = |sequence: &Attended<'_>| sequence.past + sequence.rows.len();
+        let counts: Vec<usize> = sequences.iter().map(count).collect();
+        put_heads(&mut self.keys, context, heads, &counts, |place, head, token| {
+            sequences[place].keys.row(heads, head, token)
+        });
+        self.put_pairs(context, heads, &counts, |place, head, token| {
+            sequences[place].values.row(heads, head, token)
+        });
     }
 
-    /// Lays out what the backward reads.
+    /// Lays out what the backward reads of these sequences, whose `keys` and `values` are (tokens, key-value width).
     pub(super) fn put_backward(
         &mut self,
         context: (KernelPath, &Threads),
         heads: Heads,
-        (keys, values): (&[&[f32]], &[&[f32]]),
+        sequences: &[KeyedRows],
+        (keys, values): (&[f32], &[f32]),
     ) {
-        self.keys.put_parts(context, Lane::I16Pair, keys, heads.size);
-        self.values.put_parts(context, Lane::I16Pair, values, heads.size);
-        let keys: Vec<&[&[f32]]> = keys.iter().map(std::slice::from_ref).collect();
-        self.put_pairs(context, heads, &keys);
+        let count = |sequence: &KeyedRows| sequence.past + sequence.rows.len();
+        let counts: Vec<usize> = sequences.iter().map(count).collect();
+        let [key_of, value_of] = [keys, values].map(|values| {
+            move |place: usize, head: usize, token: usize| {
+                let row = sequences[place].first_key + token;
+                &values[(row * heads.key_value + head) * heads.size..][..heads.size]
+            }
+        });
+        put_heads(&mut self.keys, context, heads, &counts, key_of);
+        put_heads(&mut self.values, context, heads, &counts, value_of);
+        self.put_pairs(context, heads, &counts, key_of);
     }
 
-    /// Lays out the pairs of each sequence, whose rows lie in one part or in several, none of which ends within a pair.
-    fn put_pairs(
+    /// Lays out the pairs of sequences with so many tokens.
+    fn put_pairs<'a>(
         &mut self,
         context: (KernelPath, &Threads),
         heads: Heads,
-        sequences: &[&[&[f32]]],
+        counts: &[usize],
+        find: impl Fn(usize, usize, usize) -> &'a [f32] + Sync,
     ) {
         let stride = heads.key_value * pair_lanes(heads.size);
         let (mut keys, mut pairs) = (0, 0);
         self.starts.clear();
-        for parts in sequences {
+        for count in counts {
             self.starts.push((keys, pairs));
-            let count =
-                parts.iter().map(|part| part.len() / heads.key_value_width()).sum::<usize>();
             (keys, pairs) = (keys + count, pairs + count.div_ceil(2));
         }
         self.pairs.resize(self.pairs.len().max(pairs * stride), 0);
-        let mut rest = &mut self.pairs[..];
-        for values in sequences.iter().copied().flatten() {
-            let count = (values.len() / heads.key_value_width()).div_ceil(2);
-            let (lanes, after) = rest.split_at_mut(count * stride);
-            put_pairs_of(context, heads, values, lanes);
-            rest = after;
+        for (place, (count, (_, first))) in counts.iter().zip(&self.starts).enumerate() {
+            let lanes = &mut self.pairs[first * stride..][..count.div_ceil(2) * stride];
+            put_pairs_of(context, heads, *count, |head, token| find(place, head, token), lanes);
         }
     }
 
@@ -167,31 +173,41 @@ impl Pairs<'_> {
     }
 }
 
+/// Lays out the rows of all heads of sequences with so many tokens, token after token.
+fn put_heads<'a>(
+    buffer: &mut LeftBuffer,
+    context: (KernelPath, &Threads),
+    heads: Heads,
+    counts: &[usize],
+    find: impl Fn(usize, usize, usize) -> &'a [f32] + Sync,
+) {
+    let rows: Vec<usize> = counts.iter().map(|count| count * heads.key_value).collect();
+    buffer.put_parts(context, Lane::I16Pair, (&rows, heads.size), |place, row| {
+        find(place, row % heads.key_value, row / heads.key_value)
+    });
+}
+
 /// Lanes of a pair of one head: its values, and two scales.
 const fn pair_lanes(size: usize) -> usize {
     size + 2
 }
 
-/// Lays out `values` (keys, key-value width) of one sequence as pairs of all heads.
-fn put_pairs_of(
+/// Lays out the values of `keys` tokens of one sequence as pairs of all heads.
+fn put_pairs_of<'a>(
     (path, threads): (KernelPath, &Threads),
     heads: Heads,
-    values: &[f32],
+    keys: usize,
+    find: impl Fn(usize, usize) -> &'a [f32] + Sync,
     lanes: &mut [u32],
 ) {
-    let width = heads.key_value_width();
-    let keys = values.len() / width;
     let stride = heads.key_value * pair_lanes(heads.size);
     threads.for_rows(lanes, stride, TASK_PAIRS, |pairs, lanes| {
         let mut rows = vec![0; 2 * Lane::I16Pair.count(heads.size)];
         for (number, lanes) in pairs.zip(lanes.chunks_exact_mut(stride)) {
             for (head, lanes) in lanes.chunks_exact_mut(pair_lanes(heads.size)).enumerate() {
-                let of_key = |key: usize| {
-                    let inside = key < keys;
-                    inside.then(|| &values[key * width + head * heads.size..][..heads.size])
-                };
-                let pair = [of_key(2 * number), of_key(2 * number + 1)];
-                put_pair(path, pair.map(Option::unwrap_or_default), &mut rows, lanes);
+                let [low, high] = [2 * number, 2 * number + 1];
+                let high = if high < keys { find(head, high) } else { &[] };
+                put_pair(path, [find(head, low), high], &mut rows, lanes);
             }
         }
     });

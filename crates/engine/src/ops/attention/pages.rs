@@ -1,53 +1,40 @@
-//! [`Pages`]: keys or values of tokens that follow one another, in one stretch of memory or in several.
+//! [`KeyRows`]: keys or values of a sequence, as they lie in memory.
 
-use std::ops::Range;
-
+use super::Heads;
 use super::forward::KEYS;
 
-/// Tokens of a page: whole blocks of keys, none of which crosses a border.
+/// Tokens of a page: a whole block of keys, so that no block crosses a border.
 pub const PAGE_TOKENS: usize = KEYS;
 
-/// Keys or values of a sequence, one token's row after the other.
+/// Keys or values of tokens that follow one another.
 #[derive(Debug, Clone)]
-pub struct Pages<'a> {
-    parts: Vec<&'a [f32]>,
-    /// Tokens of each part but the last.
-    tokens: usize,
+pub enum KeyRows<'a> {
+    /// (tokens, key-value width), as projections give them.
+    Together(&'a [f32]),
+    /// Pages of (key-value heads, [`PAGE_TOKENS`], head size): what a head reads of a page is one stretch, which decoding waits
+    /// for. Rows of the last page may be without meaning.
+    Paged(Vec<&'a [f32]>),
 }
 
-impl<'a> Pages<'a> {
-    /// Rows that lie in one stretch.
-    pub fn whole(values: &'a [f32]) -> Self {
-        Self { parts: vec![values], tokens: usize::MAX }
+impl<'a> KeyRows<'a> {
+    /// The rows of one head from this token on, as many as lie evenly, and their distance.
+    pub(super) fn of_head(&self, heads: Heads, head: usize, token: usize) -> (&'a [f32], usize) {
+        let size = heads.size;
+        match self {
+            Self::Together(values) => {
+                let width = heads.key_value_width();
+                (&values[token * width + head * size..], width)
+            }
+            Self::Paged(pages) => {
+                let rows = head * PAGE_TOKENS..(head + 1) * PAGE_TOKENS;
+                let page = &pages[token / PAGE_TOKENS][rows.start * size..rows.end * size];
+                (&page[token % PAGE_TOKENS * size..], size)
+            }
+        }
     }
 
-    /// Rows that lie in pages of [`PAGE_TOKENS`], of which the last may have fewer.
-    pub fn new(parts: Vec<&'a [f32]>) -> Self {
-        Self { parts, tokens: PAGE_TOKENS }
-    }
-
-    /// The stretches; each but the last has an even number of rows.
-    pub(super) fn parts(&self) -> &[&'a [f32]] {
-        &self.parts
-    }
-
-    /// Rows of `width` values from that of `token` on, as many as lie in one stretch.
-    pub(super) fn at_token(&self, token: usize, width: usize) -> &'a [f32] {
-        &self.parts[token / self.tokens][token % self.tokens * width..]
-    }
-
-    /// The rows of these tokens, stretch by stretch.
-    pub(super) fn stretches(
-        &self,
-        tokens: Range<usize>,
-        width: usize,
-    ) -> impl Iterator<Item = &'a [f32]> {
-        let mut rest = tokens;
-        std::iter::from_fn(move || {
-            let rows = (!rest.is_empty()).then(|| self.at_token(rest.start, width))?;
-            let rows = &rows[..rows.len().min(rest.len() * width)];
-            rest.start += rows.len() / width;
-            Some(rows)
-        })
+    /// One token's values of one head.
+    pub(super) fn row(&self, heads: Heads, head: usize, token: usize) -> &'a [f32] {
+        &self.of_head(heads, head, token).0[..heads.size]
     }
 }

@@ -59,8 +59,8 @@ impl Batch {
             .map(|rows| Attended {
                 rows: rows.clone(),
                 past: 0,
-                keys: Pages::whole(&self.key[rows.start * width..rows.end * width]),
-                values: Pages::whole(&self.value[rows.start * width..rows.end * width]),
+                keys: KeyRows::Together(&self.key[rows.start * width..rows.end * width]),
+                values: KeyRows::Together(&self.value[rows.start * width..rows.end * width]),
             })
             .collect();
         let mut out = vec![f32::NAN; self.query.len()];
@@ -351,8 +351,23 @@ fn threads_and_batch_change_no_bit(window: usize) {
     }
 }
 
-fn pages(values: &[f32], width: usize) -> Pages<'_> {
-    Pages::new(values.chunks(PAGE_TOKENS * width).collect())
+/// The same rows as a cache holds them.
+fn pages(values: &[f32], heads: Heads) -> Vec<Vec<f32>> {
+    let (size, width) = (heads.size, heads.key_value_width());
+    let page = |rows: &[f32]| {
+        let mut page = vec![f32::NAN; PAGE_TOKENS * width];
+        for (token, row) in rows.chunks(width).enumerate() {
+            for (head, values) in row.chunks(size).enumerate() {
+                page[(head * PAGE_TOKENS + token) * size..][..size].copy_from_slice(values);
+            }
+        }
+        page
+    };
+    values.chunks(PAGE_TOKENS * width).map(page).collect()
+}
+
+fn paged(pages: &[Vec<f32>]) -> KeyRows<'_> {
+    KeyRows::Paged(pages.iter().map(Vec::as_slice).collect())
 }
 
 #[test]
@@ -376,12 +391,10 @@ fn a_cache_changes_no_bit() {
                 let (mut past, mut operands) = (0, Operands::default());
                 for &rows in pieces {
                     let end = past + rows;
-                    let sequence = Attended {
-                        rows: 0..rows,
-                        past,
-                        keys: pages(&batch.key[..end * narrow], narrow),
-                        values: pages(&batch.value[..end * narrow], narrow),
-                    };
+                    let [keys, values] = [&batch.key, &batch.value]
+                        .map(|values| pages(&values[..end * narrow], batch.heads));
+                    let (keys, values) = (paged(&keys), paged(&values));
+                    let sequence = Attended { rows: 0..rows, past, keys, values };
                     forward(
                         (kind.0, &threads),
                         (kind.1, &mut operands),
@@ -412,11 +425,8 @@ fn a_row_alone_sees_what_it_sees_in_a_strip() {
     for (kind, batch) in kinds().flat_map(|kind| batches.iter().map(move |batch| (kind, batch))) {
         let (expected, _) = batch.forward(kind, 1);
         let (heads, width) = (batch.heads, batch.heads.key_value_width());
-        let attended = |rows: &Range<usize>, row: Range<usize>| Attended {
-            past: row.start - rows.start,
-            keys: pages(&batch.key[rows.start * width..row.end * width], width),
-            values: pages(&batch.value[rows.start * width..row.end * width], width),
-            rows: row,
+        let key_rows = |rows: &Range<usize>| {
+            [&batch.key, &batch.value].map(|values| &values[rows.start * width..rows.end * width])
         };
         let run = |threads: usize, sequences: &[Attended<'_>]| {
             let threads = Threads::new(threads).unwrap();
@@ -424,8 +434,19 @@ fn a_row_alone_sees_what_it_sees_in_a_strip() {
             decode((kind.0, &threads), heads, &batch.query, sequences, &mut out);
             out
         };
-        let whole: Vec<_> =
-            batch.sequences.iter().map(|rows| attended(rows, rows.clone())).collect();
+        let all_pages: Vec<[Vec<Vec<f32>>; 2]> = batch
+            .sequences
+            .iter()
+            .map(|rows| key_rows(rows).map(|values| pages(values, heads)))
+            .collect();
+        let whole: Vec<Attended<'_>> = (batch.sequences.iter().zip(&all_pages))
+            .map(|(rows, [keys, values])| Attended {
+                rows: rows.clone(),
+                past: 0,
+                keys: paged(keys),
+                values: paged(values),
+            })
+            .collect();
         let found = run(1, &whole);
         for (found, expected) in found.iter().zip(&expected) {
             let tolerance = if kind.1 == Lane::F32 { 1e-5 } else { 2e-4 };
@@ -435,7 +456,9 @@ fn a_row_alone_sees_what_it_sees_in_a_strip() {
         let mut alone = vec![0.0; found.len()];
         for rows in &batch.sequences {
             for row in rows.clone() {
-                let one = run(1, &[attended(rows, row..row + 1)]);
+                let [keys, values] = key_rows(&(rows.start..row + 1)).map(KeyRows::Together);
+                let past = row - rows.start;
+                let one = run(1, &[Attended { rows: row..row + 1, past, keys, values }]);
                 alone.iter_mut().zip(one).for_each(|(all, one)| *all += one);
             }
         }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::{Attended, Gradients, Heads, Kept, KeyedRows, Operands, Pages, backward, forward};
+use super::{Attended, Gradients, Heads, Kept, KeyRows, KeyedRows, Operands, backward, forward};
 use crate::kernels::KernelPath;
 use crate::kernels::lanes::Lane;
 use crate::kernels::threads::Threads;
@@ -78,7 +78,8 @@ impl Together {
             .into_iter()
             .map(|KeyedRows { rows, past, first_key }| {
                 let keys = first_key * width..(first_key + past + rows.len()) * width;
-                let (keys, values) = (Pages::whole(&key[keys.clone()]), Pages::whole(&value[keys]));
+                let together = |values| KeyRows::Together(values);
+                let (keys, values) = (together(&key[keys.clone()]), together(&value[keys]));
                 Attended { rows, past, keys, values }
             })
             .collect();
