@@ -35,6 +35,22 @@ impl RowOrder {
 }
 
 impl RowOrder {
+    /// A value of each row, from the order in which rows are stored.
+    fn put_in_order<T: Copy>(self, stored: &[T], values: &mut [T]) {
+        let Self::Interleaved { head_rows } = self else {
+            values.copy_from_slice(stored);
+            return;
+        };
+        for (stored, values) in
+            stored.chunks_exact(head_rows).zip(values.chunks_exact_mut(head_rows))
+        {
+            let (first, second) = values.split_at_mut(head_rows / 2);
+            for ((pair, first), second) in stored.chunks_exact(2).zip(first).zip(second) {
+                (*first, *second) = (pair[0], pair[1]);
+            }
+        }
+    }
+
     /// Which row (Hugging Face's) is stored at `stored`: the inverse of [`Self::stored_row`].
     pub(crate) fn row_at(self, stored: usize) -> usize {
         match self {
@@ -192,14 +208,14 @@ impl TensorView {
         dequantise_part(self.data_type, path, self.row_bytes(row), start, values);
     }
 
-    /// All rows as they lie in the file, whatever their order: row `r` is the [`Self::stored_row`]th of them.
+    /// All rows as they lie in the file, whatever their order.
     pub fn stored_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Which of the rows in [`Self::stored_bytes`] is row `row`.
-    pub fn stored_row(&self, row: usize) -> usize {
-        self.order.stored_row(row)
+    /// Puts one value of each row, which are in the order of [`Self::stored_bytes`], into that of the rows.
+    pub fn put_in_order<T: Copy>(&self, stored: &[T], values: &mut [T]) {
+        self.order.put_in_order(stored, values);
     }
 }
 
@@ -218,6 +234,9 @@ mod tests {
             .collect();
         let order = RowOrder::Interleaved { head_rows: 4 };
         assert!((0..8).all(|row| order.row_at(order.stored_row(row)) == row));
+        let mut rows = [0; 8];
+        order.put_in_order(&[0, 2, 1, 3, 4, 6, 5, 7], &mut rows);
+        assert_eq!(rows, [0, 1, 2, 3, 4, 5, 6, 7]);
         let view =
             TensorView::new("q", &[8, 1], DataType::F32, order, FilePart::owned(stored.clone()));
         let expected = [0.0, 1.0, 2.0, 3.0, 10.0, 11.0, 12.0, 13.0];

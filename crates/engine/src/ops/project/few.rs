@@ -61,9 +61,7 @@ pub(super) fn few_blocks(
         let (y, after) = rest.split_at(rows * matrix.rows());
         let out = matrix.rows();
         for (to, from) in layer.y.chunks_exact_mut(out).zip(y.chunks_exact(out)) {
-            for (row, to) in to.iter_mut().enumerate() {
-                *to = from[tensor.stored_row(row)];
-            }
+            tensor.put_in_order(from, to);
         }
         rest = after;
     }
