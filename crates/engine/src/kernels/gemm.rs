@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::KernelPath;
 use super::lanes::{Lane, put};
@@ -31,8 +32,10 @@ const PART_LANES: usize = 32;
 const GROUP: usize = 4 * STRIP;
 /// Tasks among which no thread waits long for the last one.
 const FEW_TASKS: usize = 16;
-/// Fewest rows worth filling strips for a second time, when there are too few groups to keep every thread busy.
+/// Fewest rows of a task, when there are too few groups of columns to keep every thread busy.
 const SPLIT_ROWS: usize = 448;
+/// Most lanes of a column whose strips are held for the tasks with other rows, which the same thread takes next.
+const HELD_LANES: usize = 4096;
 
 /// Rows of lanes: the left operand.
 #[derive(Debug, Clone, Copy)]
@@ -245,6 +248,8 @@ pub struct Product<'a> {
 
 /// Runs all products.
 pub fn multiply((path, threads): (KernelPath, &Threads), lane: Lane, products: &mut [Product<'_>]) {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
     let mut tasks: Vec<(usize, Range<usize>, Range<usize>)> = Vec::new();
     let groups: usize = products.iter().map(|product| product.n.div_ceil(group(product.n))).sum();
     for (number, product) in products.iter().enumerate() {
@@ -267,6 +272,7 @@ pub fn multiply((path, threads): (KernelPath, &Threads), lane: Lane, products: &
         let (number, rows, columns) = &tasks[task];
         let product = &products[*number];
         SCRATCH.with_borrow_mut(|scratch| {
+            scratch.begin((path, lane), product, (call, *number, columns), rows);
             run_task(path, lane, product, &targets[*number], rows, columns, scratch);
         });
     });
@@ -298,21 +304,65 @@ fn check(path: KernelPath, product: &Product<'_>, lane: Lane) {
 
 thread_local! {
     /// The strips of the task that runs on this thread.
-    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { lanes: Vec::new() }) };
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Lanes that begin on the border of a cache line, since a register that crosses one is loaded in two steps.
+/// Strips of some columns of a product, part after part; they are filled when they are first asked for.
+///
+/// Those of the last columns are still there when the next task has the same, with other rows.
+#[derive(Default)]
 struct Scratch {
     lanes: Vec<u32>,
+    scales: Vec<[f32; GROUP]>,
+    /// Which parts are filled.
+    filled: Vec<bool>,
+    /// The call, the number of the product and its first column that they belong to.
+    of: Option<(u64, usize, usize)>,
+    /// Lanes of a column in all parts, if they are held for other rows; else each part takes the place of the one before.
+    held: Option<usize>,
 }
 
 impl Scratch {
-    fn lanes(&mut self, count: usize) -> &mut [u32] {
-        if self.lanes.len() < count + 15 {
-            self.lanes.resize(count + 15, 0);
+    /// Makes room for the strips of these columns, and forgets those of others.
+    fn begin(
+        &mut self,
+        (path, lane): (KernelPath, Lane),
+        product: &Product<'_>,
+        (call, number, columns): (u64, usize, &Range<usize>),
+        rows: &Range<usize>,
+    ) {
+        let of = Some((call, number, columns.start));
+        if self.held.is_some() && self.of == of {
+            return;
         }
+        let lanes = product.terms.iter().map(|term| lane.count(term.right.k()));
+        let parts = lanes.clone().map(|lanes| lanes.div_ceil(part_lanes(path, lanes))).sum();
+        let (most, all) = (lanes.clone().map(|lanes| part_lanes(path, lanes)).max(), lanes.sum());
+        self.held = Some(all).filter(|all| rows.len() < product.rows && *all <= HELD_LANES);
+        let room = self.held.unwrap_or(most.unwrap_or(0)) * GROUP + 15;
+        self.lanes.resize(self.lanes.len().max(room), 0);
+        self.scales.resize(self.scales.len().max(parts), [1.0; GROUP]);
+        self.filled.clear();
+        self.filled.resize(parts, false);
+        self.of = of;
+    }
+
+    /// The strips and scales of part number `part`, before which there are `before` lanes; `fill` writes them.
+    fn strips(
+        &mut self,
+        (part, before, count): (usize, usize, usize),
+        fill: impl FnOnce((&mut [u32], &mut [f32])),
+    ) -> (&[u32], &[f32]) {
+        // From the border of a cache line on, since a register that crosses one is loaded in two steps.
         let skip = self.lanes.as_ptr().align_offset(64).min(15);
-        &mut self.lanes[skip..skip + count]
+        let start = skip + if self.held.is_some() { before * GROUP } else { 0 };
+        let (strips, scales) =
+            (&mut self.lanes[start..start + count * GROUP], &mut self.scales[part]);
+        if !self.filled[part] || self.held.is_none() {
+            fill((strips, scales));
+            self.filled[part] = true;
+        }
+        (strips, scales)
     }
 }
 
@@ -326,6 +376,7 @@ fn run_task(
     scratch: &mut Scratch,
 ) {
     let mut add = product.output == Output::Add;
+    let (mut place, mut before) = (0, 0);
     for term in &product.terms {
         let rows = rows.start.max(term.first_row)..rows.end.min(term.first_row + term.rows);
         let k = term.right.k();
@@ -335,16 +386,17 @@ fn run_task(
             let count = part.min(lanes - first);
             if !rows.is_empty() {
                 let k = first * lane.values()..((first + count) * lane.values()).min(k);
-                let strips = scratch.lanes(count * GROUP);
-                let mut scales = [1.0; GROUP];
-                term.right.fill(path, lane, columns.clone(), k, (strips, &mut scales));
+                let (strips, scales) = scratch.strips((place, before, count), |strips| {
+                    term.right.fill(path, lane, columns.clone(), k, strips);
+                });
                 // Floats have no scales, and the row may end with its lanes.
                 let scale = if lane == Lane::F32 { first } else { lanes + number };
                 let left = term.left;
                 let left = Part { left, first, scale, first_row: term.first_row, k: count };
-                let block = Block { left, strips, scales: &scales, add };
+                let block = Block { left, strips, scales, add };
                 run_block(path, lane, &block, (target, product.n), &rows, columns);
             }
+            (place, before) = (place + 1, before + count);
             add = true;
         }
     }
