@@ -31,9 +31,9 @@ const PART_LANES: usize = 32;
 /// Most columns whose strips a task fills at once, so that the left rows pass by once for all of them.
 const GROUP: usize = 4 * STRIP;
 /// Tasks among which no thread waits long for the last one.
-const FEW_TASKS: usize = 16;
+const FEW_TASKS: usize = 32;
 /// Fewest rows of a task, when there are too few groups of columns to keep every thread busy.
-const SPLIT_ROWS: usize = 448;
+const SPLIT_ROWS: usize = 224;
 /// Most lanes of a column whose strips are held for the tasks with other rows, which the same thread takes next.
 const HELD_LANES: usize = 4096;
 

@@ -185,8 +185,6 @@ pub fn maximum(values: &[f32]) -> f32 {
             lanes[lane] = if block[lane] > lanes[lane] { block[lane] } else { lanes[lane] };
         }
     }
-    // As in `fold`.
-    let lanes = std::hint::black_box(lanes);
     let mut greatest = f32::NEG_INFINITY;
     for &value in lanes.iter().chain(rest) {
         greatest = if value > greatest { value } else { greatest };
