@@ -45,6 +45,9 @@ const TASK_LANES: usize = 64;
 /// Keys of one backward task: long sequences are cut there, and the parts of a query's gradient are added in order.
 const TASK_KEYS: usize = 512;
 
+/// Values of one task that sets gradients to zero.
+const ZERO_VALUES: usize = 1 << 16;
+
 /// Rows of one task that adds up the parts of the queries' gradients.
 const TASK_ROWS: usize = 64;
 
@@ -244,9 +247,9 @@ pub fn backward(
     d_out: &[f32],
     gradients: Gradients<'_>,
 ) {
-    gradients.query.fill(0.0);
-    gradients.key.fill(0.0);
-    gradients.value.fill(0.0);
+    for values in [&mut *gradients.query, gradients.key, gradients.value] {
+        threads.for_rows(values, 1, ZERO_VALUES, |_, values| values.fill(0.0));
+    }
     let lane = lane_of(lane, heads);
     if lane == Lane::I16Pair {
         operands.put_backward((path, threads), heads, sequences, (kept.key, kept.value));

@@ -1,3 +1,4 @@
+use super::left::most_lanes;
 use super::*;
 use crate::kernels::lanes::LENGTH;
 use crate::kernels::source::{Direction, Values};
