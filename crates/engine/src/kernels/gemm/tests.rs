@@ -139,6 +139,41 @@ fn a_row_has_the_same_bits_in_any_batch_and_on_any_number_of_threads() {
     }
 }
 
+/// Strips are kept between tasks with the same columns: those of another product, term or call must never be taken for them.
+#[test]
+fn products_of_one_call_have_the_bits_of_calls_of_their_own() {
+    let (m, n, k, narrow) = (1000, 100, 1301, 30);
+    let (a, low) = (random(m * k, "a"), random(300 * narrow, "low"));
+    let rights = ["first", "second"].map(|name| random(n * k, name));
+    let factor = random(n * narrow, "factor");
+    for (path, lane) in paths() {
+        for count in [1, 2] {
+            let threads = Threads::new(count).unwrap();
+            let (mut left, mut low_left) = (LeftBuffer::default(), LeftBuffer::default());
+            left.put((path, &threads), lane, &a, k);
+            low_left.put((path, &threads), lane, &low, narrow);
+            let product = |c, number: usize| {
+                let right = Source::new(Values::F32(&rights[number]), k, Direction::Transposed);
+                let mut terms = vec![Term { left: left.left(), right, first_row: 0, rows: m }];
+                if number == 1 {
+                    let right = Source::new(Values::F32(&factor), narrow, Direction::Transposed);
+                    let left = low_left.left();
+                    terms.push(Term { left, right, first_row: 400, rows: 300 });
+                }
+                Product { c, n, rows: m, terms, output: Output::Store }
+            };
+            let [mut apart, mut together] = [(); 2].map(|()| [(); 2].map(|()| vec![0.0; m * n]));
+            for (number, c) in apart.iter_mut().enumerate() {
+                multiply((path, &threads), lane, &mut [product(c, number)]);
+            }
+            let [first, second] = &mut together;
+            multiply((path, &threads), lane, &mut [product(first, 0), product(second, 1)]);
+            assert!(apart == together, "{path:?} {lane:?}, {count} threads");
+            assert!(apart[0] != apart[1]);
+        }
+    }
+}
+
 /// Sums of integers are exact, so how they are computed makes no difference.
 #[test]
 fn integers_have_the_same_bits_on_every_path_with_the_same_parts() {
