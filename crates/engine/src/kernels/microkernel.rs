@@ -246,6 +246,13 @@ mod x86 {
         unsafe {
             let mut sums = [[_mm512_setzero_si512(); HALVES]; ROWS];
             let (mut a, mut b) = (tile.a, tile.strip.as_ptr());
+            for row in 0..ROWS {
+                // What the tile ends with is on its way while the sums are made.
+                for half in 0..HALVES {
+                    let at = tile.c.wrapping_add(row * tile.c_stride + 16 * half);
+                    _mm_prefetch::<_MM_HINT_T0>(at.cast());
+                }
+            }
             for _ in 0..tile.k {
                 let first = _mm512_loadu_si512(b.cast());
                 let second = if HALVES == 2 { _mm512_loadu_si512(b.add(16).cast()) } else { first };
