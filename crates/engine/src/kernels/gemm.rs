@@ -12,7 +12,7 @@ use std::ops::Range;
 
 pub use self::left::{Left, LeftBuffer, put_computed, row_lanes};
 use self::left::{part_lanes, scales};
-use self::strips::{Call, Strips, with_strips};
+use self::strips::{Call, Strips, can_be_kept, with_strips};
 use super::KernelPath;
 use super::lanes::Lane;
 use super::microkernel::{self, Tile, run_tile};
@@ -21,10 +21,11 @@ use super::threads::Threads;
 
 /// Most columns whose strips a task fills at once, so that the left rows pass by once for all of them.
 const GROUP: usize = 4 * STRIP;
-/// Tasks among which no thread waits long for the last one.
-const FEW_TASKS: usize = 32;
-/// Fewest rows of a task, when there are too few groups of columns to keep every thread busy.
-const SPLIT_ROWS: usize = 224;
+/// Tasks among which no thread waits long for the last one, and the fewest rows of one, when there are too few groups of columns
+/// to keep every thread busy.
+const FEW_TASKS: (usize, usize) = (32, 224);
+/// The same where each task fills its strips for itself.
+const FEW_FILLING_TASKS: (usize, usize) = (16, 448);
 
 /// One summand of a product, for some of its rows.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +88,7 @@ struct Part {
 pub fn multiply((path, threads): (KernelPath, &Threads), lane: Lane, products: &mut [Product<'_>]) {
     let parts: Vec<Vec<Part>> =
         products.iter().map(|product| parts_of(path, product, lane)).collect();
-    let tasks = tasks_of(products);
+    let tasks = tasks_of(products, &parts);
     let targets: Vec<Target> =
         products.iter_mut().map(|product| Target { start: product.c.as_mut_ptr() }).collect();
     let (products, call) = (&*products, Call::new());
@@ -105,18 +106,20 @@ pub fn multiply((path, threads): (KernelPath, &Threads), lane: Lane, products: &
 /// The tasks of all products. Those with the same columns follow one another, since a thread keeps their strips.
 ///
 /// The cut depends on sizes alone; rows do not see one another, so it moves no bit.
-fn tasks_of(products: &[Product<'_>]) -> Vec<Task> {
+fn tasks_of(products: &[Product<'_>], parts: &[Vec<Part>]) -> Vec<Task> {
     let groups: usize = products.iter().map(|product| product.n.div_ceil(group(product.n))).sum();
     let mut tasks = Vec::new();
     for (number, product) in products.iter().enumerate() {
-        let parts = FEW_TASKS.div_ceil(groups).min(product.rows / SPLIT_ROWS).max(1);
-        let part = product.rows.div_ceil(parts).next_multiple_of(14).max(1);
+        let kept = can_be_kept(&parts[number]);
+        let (tasks_in_all, least) = if kept { FEW_TASKS } else { FEW_FILLING_TASKS };
+        let cuts = tasks_in_all.div_ceil(groups).min(product.rows / least).max(1);
+        let height = product.rows.div_ceil(cuts).next_multiple_of(14).max(1);
         let group = group(product.n);
         for column in (0..product.n).step_by(group) {
-            for row in (0..product.rows).step_by(part) {
+            for row in (0..product.rows).step_by(height) {
                 tasks.push(Task {
                     product: number,
-                    rows: row..(row + part).min(product.rows),
+                    rows: row..(row + height).min(product.rows),
                     columns: column..(column + group).min(product.n),
                 });
             }

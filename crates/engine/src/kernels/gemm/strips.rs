@@ -20,6 +20,16 @@ pub(super) fn with_strips(work: impl FnOnce(&mut Strips)) {
     STRIPS.with_borrow_mut(work);
 }
 
+/// Lanes of a column in all parts.
+fn all_lanes(parts: &[Part]) -> usize {
+    parts.last().map_or(0, |part| part.before + part.lanes.len())
+}
+
+/// Whether the strips of these parts are few enough to be kept.
+pub(super) fn can_be_kept(parts: &[Part]) -> bool {
+    all_lanes(parts) <= KEPT_LANES
+}
+
 /// One call of [`super::multiply`], like no other.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Call(u64);
@@ -52,10 +62,9 @@ impl Strips {
         if self.kept && self.owner == Some(owner) {
             return;
         }
-        let all = parts.last().map_or(0, |part| part.before + part.lanes.len());
         let most = parts.iter().map(|part| part.lanes.len()).max().unwrap_or(0);
-        self.kept = again && all <= KEPT_LANES;
-        let room = if self.kept { all } else { most } * GROUP + 15;
+        self.kept = again && can_be_kept(parts);
+        let room = if self.kept { all_lanes(parts) } else { most } * GROUP + 15;
         self.lanes.resize(self.lanes.len().max(room), 0);
         self.scales.resize(self.scales.len().max(parts.len()), [1.0; GROUP]);
         self.filled.clear();
