@@ -12,7 +12,7 @@ mod tile;
 
 pub(super) use self::backward::{Keyed, backward, scratch_lengths as backward_scratch};
 pub(super) use self::forward::{forward, scratch_lengths as forward_scratch};
-use super::{Attended, Heads, KeyedRows};
+use super::{Attended, Heads, KeyRows, KeyedRows};
 use crate::kernels::KernelPath;
 use crate::kernels::gemm::{Left, LeftBuffer, row_lanes};
 use crate::kernels::lanes::{Lane, pair, put};
@@ -80,7 +80,7 @@ impl Operands {
         let [key_of, value_of] = [keys, values].map(|values| {
             move |place: usize, head: usize, token: usize| {
                 let row = sequences[place].first_key + token;
-                &values[(row * heads.key_value + head) * heads.size..][..heads.size]
+                KeyRows::Together(values).row(heads, head, row)
             }
         });
         put_heads(&mut self.keys, context, heads, &counts, key_of);
