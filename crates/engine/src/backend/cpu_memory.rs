@@ -107,7 +107,8 @@ pub fn scratch_bytes(
     let (labels, gradients) = (shape.labels, shape.label_gradients);
     let (hidden, words) = (model.hidden_size, model.vocabulary_size.min(head_loss::WORDS));
     let row = hidden + row(hidden) + words + row(words) + head_loss::ROW;
-    let head = labels * row + gradients * hidden;
+    let choice = head_loss::choice_values(precision, words, hidden) * usize::from(gradients > 0);
+    let head = labels * row + gradients * hidden + choice;
     let together = 2 * (shape.keys + shape.key_gradients) * model.key_value_size();
     let operands = match lane {
         Lane::F32 => 0,

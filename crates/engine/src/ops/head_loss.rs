@@ -4,14 +4,21 @@
 //! other words − (1 − p of t) W of t. Logits exist for some words at a time only. What has been summed so far is relative to
 //! the greatest logit so far, and is multiplied down when a greater one comes (Milakov & Gimelshein 2018). The label stays out
 //! of these sums: what a sure row has left to learn is what the other words get, which would be lost in 1 − p.
+//!
+//! Most words get next to nothing from any row. Where the head is not kept in 32 bits, the gradient takes those together: see
+//! [`rare`].
+
+mod rare;
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
+use self::rare::{LEAST_SHARE, Selection};
 use super::project::Matrix;
 use super::shared::Shared;
 use crate::kernels::KernelPath;
-use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply};
-use crate::kernels::lanes::Lane;
+use crate::kernels::gemm::{LeftBuffer, Output, Product, Term, multiply, put_computed};
+use crate::kernels::lanes::{Lane, Precision};
 use crate::kernels::simd::{Arithmetic, LANES, dispatch, exp, fold, maximum};
 use crate::kernels::source::Direction;
 use crate::kernels::threads::Threads;
@@ -19,7 +26,7 @@ use crate::kernels::threads::Threads;
 /// Words whose logits exist at once: enough for every thread, and few enough that their logits stay in the cache.
 pub const WORDS: usize = 2304;
 /// Values that are kept of each row on the way.
-pub const ROW: usize = 3;
+pub const ROW: usize = 4;
 /// Rows of one task.
 const TASK: usize = 8;
 
@@ -30,14 +37,24 @@ pub struct Scratch {
     logits: Vec<f32>,
     weights: LeftBuffer,
     rows: Vec<f32>,
+    selection: Selection,
 }
 
 impl Scratch {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        let values = self.logits.len() + self.rows.len();
+        let values = self.logits.len() + self.rows.len() + self.selection.values();
         values * size_of::<f32>() + self.x.bytes() + self.weights.bytes()
     }
+}
+
+/// How the vocabulary is walked through.
+#[derive(Debug, Clone, Copy)]
+struct Walk {
+    /// Words whose logits exist at once.
+    words: usize,
+    /// The least share of a row's softmax with which a word is multiplied for itself in the backward.
+    least_share: f32,
 }
 
 /// What is known of a row's softmax after some words.
@@ -49,15 +66,25 @@ struct Row {
     others: f32,
     /// The label's logit.
     at_label: f32,
+    /// What of `others` the last words are.
+    here: f32,
 }
 
 impl Row {
+    const NOTHING: [f32; ROW] = [f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY, 0.0];
+
     fn read(values: &[f32]) -> Self {
-        Self { greatest: values[0], others: values[1], at_label: values[2] }
+        Self { greatest: values[0], others: values[1], at_label: values[2], here: values[3] }
     }
 
     fn write(self, values: &mut [f32]) {
-        values.copy_from_slice(&[self.greatest, self.others, self.at_label]);
+        values.copy_from_slice(&[self.greatest, self.others, self.at_label, self.here]);
+    }
+
+    /// What exponents are relative to.
+    fn shift(&self) -> f32 {
+        // Nothing but labels so far, or no numbers: those stay what they are.
+        if self.greatest == f32::NEG_INFINITY { 0.0 } else { self.greatest }
     }
 
     /// The loss in nats; what the summed gradient is multiplied by; and 1 − p of the label.
@@ -76,36 +103,47 @@ impl Row {
     }
 }
 
+/// Values that the gradient holds to take rare words together.
+pub fn choice_values(precision: Precision, words: usize, hidden: usize) -> usize {
+    if least_share(precision) > 0.0 { rare::values(words, hidden) } else { 0 }
+}
+
+/// The least share of a row's softmax with which a word is multiplied for itself.
+fn least_share(precision: Precision) -> f32 {
+    if precision == Precision::F32 { 0.0 } else { LEAST_SHARE }
+}
+
 /// Cross-entropy in nats of each row of `x` (labels, hidden) for its label; where `d_x` is given, it becomes the gradient of
 /// `scale` · Σ losses.
 pub fn head_loss(
     context: (KernelPath, &Threads),
     scratch: &mut Scratch,
     head: &Matrix,
-    (x, labels): (&[f32], &[u32]),
+    x_and_labels: (&[f32], &[u32]),
     scale: f32,
     d_x: Option<&mut [f32]>,
 ) -> Vec<f32> {
-    in_parts(context, scratch, head, (x, labels), (scale, WORDS), d_x)
+    let walk = Walk { words: WORDS, least_share: least_share(head.precision()) };
+    in_parts(context, scratch, head, x_and_labels, (scale, walk), d_x)
 }
 
-/// As [`head_loss`], with so many words at once.
+/// As [`head_loss`], with a given walk.
 fn in_parts(
     context: (KernelPath, &Threads),
     scratch: &mut Scratch,
     head: &Matrix,
     (x, labels): (&[f32], &[u32]),
-    (scale, at_once): (f32, usize),
+    (scale, walk): (f32, Walk),
     mut d_x: Option<&mut [f32]>,
 ) -> Vec<f32> {
     let (hidden, rows) = (head.input, labels.len());
     let lane = Lane::of(context.0, head.precision());
-    let Scratch { x: x_lanes, logits, weights, rows: known } = scratch;
+    let Scratch { x: x_lanes, logits, weights, rows: known, selection } = scratch;
     x_lanes.put(context, lane, &x[..rows * hidden], hidden);
     known.clear();
-    known.extend([f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY].repeat(rows));
-    for first in (0..head.out).step_by(at_once) {
-        let words = first..(first + at_once).min(head.out);
+    known.extend(Row::NOTHING.repeat(rows));
+    for first in (0..head.out).step_by(walk.words) {
+        let words = first..(first + walk.words).min(head.out);
         let count = words.len();
         if logits.len() < rows * count {
             logits.resize(rows * count, 0.0);
@@ -117,23 +155,16 @@ fn in_parts(
         multiply(context, lane, &mut [product]);
 
         take_labels(labels, &words, logits, known);
-        let (logits, known) = (&*logits, Shared::new(known));
-        let sums = d_x.as_deref_mut().map(Shared::new);
-        weights.put_with(context, lane, TASK, logits, count, |row, logits, weights| {
-            let known = known.part(row * ROW, ROW);
-            let mut softmax = Row::read(known);
-            let down = next_words(context.0, &mut softmax, logits, weights);
-            softmax.write(known);
-            if let Some(sums) = sums.as_ref().filter(|_| first > 0 && down < 1.0) {
-                let sums = sums.part(row * hidden, hidden);
-                for sum in sums {
-                    *sum *= down;
-                }
-            }
-        });
+        let sums =
+            d_x.as_deref_mut().map(|d_x| &mut d_x[..if first > 0 { rows * hidden } else { 0 }]);
+        let shares = next_words(context, (logits, count), known, sums);
 
         let Some(d_x) = d_x.as_deref_mut() else { continue };
-        let right = head.source(Direction::AsStored).of_rows(words);
+        let (right, chosen) = selection.choose(context.1, (head, words), &shares, walk.least_share);
+        put_computed([&mut *weights], context, lane, TASK, (rows, right.k()), |row, [weights]| {
+            let (known, logits) = (&known[row * ROW..][..ROW], &logits[row * count..][..count]);
+            weigh(context.0, &Row::read(known), logits, chosen, weights);
+        });
         let terms = vec![Term { left: weights.left(), right, first_row: 0, rows }];
         let output = if first == 0 { Output::Store } else { Output::Add };
         let product = Product { c: d_x, n: hidden, rows, terms, output };
@@ -167,141 +198,108 @@ fn take_labels(labels: &[u32], words: &Range<usize>, logits: &mut [f32], known: 
     }
 }
 
-dispatch!(fn next_words = next_words_body(
-    row: &mut Row, logits: &[f32], weights: &mut [f32]
-) -> f32);
+/// Takes the logits of the next words, `count` a row. Where sums over the words before are given, each row's is multiplied
+/// down to what they are relative to now. Gives the logarithm of the greatest share that each of the words has in any
+/// row's softmax so far.
+fn next_words(
+    (path, threads): (KernelPath, &Threads),
+    (logits, count): (&[f32], usize),
+    known: &mut [f32],
+    sums: Option<&mut [f32]>,
+) -> Vec<f32> {
+    let rows = known.len() / ROW;
+    let width = sums.as_ref().map_or(0, |sums| sums.len() / rows.max(1));
+    let gradient = sums.is_some();
+    let (known, sums) = (Shared::new(known), sums.map(Shared::new));
+    let greatest = Mutex::new(vec![f32::NEG_INFINITY; count]);
+    threads.for_each(rows.div_ceil(TASK), |task| {
+        let mut shares = vec![f32::NEG_INFINITY; count];
+        for row in task * TASK..((task + 1) * TASK).min(rows) {
+            let (known, logits) = (known.part(row * ROW, ROW), &logits[row * count..][..count]);
+            let mut softmax = Row::read(known);
+            let down = take_logits(path, &mut softmax, logits);
+            softmax.write(known);
+            if gradient {
+                raise_to(path, &mut shares, logits, softmax.shift() + softmax.others.ln());
+            }
+            if let Some(sums) = sums.as_ref().filter(|_| down < 1.0) {
+                sums.part(row * width, width).iter_mut().for_each(|sum| *sum *= down);
+            }
+        }
+        // The greatest of all is the same in whatever order the tasks end.
+        raise_to(path, &mut greatest.lock().unwrap_or_else(PoisonError::into_inner), &shares, 0.0);
+    });
+    greatest.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
 
-/// Takes the logits of the next words: `weights` become exp (z − greatest). Gives what sums over the words before are multiplied
-/// by.
+dispatch!(fn raise_to = raise_to_body(greatest: &mut [f32], values: &[f32], less: f32));
+
+/// Raises `greatest` to the values, less `less`, where these are greater; what is no number is not.
 #[inline(always)]
-fn next_words_body<A: Arithmetic>(row: &mut Row, logits: &[f32], weights: &mut [f32]) -> f32 {
-    let greatest = maximum(logits).max(row.greatest);
-    // Nothing but labels so far, or no numbers: those stay what they are.
-    let shift = if greatest == f32::NEG_INFINITY { 0.0 } else { greatest };
-    let down = exp::<A>(row.greatest - shift);
+fn raise_to_body<A: Arithmetic>(greatest: &mut [f32], values: &[f32], less: f32) {
+    for (greatest, value) in greatest.iter_mut().zip(values) {
+        let value = A::multiply_add(less, -1.0, *value);
+        *greatest = if value > *greatest { value } else { *greatest };
+    }
+}
+
+dispatch!(fn take_logits = take_logits_body(row: &mut Row, logits: &[f32]) -> f32);
+
+/// Takes the logits of a row's next words. Gives what sums over the words before are multiplied by.
+#[inline(always)]
+fn take_logits_body<A: Arithmetic>(row: &mut Row, logits: &[f32]) -> f32 {
+    let before = row.greatest;
+    row.greatest = maximum(logits).max(before);
+    let shift = row.shift();
+    let down = exp::<A>(before - shift);
     let mut lanes = [0.0f32; LANES];
-    for (block, logits) in weights.chunks_mut(LANES).zip(logits.chunks(LANES)) {
-        for ((weight, logit), lane) in block.iter_mut().zip(logits).zip(&mut lanes) {
-            *weight = exp::<A>(*logit - shift);
-            *lane += *weight;
+    let (blocks, rest) = logits.as_chunks::<LANES>();
+    for logits in blocks {
+        for (lane, logit) in lanes.iter_mut().zip(logits) {
+            *lane += exp::<A>(*logit - shift);
         }
     }
-    row.others = row.others * down + fold(lanes);
-    row.greatest = greatest;
+    for (lane, logit) in lanes.iter_mut().zip(rest) {
+        *lane += exp::<A>(*logit - shift);
+    }
+    row.here = fold(lanes);
+    row.others = row.others * down + row.here;
     down
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::TensorView;
-    use crate::kernels::lanes::Precision;
-    use crate::ops::finite_difference::{check, random, weighted};
+dispatch!(fn weigh = weigh_body(
+    row: &Row, logits: &[f32], chosen: Option<&[u32]>, weights: &mut [f32]
+));
 
-    const HIDDEN: usize = 20;
-    const VOCABULARY: usize = 37;
-
-    fn head(values: &[f32]) -> Matrix {
-        let tensor = TensorView::of_floats(&[values.len() / HIDDEN, HIDDEN], values);
-        Matrix::new(&Threads::new(1).unwrap(), &tensor, Precision::F32)
+/// `weights` become exp (z − greatest) of the words, or of those that are chosen and, behind them, of all others together.
+#[inline(always)]
+fn weigh_body<A: Arithmetic>(
+    row: &Row,
+    logits: &[f32],
+    chosen: Option<&[u32]>,
+    weights: &mut [f32],
+) {
+    let shift = row.shift();
+    let Some(chosen) = chosen else {
+        for (weight, logit) in weights.iter_mut().zip(logits) {
+            *weight = exp::<A>(*logit - shift);
+        }
+        return;
+    };
+    let (weights, together) = weights.split_at_mut(chosen.len());
+    for (weight, word) in weights.iter_mut().zip(chosen) {
+        *weight = logits[*word as usize] - shift;
     }
-
-    fn run(
-        path: KernelPath,
-        head: &Matrix,
-        (x, labels): (&[f32], &[u32]),
-        words: usize,
-    ) -> (Vec<f32>, Vec<f32>) {
-        let (threads, mut d_x) = (Threads::new(2).unwrap(), vec![7.0; x.len()]);
-        let (context, scratch) = ((path, &threads), &mut Scratch::default());
-        let losses = in_parts(context, scratch, head, (x, labels), (2.0, words), Some(&mut d_x));
-        assert_eq!(losses, in_parts(context, scratch, head, (x, labels), (2.0, words), None));
-        (losses, d_x)
-    }
-
-    #[test]
-    fn backward_is_the_slope_of_forward() {
-        let head = head(&random(VOCABULARY * HIDDEN, "head"));
-        let (x, labels) = (random(4 * HIDDEN, "x"), [0, 36, 8, 8]);
-        for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
-            for words in [8, 12, 36, 100] {
-                let loss =
-                    |x: &[f32]| weighted(&[2.0; 4], &run(path, &head, (x, &labels), words).0);
-                let (_, d_x) = run(path, &head, (&x, &labels), words);
-                check("head loss", &x, &d_x, loss);
-            }
+    let mut lanes = [0.0f32; LANES];
+    for block in weights.chunks_mut(LANES) {
+        for (weight, lane) in block.iter_mut().zip(&mut lanes) {
+            *weight = exp::<A>(*weight);
+            *lane += *weight;
         }
     }
-
-    /// Against softmax in 64 bits, in particular where the label's word is all but certain, or all but impossible.
-    #[test]
-    fn losses_and_gradients_are_those_of_softmax() {
-        let values = random(VOCABULARY * HIDDEN, "head");
-        let head = head(&values);
-        for factor in [0.1f32, 1.0, 8.0, 40.0] {
-            let x: Vec<f32> = values[5 * HIDDEN..6 * HIDDEN].iter().map(|x| x * factor).collect();
-            let logits: Vec<f64> =
-                values.chunks_exact(HIDDEN).map(|word| weighted(word, &x)).collect();
-            for label in 0..VOCABULARY {
-                let relative = |word: usize| (logits[word] - logits[label]).exp();
-                let others = || (0..VOCABULARY).filter(|word| *word != label);
-                let rest: f64 = others().map(relative).sum();
-                let expected: Vec<f64> = (0..HIDDEN)
-                    .map(|at| {
-                        let value = |word: usize| f64::from(values[word * HIDDEN + at]);
-                        let term = |word: usize| relative(word) * (value(word) - value(label));
-                        2.0 * others().map(term).sum::<f64>() / (1.0 + rest)
-                    })
-                    .collect();
-                let size = expected.iter().map(|value| value * value).sum::<f64>().sqrt();
-                for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
-                    let (losses, d_x) = run(path, &head, (&x, &[label as u32]), 10);
-                    let loss = f64::from(losses[0]);
-                    let what = format!("{path:?}, {factor}, {label}");
-                    assert!((loss - rest.ln_1p()).abs() <= 1e-4 * rest.ln_1p(), "{what}: {loss}");
-                    for (found, expected) in d_x.iter().zip(&expected) {
-                        let error = (f64::from(*found) - expected).abs();
-                        assert!(error <= 1e-4 * size, "{what}: {found}, {expected}");
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_loss_of_even_logits_is_the_log_of_their_number() {
-        let x = vec![0.0; HIDDEN];
-        let (losses, _) =
-            run(KernelPath::Portable, &head(&random(8 * HIDDEN, "head")), (&x, &[3]), 4);
-        assert!((losses[0] - 8f32.ln()).abs() < 1e-6);
-        let (losses, d_x) =
-            run(KernelPath::Portable, &head(&random(HIDDEN, "word")), (&x, &[0]), 4);
-        assert_eq!((losses, d_x), (vec![0.0], vec![0.0; HIDDEN]), "the only word");
-    }
-
-    #[test]
-    fn what_is_no_number_is_no_loss() {
-        let head = head(&random(VOCABULARY * HIDDEN, "head"));
-        let mut x = random(2 * HIDDEN, "x");
-        for (bad, words) in [(f32::NAN, 8), (f32::INFINITY, 8), (f32::NAN, 100)] {
-            x[HIDDEN + 3] = bad;
-            for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
-                let (losses, _) = run_without_comparison(path, &head, &x, words);
-                assert!(losses[0].is_finite() && !losses[1].is_finite(), "{path:?}: {losses:?}");
-            }
-        }
-    }
-
-    fn run_without_comparison(
-        path: KernelPath,
-        head: &Matrix,
-        x: &[f32],
-        words: usize,
-    ) -> (Vec<f32>, Vec<f32>) {
-        let (threads, mut d_x) = (Threads::new(1).unwrap(), vec![0.0; x.len()]);
-        let (context, scratch) = ((path, &threads), &mut Scratch::default());
-        let rows = (x, &[1, 2][..]);
-        let losses = in_parts(context, scratch, head, rows, (1.0, words), Some(&mut d_x));
-        (losses, d_x)
-    }
+    // Both sums are rounded, and the others' share may be less than that.
+    together[0] = (row.here - fold(lanes)).max(0.0);
 }
+
+#[cfg(test)]
+mod tests;
