@@ -106,9 +106,10 @@ pub fn scratch_bytes(
     let projections = input_lanes + slots.iter().flatten().sum::<usize>();
     let (labels, gradients) = (shape.labels, shape.label_gradients);
     let (hidden, words) = (model.hidden_size, model.vocabulary_size.min(head_loss::WORDS));
-    let row = hidden + row(hidden) + words + row(words) + head_loss::ROW;
+    // The labels' rows and their gradients are brought together; what is computed of them is for some rows at a time.
+    let row = row(hidden) + words + row(words) + head_loss::ROW;
     let choice = head_loss::choice_values(precision, words, hidden) * usize::from(gradients > 0);
-    let head = labels * row + gradients * hidden + choice;
+    let head = labels.min(head_loss::ROWS) * row + (labels + gradients) * hidden + choice;
     let together = 2 * (shape.keys + shape.key_gradients) * model.key_value_size();
     let operands = match lane {
         Lane::F32 => 0,

@@ -24,7 +24,9 @@ use crate::kernels::source::Direction;
 use crate::kernels::threads::Threads;
 
 /// Words whose logits exist at once: enough for every thread, and few enough that their logits stay in the cache.
-pub const WORDS: usize = 2304;
+pub const WORDS: usize = 4608;
+/// Likewise rows: the more of them, the fewer words are rare for all.
+pub const ROWS: usize = 512;
 /// Values that are kept of each row on the way.
 pub const ROW: usize = 4;
 /// Rows of one task.
@@ -119,12 +121,19 @@ pub fn head_loss(
     context: (KernelPath, &Threads),
     scratch: &mut Scratch,
     head: &Matrix,
-    x_and_labels: (&[f32], &[u32]),
+    (x, labels): (&[f32], &[u32]),
     scale: f32,
-    d_x: Option<&mut [f32]>,
+    mut d_x: Option<&mut [f32]>,
 ) -> Vec<f32> {
     let walk = Walk { words: WORDS, least_share: least_share(head.precision()) };
-    in_parts(context, scratch, head, x_and_labels, (scale, walk), d_x)
+    let mut losses = Vec::with_capacity(labels.len());
+    for (number, labels) in labels.chunks(ROWS).enumerate() {
+        let part = number * ROWS * head.input..(number * ROWS + labels.len()) * head.input;
+        let (rows, d_x) =
+            ((&x[part.clone()], labels), d_x.as_deref_mut().map(|d_x| &mut d_x[part]));
+        losses.extend(in_parts(context, scratch, head, rows, (scale, walk), d_x));
+    }
+    losses
 }
 
 /// As [`head_loss`], with a given walk.
@@ -160,7 +169,7 @@ fn in_parts(
         let shares = next_words(context, (logits, count), known, sums);
 
         let Some(d_x) = d_x.as_deref_mut() else { continue };
-        let (right, chosen) = selection.choose(context.1, (head, words), &shares, walk.least_share);
+        let (right, chosen) = selection.choose(context, (head, words), &shares, walk.least_share);
         put_computed([&mut *weights], context, lane, TASK, (rows, right.k()), |row, [weights]| {
             let (known, logits) = (&known[row * ROW..][..ROW], &logits[row * count..][..count]);
             weigh(context.0, &Row::read(known), logits, chosen, weights);

@@ -175,3 +175,25 @@ fn rare_words_of_many_rows_lose_little() {
         }
     }
 }
+
+/// More rows than are taken at once give what each gives alone.
+#[test]
+fn rows_are_in_no_ones_way() {
+    let head = head(&random(VOCABULARY * HIDDEN, "head"));
+    let rows = 2 * ROWS + 3;
+    let x = random(rows * HIDDEN, "x");
+    let labels: Vec<u32> = (0..rows).map(|row| (row * 7 % VOCABULARY) as u32).collect();
+    let threads = Threads::new(2).unwrap();
+    let run = |rows: Range<usize>| {
+        let (part, scratch) = (rows.start * HIDDEN..rows.end * HIDDEN, &mut Scratch::default());
+        let mut d_x = vec![7.0; part.len()];
+        let (context, given) = ((KernelPath::Portable, &threads), (&x[part], &labels[rows]));
+        let losses = head_loss(context, scratch, &head, given, 0.5, Some(&mut d_x));
+        (losses, d_x)
+    };
+    let (losses, d_x) = run(0..rows);
+    for row in [0, ROWS - 1, ROWS, 2 * ROWS - 1, 2 * ROWS, rows - 1] {
+        let found = (vec![losses[row]], d_x[row * HIDDEN..(row + 1) * HIDDEN].to_vec());
+        assert_eq!(found, run(row..row + 1), "{row}");
+    }
+}

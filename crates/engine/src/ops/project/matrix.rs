@@ -1,8 +1,10 @@
 //! [`Matrix`]: a frozen weight, kept once for both directions of its products.
 
 use crate::format::TensorView;
+use crate::kernels::KernelPath;
 use crate::kernels::lanes::{Precision, from_bf16, to_bf16};
 use crate::kernels::quantised::BlockMatrix;
+use crate::kernels::simd::{Arithmetic, add_scaled, dispatch};
 use crate::kernels::source::{Direction, Source, Values};
 use crate::kernels::threads::Threads;
 
@@ -87,6 +89,26 @@ impl Matrix {
         }
     }
 
+    /// `sum` += `factor` · the row; `wide` has room for one.
+    pub fn add_row(
+        &self,
+        path: KernelPath,
+        row: usize,
+        factor: f32,
+        sum: &mut [f32],
+        wide: &mut [f32],
+    ) {
+        let part = row * self.input..(row + 1) * self.input;
+        match &self.stored {
+            Stored::F32(values) => add_floats(path, sum, factor, &values[part]),
+            Stored::Bf16(values) => add_halves(path, sum, factor, &values[part]),
+            Stored::File(tensor) => {
+                tensor.row_to_f32(row, wide);
+                add_floats(path, sum, factor, wide);
+            }
+        }
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         match &self.stored {
@@ -113,5 +135,15 @@ impl Matrix {
             Stored::File(tensor) => Values::File(tensor),
         };
         Source::new(values, self.input, direction)
+    }
+}
+
+dispatch!(fn add_floats = add_scaled(sum: &mut [f32], factor: f32, row: &[f32]));
+dispatch!(fn add_halves = add_halves_body(sum: &mut [f32], factor: f32, row: &[u16]));
+
+#[inline(always)]
+fn add_halves_body<A: Arithmetic>(sum: &mut [f32], factor: f32, row: &[u16]) {
+    for (sum, half) in sum.iter_mut().zip(row) {
+        *sum = A::multiply_add(factor, from_bf16(*half), *sum);
     }
 }
