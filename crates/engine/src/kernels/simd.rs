@@ -116,6 +116,14 @@ pub fn prefetch<T>(values: &[T], at: usize) {
     let _ = (values, at);
 }
 
+/// Asks for all of `values`.
+#[inline(always)]
+pub fn prefetch_all(values: &[f32]) {
+    for at in (0..values.len()).step_by(LANES) {
+        prefetch(values, at);
+    }
+}
+
 /// Folds sixteen partial sums: halves onto halves.
 ///
 /// Takes them through memory: else the loop that makes them is compiled for small registers, in which the halves lie.
@@ -149,22 +157,39 @@ pub fn dot<A: Arithmetic>(a: &[f32], b: &[f32]) -> f32 {
     fold(lanes)
 }
 
-/// Σ xᵢ².
+/// Σ xᵢ²; four sums are made at once, since one alone would wait for each addition before the next.
 #[inline(always)]
 pub fn sum_of_squares<A: Arithmetic>(values: &[impl Widen]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
     let (blocks, rest) = values.as_chunks::<LANES>();
+    let (quads, blocks) = blocks.as_chunks::<4>();
+    let [mut first, mut second, mut third, mut fourth] = [[0.0f32; LANES]; 4];
+    for quad in quads {
+        add_squares::<A>(&mut first, &quad[0]);
+        add_squares::<A>(&mut second, &quad[1]);
+        add_squares::<A>(&mut third, &quad[2]);
+        add_squares::<A>(&mut fourth, &quad[3]);
+    }
     for block in blocks {
-        for at in 0..LANES {
-            let value = block[at].widen();
-            lanes[at] = A::multiply_add(value, value, lanes[at]);
+        add_squares::<A>(&mut first, block);
+    }
+    for lane in 0..LANES {
+        first[lane] = (first[lane] + second[lane]) + (third[lane] + fourth[lane]);
+    }
+    // Asked before, as a loop of no turns is not free here.
+    if !rest.is_empty() {
+        for (lane, value) in first.iter_mut().zip(rest) {
+            *lane = A::multiply_add(value.widen(), value.widen(), *lane);
         }
     }
-    for (lane, value) in lanes.iter_mut().zip(rest) {
-        let value = value.widen();
-        *lane = A::multiply_add(value, value, *lane);
+    fold(first)
+}
+
+#[inline(always)]
+fn add_squares<A: Arithmetic>(sums: &mut [f32; LANES], values: &[impl Widen; LANES]) {
+    for lane in 0..LANES {
+        let value = values[lane].widen();
+        sums[lane] = A::multiply_add(value, value, sums[lane]);
     }
-    fold(lanes)
 }
 
 /// out += factor · x.

@@ -2,6 +2,7 @@
 
 use crate::kernels::KernelPath;
 use crate::kernels::lanes::{Lane, put};
+use crate::kernels::simd::prefetch_all;
 use crate::kernels::threads::Threads;
 use crate::ops::shared::Shared;
 
@@ -17,6 +18,9 @@ pub(super) const fn most_lanes(path: KernelPath) -> usize {
 
 /// Lanes that a part of k is a multiple of: stored blocks are read whole.
 const PART_LANES: usize = 32;
+/// Rows of a task that lays out rows as they are.
+const TASK: usize = 16;
+
 /// Rows of lanes: the left operand.
 #[derive(Debug, Clone, Copy)]
 pub struct Left<'a> {
@@ -67,8 +71,10 @@ impl LeftBuffer {
         let mut rest = self.shape(parts.iter().sum(), stride);
         for (part, rows) in parts.iter().enumerate() {
             let (lanes, after) = rest.split_at_mut(rows * stride);
-            threads.for_rows(lanes, stride, 16, |rows, lanes| {
-                for (row, lanes) in rows.zip(lanes.chunks_exact_mut(stride)) {
+            threads.for_rows(lanes, stride, TASK, |taken, lanes| {
+                for (row, lanes) in taken.zip(lanes.chunks_exact_mut(stride)) {
+                    // A row is read to its end before its first lane can be written: so the next is on its way meanwhile.
+                    prefetch_all(find(part, (row + 1).min(rows - 1)));
                     put_row(path, lane, find(part, row), lanes);
                 }
             });
