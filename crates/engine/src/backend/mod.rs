@@ -22,7 +22,8 @@ pub use kept::Kept;
 use crate::format::TensorView;
 use crate::kernels::lanes::Precision;
 
-/// What a pass is for. For one kernel path, results are the same bits within a phase, whatever the batch.
+/// What a pass is for. For one kernel path, logits and losses are the same bits within a phase, whatever the batch; gradients are
+/// those of the whole batch, in which rows may be taken together ([`Backend::head_loss`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Forward and backward over whole sequences.
@@ -396,7 +397,7 @@ pub trait Backend: Send + Sync + Sized + Debug {
         rows: &[usize],
     ) -> Vec<f32>;
     /// Cross-entropy in nats of each labelled row (row, token id), in order. Where `d_hidden` is given, its first `rows`
-    /// rows become the gradient of `scale` · Σ losses.
+    /// rows become the gradient of `scale` · Σ losses; but for heads in 32 bits, words that no row gives much may be taken together.
     fn head_loss(
         &self,
         rows: usize,

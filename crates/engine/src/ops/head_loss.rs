@@ -5,8 +5,8 @@
 //! the greatest logit so far, and is multiplied down when a greater one comes (Milakov & Gimelshein 2018). The label stays out
 //! of these sums: what a sure row has left to learn is what the other words get, which would be lost in 1 − p.
 //!
-//! Most words get next to nothing from any row. Where the head is not kept in 32 bits, the gradient takes those together: see
-//! [`rare`].
+//! Most words get next to nothing from any row. Unless the head's precision is [`Precision::F32`], the gradient takes those
+//! together ([`rare`]), and so a row's depends on the rows of the same call; losses do not.
 
 mod rare;
 
@@ -23,9 +23,9 @@ use crate::kernels::simd::{Arithmetic, LANES, dispatch, exp, fold, maximum};
 use crate::kernels::source::Direction;
 use crate::kernels::threads::Threads;
 
-/// Words whose logits exist at once: enough for every thread, and few enough that their logits stay in the cache.
+/// Most words whose logits exist at once: enough for every thread.
 pub const WORDS: usize = 4608;
-/// Likewise rows: the more of them, the fewer words are rare for all.
+/// Most rows at once, so that the logits stay in the last cache; and the more rows, the fewer words are rare for all.
 pub const ROWS: usize = 512;
 /// Values that are kept of each row on the way.
 pub const ROW: usize = 4;
@@ -127,11 +127,13 @@ pub fn head_loss(
 ) -> Vec<f32> {
     let walk = Walk { words: WORDS, least_share: least_share(head.precision()) };
     let mut losses = Vec::with_capacity(labels.len());
-    for (number, labels) in labels.chunks(ROWS).enumerate() {
-        let part = number * ROWS * head.input..(number * ROWS + labels.len()) * head.input;
-        let (rows, d_x) =
-            ((&x[part.clone()], labels), d_x.as_deref_mut().map(|d_x| &mut d_x[part]));
-        losses.extend(in_parts(context, scratch, head, rows, (scale, walk), d_x));
+    // Parts as equal as can be: one of a few rows would lay out the whole head for them.
+    let rows = labels.len().div_ceil(labels.len().div_ceil(ROWS).max(1)).max(1);
+    for (number, labels) in labels.chunks(rows).enumerate() {
+        let start = number * rows * head.input;
+        let part = start..start + labels.len() * head.input;
+        let d_x = d_x.as_deref_mut().map(|d_x| &mut d_x[part.clone()]);
+        losses.extend(in_parts(context, scratch, head, (&x[part], labels), (scale, walk), d_x));
     }
     losses
 }
@@ -148,51 +150,59 @@ fn in_parts(
     let (hidden, rows) = (head.input, labels.len());
     let lane = Lane::of(context.0, head.precision());
     let Scratch { x: x_lanes, logits, weights, rows: known, selection } = scratch;
-    x_lanes.put(context, lane, &x[..rows * hidden], hidden);
+    x_lanes.put(context, lane, x, hidden);
     known.clear();
     known.extend(Row::NOTHING.repeat(rows));
     for first in (0..head.out).step_by(walk.words) {
         let words = first..(first + walk.words).min(head.out);
         let count = words.len();
-        if logits.len() < rows * count {
-            logits.resize(rows * count, 0.0);
-        }
+        logits.resize(logits.len().max(rows * count), 0.0);
         let logits = &mut logits[..rows * count];
         let right = head.source(Direction::Transposed).of_rows(words.clone());
         let terms = vec![Term { left: x_lanes.left(), right, first_row: 0, rows }];
         let product = Product { c: logits, n: count, rows, terms, output: Output::Store };
         multiply(context, lane, &mut [product]);
-
         take_labels(labels, &words, logits, known);
-        let sums =
-            d_x.as_deref_mut().map(|d_x| &mut d_x[..if first > 0 { rows * hidden } else { 0 }]);
-        let shares = next_words(context, (logits, count), known, sums);
 
+        let wants_shares = d_x.is_some() && walk.least_share > 0.0;
+        let sums = d_x.as_deref_mut().filter(|_| first > 0);
+        let shares = next_words(context, (logits, count), known, sums, wants_shares);
         let Some(d_x) = d_x.as_deref_mut() else { continue };
-        let (right, chosen) = selection.choose(context, (head, words), &shares, walk.least_share);
+        let (right, chosen) =
+            selection.choose(context, (head, words), shares.as_deref(), walk.least_share);
         put_computed([&mut *weights], context, lane, TASK, (rows, right.k()), |row, [weights]| {
             let (known, logits) = (&known[row * ROW..][..ROW], &logits[row * count..][..count]);
             weigh(context.0, &Row::read(known), logits, chosen, weights);
         });
         let terms = vec![Term { left: weights.left(), right, first_row: 0, rows }];
         let output = if first == 0 { Output::Store } else { Output::Add };
-        let product = Product { c: d_x, n: hidden, rows, terms, output };
-        multiply(context, lane, &mut [product]);
+        multiply(context, lane, &mut [Product { c: d_x, n: hidden, rows, terms, output }]);
     }
     let ends: Vec<_> = known.chunks_exact(ROW).map(|known| Row::read(known).end()).collect();
     if let Some(d_x) = d_x {
-        context.1.for_rows(&mut d_x[..rows * hidden], hidden, TASK, |rows, d_x| {
-            let mut word = vec![0.0; hidden];
-            for (row, d_x) in rows.zip(d_x.chunks_exact_mut(hidden)) {
-                let (_, others, missing) = ends[row];
-                head.row(labels[row] as usize, &mut word);
-                for (d_x, word) in d_x.iter_mut().zip(&word) {
-                    *d_x = scale * (others * *d_x - missing * word);
-                }
-            }
-        });
+        end_gradients(context.1, head, (labels, &ends), scale, d_x);
     }
     ends.into_iter().map(|(loss, ..)| loss).collect()
+}
+
+/// Makes the sums over words in `d_x` the gradients of rows with these [ends](Row::end).
+fn end_gradients(
+    threads: &Threads,
+    head: &Matrix,
+    (labels, ends): (&[u32], &[(f32, f32, f32)]),
+    scale: f32,
+    d_x: &mut [f32],
+) {
+    threads.for_rows(d_x, head.input, TASK, |rows, d_x| {
+        let mut word = vec![0.0; head.input];
+        for (row, d_x) in rows.zip(d_x.chunks_exact_mut(head.input)) {
+            let (_, others, missing) = ends[row];
+            head.row(labels[row] as usize, &mut word);
+            for (d_x, word) in d_x.iter_mut().zip(&word) {
+                *d_x = scale * (others * *d_x - missing * word);
+            }
+        }
+    });
 }
 
 /// Keeps the logits of the labels that are among these words, and makes them such as no word can have.
@@ -208,37 +218,40 @@ fn take_labels(labels: &[u32], words: &Range<usize>, logits: &mut [f32], known: 
 }
 
 /// Takes the logits of the next words, `count` a row. Where sums over the words before are given, each row's is multiplied
-/// down to what they are relative to now. Gives the logarithm of the greatest share that each of the words has in any
-/// row's softmax so far.
+/// down to what they are relative to now. Gives, where they are wanted, the logarithm of the greatest share that each of the
+/// words has in any row's softmax so far.
 fn next_words(
     (path, threads): (KernelPath, &Threads),
     (logits, count): (&[f32], usize),
     known: &mut [f32],
     sums: Option<&mut [f32]>,
-) -> Vec<f32> {
+    wants_shares: bool,
+) -> Option<Vec<f32>> {
     let rows = known.len() / ROW;
     let width = sums.as_ref().map_or(0, |sums| sums.len() / rows.max(1));
-    let gradient = sums.is_some();
     let (known, sums) = (Shared::new(known), sums.map(Shared::new));
-    let greatest = Mutex::new(vec![f32::NEG_INFINITY; count]);
+    let greatest = wants_shares.then(|| Mutex::new(vec![f32::NEG_INFINITY; count]));
     threads.for_each(rows.div_ceil(TASK), |task| {
-        let mut shares = vec![f32::NEG_INFINITY; count];
+        let mut shares = greatest.as_ref().map(|_| vec![f32::NEG_INFINITY; count]);
         for row in task * TASK..((task + 1) * TASK).min(rows) {
             let (known, logits) = (known.part(row * ROW, ROW), &logits[row * count..][..count]);
             let mut softmax = Row::read(known);
             let down = take_logits(path, &mut softmax, logits);
             softmax.write(known);
-            if gradient {
-                raise_to(path, &mut shares, logits, softmax.shift() + softmax.others.ln());
+            if let Some(shares) = &mut shares {
+                raise_to(path, shares, logits, softmax.shift() + softmax.others.ln());
             }
             if let Some(sums) = sums.as_ref().filter(|_| down < 1.0) {
                 sums.part(row * width, width).iter_mut().for_each(|sum| *sum *= down);
             }
         }
         // The greatest of all is the same in whatever order the tasks end.
-        raise_to(path, &mut greatest.lock().unwrap_or_else(PoisonError::into_inner), &shares, 0.0);
+        if let (Some(greatest), Some(shares)) = (&greatest, &shares) {
+            let mut greatest = greatest.lock().unwrap_or_else(PoisonError::into_inner);
+            raise_to(path, &mut greatest, shares, 0.0);
+        }
     });
-    greatest.into_inner().unwrap_or_else(PoisonError::into_inner)
+    greatest.map(|greatest| greatest.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 dispatch!(fn raise_to = raise_to_body(greatest: &mut [f32], values: &[f32], less: f32));
@@ -306,7 +319,8 @@ fn weigh_body<A: Arithmetic>(
             *lane += *weight;
         }
     }
-    // Both sums are rounded, and the others' share may be less than that.
+    // Both sums are rounded, and the others' share may be less than that. Of a row that is no number this makes zero; its
+    // gradient is none all the same, by the end of the row.
     together[0] = (row.here - fold(lanes)).max(0.0);
 }
 

@@ -73,7 +73,7 @@ impl LeftBuffer {
             let (lanes, after) = rest.split_at_mut(rows * stride);
             threads.for_rows(lanes, stride, TASK, |taken, lanes| {
                 for (row, lanes) in taken.zip(lanes.chunks_exact_mut(stride)) {
-                    // A row is read to its end before its first lane can be written: so the next is on its way meanwhile.
+                    // The scale of integers is known at a part's end alone: while its lanes are written, the next row is on its way.
                     prefetch_all(find(part, (row + 1).min(rows - 1)));
                     put_row(path, lane, find(part, row), lanes);
                 }

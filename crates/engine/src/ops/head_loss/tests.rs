@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::format::TensorView;
-use crate::kernels::lanes::Precision;
+use crate::kernels::lanes::{Precision, from_bf16, to_bf16};
 use crate::ops::finite_difference::{check, random, weighted};
 
 const HIDDEN: usize = 20;
@@ -127,19 +127,40 @@ fn length(values: impl Iterator<Item = f32>) -> f32 {
     values.map(|value| value * value).sum::<f32>().sqrt()
 }
 
+/// The same weights as 32-bit floats and as bfloat16, and how far from the gradient of all words rounding alone may lead.
+fn heads(words: usize) -> [(Matrix, f32); 2] {
+    let values: Vec<f32> =
+        random(words * HIDDEN, "head").iter().map(|value| from_bf16(to_bf16(*value))).collect();
+    let tensor = TensorView::of_floats(&[words, HIDDEN], &values);
+    [(Precision::F32, 1e-5), (Precision::Bf16, 1e-3)].map(|(precision, rounding)| {
+        (Matrix::new(&Threads::new(1).unwrap(), &tensor, precision), rounding)
+    })
+}
+
+/// Rows that are sure of some words.
+fn rows(count: usize) -> Vec<f32> {
+    random(count * HIDDEN, "x").iter().map(|x| 3.0 * x).collect()
+}
+
+/// ‖found − expected‖ / ‖expected‖.
+fn error(found: &[f32], expected: &[f32]) -> f32 {
+    let differences = found.iter().zip(expected).map(|(found, expected)| found - expected);
+    length(differences) / length(expected.iter().copied())
+}
+
 /// The mean of rare words is weighted by what the row itself gives them when there is no other.
 #[test]
 fn rare_words_of_one_row_lose_nothing() {
-    let head = head(&random(700 * HIDDEN, "head"));
-    let x: Vec<f32> = random(HIDDEN, "x").iter().map(|x| 3.0 * x).collect();
-    for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
-        let (losses, exact) = gradient((path, 2), &head, (&x, &[450]), 0.0);
-        for least_share in [1e-5, 1e-3, 0.1, 1.0] {
-            let (found_losses, found) = gradient((path, 2), &head, (&x, &[450]), least_share);
-            let error = length(found.iter().zip(&exact).map(|(found, exact)| found - exact));
-            assert_eq!(losses, found_losses);
-            let size = length(exact.iter().copied());
-            assert!(error < 1e-5 * size, "{path:?}, {least_share}: {error} of {size}");
+    let row = (&rows(1)[..], &[450][..]);
+    for (head, rounding) in &heads(700) {
+        for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
+            let (losses, exact) = gradient((path, 2), head, row, 0.0);
+            for least_share in [1e-5, 1e-3, 0.1, 1.0] {
+                let (found_losses, found) = gradient((path, 2), head, row, least_share);
+                assert_eq!(losses, found_losses);
+                let error = error(&found, &exact);
+                assert!(error < *rounding, "{path:?}, {least_share}: {error}");
+            }
         }
     }
 }
@@ -147,36 +168,45 @@ fn rare_words_of_one_row_lose_nothing() {
 /// Rows that differ: the error is that of the mean, which grows with the share that is called rare, and depends on no thread.
 #[test]
 fn rare_words_of_many_rows_lose_little() {
-    let head = head(&random(700 * HIDDEN, "head"));
-    let (x, labels): (Vec<f32>, Vec<u32>) = (
-        random(40 * HIDDEN, "x").iter().map(|x| 3.0 * x).collect(),
-        (0..40).map(|at| at * 17).collect(),
-    );
-    for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
-        let rows = (&x[..], &labels[..]);
-        let (_, exact) = gradient((path, 2), &head, rows, 0.0);
-        let size = length(exact.iter().copied());
-        let mut before = 0.0;
-        for (least_share, most) in [(0.01, 0.02), (0.03, 0.06), (0.1, 0.2), (1.0, 1.0)] {
-            let found = gradient((path, 1), &head, rows, least_share).1;
-            let error = length(found.iter().zip(&exact).map(|(found, exact)| found - exact)) / size;
-            assert!(
-                error > before && error < most,
-                "{path:?}, {least_share}: {error} after {before}"
-            );
-            before = error;
-            for threads in [2, 4] {
-                assert_eq!(
-                    gradient((path, threads), &head, rows, least_share).1,
-                    found,
-                    "{threads}"
-                );
+    let (x, labels) = (rows(40), (0..40).map(|at| at * 17).collect::<Vec<u32>>());
+    for (head, _) in &heads(700) {
+        for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
+            let run = |threads, least_share| {
+                gradient((path, threads), head, (&x, &labels), least_share).1
+            };
+            let exact = run(2, 0.0);
+            let mut before = 0.0;
+            for (least_share, most) in [(0.01, 0.02), (0.03, 0.06), (0.1, 0.2), (1.0, 1.0)] {
+                let found = run(1, least_share);
+                let error = error(&found, &exact);
+                let what = format!("{path:?}, {least_share}: {error} after {before}");
+                assert!(error > before && error < most, "{what}");
+                before = error;
+                assert!([2, 4].iter().all(|threads| run(*threads, least_share) == found), "{what}");
             }
         }
     }
 }
 
-/// More rows than are taken at once give what each gives alone.
+/// Rows that are no numbers have no gradient, and change that of no other.
+#[test]
+fn rows_that_are_no_numbers_choose_no_words() {
+    let (good, labels) = (rows(12), (0..14).map(|at| at * 17).collect::<Vec<u32>>());
+    let mut x = good.clone();
+    x.extend([f32::NAN; HIDDEN]);
+    x.extend([f32::INFINITY; HIDDEN]);
+    for (head, _) in &heads(700) {
+        for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
+            let (losses, d_x) = gradient((path, 2), head, (&x, &labels), 0.1);
+            let (good_losses, good_d_x) = gradient((path, 2), head, (&good, &labels[..12]), 0.1);
+            assert_eq!((&losses[..12], &d_x[..good.len()]), (&good_losses[..], &good_d_x[..]));
+            assert!(losses[12..].iter().all(|loss| !loss.is_finite()), "{path:?}: {losses:?}");
+            assert!(d_x[good.len()..].iter().all(|value| value.is_nan()), "{path:?}: {d_x:?}");
+        }
+    }
+}
+
+/// More rows than are taken at once give what each gives alone; in 32 bits, where no word is rare.
 #[test]
 fn rows_are_in_no_ones_way() {
     let head = head(&random(VOCABULARY * HIDDEN, "head"));
