@@ -6,7 +6,7 @@
 //! of these sums: what a sure row has left to learn is what the other words get, which would be lost in 1 − p.
 //!
 //! Most words get next to nothing from any row. Unless the head's precision is [`Precision::F32`], the gradient takes those
-//! together ([`rare`]), and so a row's depends on the rows of the same call; losses do not.
+//! together (`rare.rs`), and so a row's depends on the rows of the same call; losses do not.
 
 mod rare;
 
