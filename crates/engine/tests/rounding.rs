@@ -44,14 +44,23 @@ fn logits(file: &ModelFile, path: KernelPath, precision: Precision) -> Vec<f32> 
 /// The gradient of each factor over three sequences.
 fn gradients(file: &ModelFile, path: KernelPath, precision: Precision) -> Vec<(String, Vec<f32>)> {
     let (model, adapter) = load(file, path, precision);
+    let sequence = |number| example(&golden("tiny_lora.safetensors"), number);
+    gradients_of(&model, &adapter, &[0, 1, 2].map(sequence))
+}
+
+/// The gradient of each factor over sequences of ids, of which some are learned.
+fn gradients_of(
+    model: &Llama<Cpu>,
+    adapter: &Adapter<Cpu>,
+    sequences: &[(Vec<u32>, Vec<bool>)],
+) -> Vec<(String, Vec<f32>)> {
     let mut batch = Batch::default();
-    for sequence in 0..3 {
-        let (ids, learned) = example(&golden("tiny_lora.safetensors"), sequence);
-        batch.push(&ids, &learned);
+    for (ids, learned) in sequences {
+        batch.push(ids, learned);
     }
     let mut gradient = model.backend().zeros(adapter.layout.length());
     let (mut tape, step) = (model.new_tape(Activations::Kept), Step::plain(1.0));
-    model.losses_and_gradient(&mut tape, &adapter, &batch, step, &mut gradient);
+    model.losses_and_gradient(&mut tape, adapter, &batch, step, &mut gradient);
     let names = peft::tensor_names(&adapter.layout).into_iter();
     names.map(|(name, range)| (name, gradient[range].to_vec())).collect()
 }
@@ -151,34 +160,24 @@ fn no_gradient_turns_when_operands_and_activations_take_16_bits() {
 }
 
 /// Texts of which the model knows some words beforehand and others not.
-fn texts(file: &ModelFile) -> Vec<Vec<u32>> {
+fn texts(file: &ModelFile) -> Vec<(Vec<u32>, Vec<bool>)> {
     let seeds = fs_err::read_to_string(repository().join("seeds/seed_tasks.jsonl")).unwrap();
     let ids = Tokenizer::for_model(file).unwrap().encode_text(&seeds);
-    ids.chunks_exact(256).take(3).map(<[u32]>::to_vec).collect()
+    ids.chunks_exact(256).take(3).map(|ids| (ids.to_vec(), vec![true; ids.len()])).collect()
 }
 
 #[test]
 fn no_gradient_of_the_demo_model_turns_where_rare_words_share_a_row() {
     let Some(path) = demo_model::smollm2() else { return };
     let file = ModelFile::open(&path).unwrap();
-    let texts = texts(&file);
-    let config = TrainConfig::default().lora().unwrap();
+    let (texts, config) = (texts(&file), TrainConfig::default().lora().unwrap());
     let gradients = |precision| {
         let options = LoadOptions { precision, positions: 0 };
         let model = Llama::load(&file, Cpu::new(2).unwrap(), options).unwrap();
         let layout = Layout::new(model.config(), &config).unwrap();
         let mut draws = Stream::new(5, "factors").at(0);
         let values: Vec<f32> = (0..layout.length()).map(|_| 0.01 * draws.normal() as f32).collect();
-        let adapter = model.adapter(config.clone(), &values).unwrap();
-        let mut batch = Batch::default();
-        for ids in &texts {
-            batch.push(ids, &vec![true; ids.len()]);
-        }
-        let mut gradient = model.backend().zeros(layout.length());
-        let (mut tape, step) = (model.new_tape(Activations::Kept), Step::plain(1.0));
-        model.losses_and_gradient(&mut tape, &adapter, &batch, step, &mut gradient);
-        let names = peft::tensor_names(&layout).into_iter();
-        names.map(|(name, range)| (name, gradient[range].to_vec())).collect::<Vec<_>>()
+        gradients_of(&model, &model.adapter(config.clone(), &values).unwrap(), &texts)
     };
     let (whole, rounded) = (gradients(Precision::F32), gradients(Precision::Stored));
     let mut farthest = 1.0_f64;

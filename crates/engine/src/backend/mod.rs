@@ -397,7 +397,8 @@ pub trait Backend: Send + Sync + Sized + Debug {
         rows: &[usize],
     ) -> Vec<f32>;
     /// Cross-entropy in nats of each labelled row (row, token id), in order. Where `d_hidden` is given, its first `rows`
-    /// rows become the gradient of `scale` · Σ losses; but for heads in 32 bits, words that no row gives much may be taken together.
+    /// rows become the gradient of `scale` · Σ losses; unless the head's
+    /// precision is [`Precision::F32`], words that no row gives much may be taken together.
     fn head_loss(
         &self,
         rows: usize,

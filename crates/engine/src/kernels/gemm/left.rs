@@ -18,6 +18,7 @@ pub(super) const fn most_lanes(path: KernelPath) -> usize {
 
 /// Lanes that a part of k is a multiple of: stored blocks are read whole.
 const PART_LANES: usize = 32;
+
 /// Rows of a task that lays out rows as they are.
 const TASK: usize = 16;
 
