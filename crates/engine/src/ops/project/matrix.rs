@@ -103,7 +103,7 @@ impl Matrix {
             Stored::F32(values) => add_floats(path, sum, factor, &values[part]),
             Stored::Bf16(values) => add_halves(path, sum, factor, &values[part]),
             Stored::File(tensor) => {
-                tensor.row_to_f32(row, wide);
+                tensor.part_to_f32(path, row, 0, wide);
                 add_floats(path, sum, factor, wide);
             }
         }
