@@ -50,7 +50,7 @@ impl Lane {
     /// The lanes in which this path multiplies matrices that are kept in this precision.
     pub fn of(path: KernelPath, precision: Precision) -> Self {
         match (path, precision) {
-            (KernelPath::Avx512Vnni, Precision::Bf16 | Precision::Stored) => Self::I16Pair,
+            (path, Precision::Bf16 | Precision::Stored) if path.has_pairs() => Self::I16Pair,
             _ => Self::F32,
         }
     }

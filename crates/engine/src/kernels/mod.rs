@@ -17,7 +17,7 @@ pub(crate) mod transpose;
 
 use crate::error::EngineError;
 
-/// Environment variable that forces a path: `portable`, `avx2`, `avx512` or `avx512-vnni`.
+/// Environment variable that forces a path: the [name](KernelPath::name) of one.
 pub const KERNELS_VARIABLE: &str = "BIOINSTRUCT_KERNELS";
 
 /// A set of instructions that the kernels are compiled for.
@@ -27,6 +27,8 @@ pub enum KernelPath {
     Portable,
     /// AVX2 with fused multiply-add.
     Avx2,
+    /// The same with products of pairs of 16-bit integers; what is kept in 32 bits is multiplied as on [`KernelPath::Avx2`].
+    Avx2Pairs,
     /// AVX-512 (F, VL, BW, DQ).
     Avx512,
     /// AVX-512 with products of pairs of 16-bit integers; what is kept in 32 bits is multiplied as on [`KernelPath::Avx512`].
@@ -35,22 +37,38 @@ pub enum KernelPath {
 
 impl KernelPath {
     /// All paths, slowest first.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Vnni];
+    pub const ALL: [Self; 5] =
+        [Self::Portable, Self::Avx2, Self::Avx2Pairs, Self::Avx512, Self::Avx512Vnni];
 
     /// The name used in manifests and by [`KERNELS_VARIABLE`].
     pub const fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
+            Self::Avx2Pairs => "avx2-pairs",
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512-vnni",
         }
     }
 
-    /// The fastest path up to this one on which everything is multiplied in 32 bits, whatever the weights are kept in.
+    /// This path without pairs of integers: everything is multiplied in 32 bits, whatever the weights are kept in.
     #[must_use]
     pub fn in_32_bits(self) -> Self {
-        self.min(Self::Avx512)
+        match self {
+            Self::Avx2Pairs => Self::Avx2,
+            Self::Avx512Vnni => Self::Avx512,
+            path => path,
+        }
+    }
+
+    /// Whether it multiplies pairs of 16-bit integers.
+    pub const fn has_pairs(self) -> bool {
+        matches!(self, Self::Avx2Pairs | Self::Avx512Vnni)
+    }
+
+    /// Whether its registers are those of AVX2, sixteen of eight values.
+    pub const fn is_avx2(self) -> bool {
+        matches!(self, Self::Avx2 | Self::Avx2Pairs)
     }
 
     /// Whether this processor can run it.
@@ -58,7 +76,9 @@ impl KernelPath {
         match self {
             Self::Portable => true,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx2 | Self::Avx2Pairs => {
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+            }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
                 Self::Avx2.available()
@@ -70,7 +90,7 @@ impl KernelPath {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => Self::Avx512.available() && is_x86_feature_detected!("avx512vnni"),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 | Self::Avx512Vnni => false,
+            Self::Avx2 | Self::Avx2Pairs | Self::Avx512 | Self::Avx512Vnni => false,
         }
     }
 

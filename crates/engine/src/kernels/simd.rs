@@ -91,7 +91,9 @@ macro_rules! dispatch {
                 },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernels::KernelPath::Avx2 => unsafe { avx2($($argument),*) },
+                $crate::kernels::KernelPath::Avx2 | $crate::kernels::KernelPath::Avx2Pairs => unsafe {
+                    avx2($($argument),*)
+                },
                 _ => $body::<Separate>($($argument),*),
             }
         }

@@ -22,7 +22,7 @@ pub const STRIP: usize = 32;
 /// fills the nearest cache evenly.
 pub const fn strip(path: KernelPath) -> usize {
     match path {
-        KernelPath::Avx2 => STRIP / 2,
+        KernelPath::Avx2 | KernelPath::Avx2Pairs => STRIP / 2,
         KernelPath::Portable | KernelPath::Avx512 | KernelPath::Avx512Vnni => STRIP,
     }
 }

@@ -22,7 +22,9 @@ pub(super) fn transpose(path: KernelPath, square: &[[u32; 16]; STRIP], out: &mut
         },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        KernelPath::Avx2 if out.len() == 16 * strip(path) => unsafe { avx2(square, out) },
+        KernelPath::Avx2 | KernelPath::Avx2Pairs if out.len() == 16 * strip(path) => unsafe {
+            avx2(square, out);
+        },
         _ => {
             for (i, out) in out.chunks_exact_mut(strip(path)).enumerate() {
                 for (out, row) in out.iter_mut().zip(square) {

@@ -112,9 +112,9 @@ fn wide(path: KernelPath, lane: Lane) -> bool {
     path != KernelPath::Portable || lane == Lane::I16Pair
 }
 
-/// Cuts lanes into strips; with AVX2, whose vectors hold eight, few lanes at the end make a narrow one.
-fn strips(path: KernelPath, whole: Strip) -> impl Iterator<Item = Strip> {
-    let narrows = path == KernelPath::Avx2;
+/// Cuts lanes into strips; in 32 bits with AVX2, whose vectors hold eight, few lanes at the end make a narrow one.
+fn strips((path, lane): (KernelPath, Lane), whole: Strip) -> impl Iterator<Item = Strip> {
+    let narrows = path.is_avx2() && lane == Lane::F32;
     let end = whole.first + whole.lanes;
     let step = if whole.wide { 16 } else { 8 };
     (whole.first..end).step_by(step).map(move |first| {
@@ -169,7 +169,7 @@ pub fn forward(
             let keys = operands.keys(place, heads, whole.shared_head, 0);
             let values = operands.pairs(place, heads, whole.shared_head, 0);
             with_lanes(integers::forward_scratch(heads.size, count), |scratch, lanes| {
-                for strip in strips(path, whole) {
+                for strip in strips((path, lane), whole) {
                     let scratch = (&mut *scratch, &mut *lanes);
                     integers::forward(path, &strip, query, (keys, values), scratch, output);
                 }
@@ -178,7 +178,7 @@ pub fn forward(
         }
         let (keys, values) = (&sequence.keys, &sequence.values);
         with_scratch(forward::scratch_length(heads.size, count), |scratch| {
-            for strip in strips(path, whole) {
+            for strip in strips((path, lane), whole) {
                 forward::forward(path, &strip, query, keys, values, scratch, output);
             }
         });
@@ -338,7 +338,7 @@ fn run_key_task(
             key_pairs: operands.pairs(place, heads, head, first),
         };
         with_lanes(integers::backward_scratch(heads.size), |scratch, lanes| {
-            for strip in strips(path, whole) {
+            for strip in strips((path, lane), whole) {
                 let scratch = (&mut *scratch, &mut *lanes);
                 let operands = (&read, keyed);
                 integers::backward(path, &strip, operands, scratch, &mut gradients, target);
@@ -347,7 +347,7 @@ fn run_key_task(
         return gradients;
     }
     with_scratch(backward::scratch_length(heads.size), |scratch| {
-        for strip in strips(path, whole) {
+        for strip in strips((path, lane), whole) {
             // The keys' gradients are laid out for one width.
             let strip = Strip { wide, ..strip };
             backward::backward(path, &strip, &read, scratch, &mut gradients, target);

@@ -7,12 +7,15 @@ use crate::kernels::threads::Threads;
 use crate::ops::shared::Shared;
 
 /// Most lanes of one left row and one strip that are multiplied before the next part of k is filled. Each part more is a pass
-/// more over C; each lane more is one that the strips of a task take in the second cache. Measured; on AVX2, whose tiles are
-/// small, C costs more.
+/// more over C; each lane more is one that the strips of a task take in the second cache. Measured; in 32 bits on AVX2, whose
+/// tiles are small, C costs more. Parts of integers are the same on all paths, as each has a scale.
 pub(super) const fn most_lanes(path: KernelPath) -> usize {
     match path {
         KernelPath::Avx2 => 1536,
-        KernelPath::Portable | KernelPath::Avx512 | KernelPath::Avx512Vnni => 576,
+        KernelPath::Portable
+        | KernelPath::Avx2Pairs
+        | KernelPath::Avx512
+        | KernelPath::Avx512Vnni => 576,
     }
 }
 

@@ -12,6 +12,8 @@ use crate::kernels::lanes::{Widen, integer, pair, power_of_two_scale};
 use crate::kernels::simd::{Arithmetic, dispatch, prefetch, sum_of_squares};
 use crate::kernels::transpose::transpose;
 
+/// Columns of a strip of AVX2.
+const HALF: usize = STRIP / 2;
 /// Lanes that are turned at once.
 const SQUARE: usize = 16;
 /// How many stored rows are on their way while one is read for its length, where k counts rows.
@@ -164,14 +166,24 @@ fn lay_body<A: Arithmetic>(
 #[inline(always)]
 fn add_squares<A: Arithmetic>(squares: &mut [f32; STRIP], row: &[impl Widen]) {
     if let Some(row) = row.first_chunk::<STRIP>() {
-        for at in 0..STRIP {
-            let value = row[at].widen();
-            squares[at] = A::multiply_add(value, value, squares[at]);
-        }
-    } else {
-        for (square, value) in squares.iter_mut().zip(row) {
-            *square = A::multiply_add(value.widen(), value.widen(), *square);
-        }
+        return add_squares_of::<A, STRIP>(squares, row);
+    }
+    let mut done = 0;
+    // A whole strip where registers are half as wide.
+    if let (Some(row), Some(squares)) = (row.first_chunk::<HALF>(), squares.first_chunk_mut()) {
+        add_squares_of::<A, HALF>(squares, row);
+        done = HALF;
+    }
+    for (square, value) in squares.iter_mut().zip(row).skip(done) {
+        *square = A::multiply_add(value.widen(), value.widen(), *square);
+    }
+}
+
+#[inline(always)]
+fn add_squares_of<A: Arithmetic, const N: usize>(squares: &mut [f32; N], row: &[impl Widen; N]) {
+    for at in 0..N {
+        let value = row[at].widen();
+        squares[at] = A::multiply_add(value, value, squares[at]);
     }
 }
 
@@ -181,16 +193,31 @@ fn lay_pairs<A: Arithmetic, T: Widen>(low: &[T], high: &[T], ups: &[f32; STRIP],
     if let (Some(low), Some(high), Some(out)) =
         (low.first_chunk::<STRIP>(), high.first_chunk::<STRIP>(), out.first_chunk_mut::<STRIP>())
     {
-        for at in 0..STRIP {
-            let [low, high] = [low[at].widen(), high[at].widen()];
-            out[at] = pair(integer::<A>(low, ups[at]), integer::<A>(high, ups[at]));
-        }
-        return;
+        return lay_pairs_of::<A, T, STRIP>((low, high), ups, out);
     }
-    for (at, out) in out.iter_mut().enumerate() {
+    let mut done = 0;
+    if let (Some(low), Some(high), Some(ups), Some(out)) =
+        (low.first_chunk(), high.first_chunk(), ups.first_chunk(), out.first_chunk_mut())
+    {
+        lay_pairs_of::<A, T, HALF>((low, high), ups, out);
+        done = HALF;
+    }
+    for (at, out) in out.iter_mut().enumerate().skip(done) {
         let [low, high] = [low.get(at), high.get(at)]
             .map(|value| value.map_or(0, |value| integer::<A>(value.widen(), ups[at])));
         *out = pair(low, high);
+    }
+}
+
+#[inline(always)]
+fn lay_pairs_of<A: Arithmetic, T: Widen, const N: usize>(
+    (low, high): (&[T; N], &[T; N]),
+    ups: &[f32; N],
+    out: &mut [u32; N],
+) {
+    for at in 0..N {
+        let [low, high] = [low[at].widen(), high[at].widen()];
+        out[at] = pair(integer::<A>(low, ups[at]), integer::<A>(high, ups[at]));
     }
 }
 

@@ -9,7 +9,8 @@ type Kind = (KernelPath, Lane);
 /// All paths in 32 bits, and in integers the definition and the path that has them.
 fn kinds() -> impl Iterator<Item = Kind> {
     let floats = KernelPath::ALL.map(|path| (path, Lane::F32));
-    let integers = [KernelPath::Portable, KernelPath::Avx512Vnni].map(|path| (path, Lane::I16Pair));
+    let integers = [KernelPath::Portable, KernelPath::Avx2Pairs, KernelPath::Avx512Vnni]
+        .map(|path| (path, Lane::I16Pair));
     floats.into_iter().chain(integers).filter(|(path, _)| path.available())
 }
 
