@@ -1,7 +1,8 @@
 //! How long a run will take: [`measure`] times a few blocks of the model on rows of the run, on this machine.
 //!
 //! All blocks of a network cost the same, so two short networks tell what one block costs and what embedding, head and loss
-//! cost; the rest is multiplication. It is as good as the machine is steady.
+//! cost; the rest is multiplication. The longer one has as much work in its blocks as in its head, else what a block costs would
+//! be lost in what a head costs more or less the next time. It is as good as the machine is steady.
 
 use std::time::Instant;
 
@@ -15,12 +16,14 @@ use super::plan::{Plan, units};
 use crate::backend::{Backend, Cpu};
 use crate::error::EngineError;
 use crate::format::ModelFile;
-use crate::lora::{Layers, Layout, LoraConfig, Matcher, Projection, Targets};
-use crate::model::training::{Activations, Batch, Step};
+use crate::lora::{Adapter, Layers, Layout, LoraConfig, Matcher, Projection, Targets};
+use crate::model::training::{Activations, Batch, Step, Tape};
 use crate::model::{Llama, LoadOptions};
 
 /// Weights of a block times tokens that are timed at most: some seconds on a slow machine.
 const MOST_WORK: usize = 30_000_000_000;
+/// Fewest blocks of the longer network, where there are so many.
+const LEAST_BLOCKS: usize = 3;
 /// Each measurement is the best of so many.
 const REPEATS: usize = 3;
 
@@ -51,7 +54,7 @@ pub fn evaluations(config: &TrainConfig, demand: &Demand) -> usize {
     between + 2
 }
 
-/// Times one and three blocks on a unit of the first step.
+/// Times one and some blocks on a unit of the first step.
 pub fn measure(
     file: &ModelFile,
     config: &TrainConfig,
@@ -75,47 +78,72 @@ pub fn measure(
     let cut: Vec<Example> = unit.iter().map(|row| row.beginning(most)).collect();
     let batch = Example::batch(&cut.iter().collect::<Vec<_>>(), config.is_noisy());
     let rows = batch.rows().max(1) as f64;
-    let few = time(file, config, (options, activations), threads, &batch, 1)?;
-    if model.layers < 2 {
-        return Ok(Speed { train: few.train / rows, evaluate: few.evaluate / rows });
+    let head = model.vocabulary_size * model.hidden_size;
+    let blocks = (1 + head.div_ceil(block.max(1))).max(LEAST_BLOCKS).min(model.layers);
+    let load = |blocks| Timed::load(file, config, (options, activations), threads, blocks);
+    let mut few = load(1)?;
+    if blocks < 2 {
+        (0..REPEATS).for_each(|_| few.run(&batch));
+        return Ok(Speed { train: few.best.train / rows, evaluate: few.best.evaluate / rows });
     }
-    let blocks = model.layers.min(3);
-    let more = time(file, config, (options, activations), threads, &batch, blocks)?;
+    let mut more = load(blocks)?;
+    for _ in 0..REPEATS {
+        // In turn, so that both meet the same machine.
+        few.run(&batch);
+        more.run(&batch);
+    }
     let whole = |few: f64, more: f64| {
         let block = ((more - few) / (blocks - 1) as f64).max(0.0);
         (few + block * (model.layers - 1) as f64) / rows
     };
+    let (few, more) = (few.best, more.best);
     Ok(Speed { train: whole(few.train, more.train), evaluate: whole(few.evaluate, more.evaluate) })
 }
 
-/// Seconds of one batch through so many blocks.
-fn time(
-    file: &ModelFile,
-    config: &TrainConfig,
-    (options, activations): (LoadOptions, Activations),
-    threads: usize,
-    batch: &Batch,
-    blocks: usize,
-) -> Result<Speed, EngineError> {
-    let model = Llama::load_first(file, Cpu::new(threads)?, options, blocks)?;
-    let (backend, lora) = (model.backend(), on_every_block(file, config)?);
-    let layout = Layout::new(model.config(), &lora)?;
-    let adapter = model.adapter(lora, &model.initial_values(&layout, 0, config.init))?;
-    let mut tape = model.new_tape(activations);
-    let mut gradient = backend.zeros(layout.length());
-    let stream = Stream::new(0, "dropout");
-    let dropout = (config.dropout > 0.0).then_some((config.dropout as f32, stream));
-    let mut best = Speed { train: f64::INFINITY, evaluate: f64::INFINITY };
-    for _ in 0..REPEATS {
-        let begin = Instant::now();
-        let step = Step { scale: 1.0, dropout, noise: None };
-        model.losses_and_gradient(&mut tape, &adapter, batch, step, &mut gradient);
-        best.train = best.train.min(begin.elapsed().as_secs_f64());
-        let begin = Instant::now();
-        model.losses(&mut tape, Some(&adapter), batch);
-        best.evaluate = best.evaluate.min(begin.elapsed().as_secs_f64());
+/// The first blocks of a model, and the fewest seconds that a batch took through them.
+struct Timed {
+    model: Llama<Cpu>,
+    adapter: Adapter<Cpu>,
+    tape: Tape<Cpu>,
+    gradient: Vec<f32>,
+    dropout: Option<(f32, Stream)>,
+    best: Speed,
+}
+
+impl Timed {
+    fn load(
+        file: &ModelFile,
+        config: &TrainConfig,
+        (options, activations): (LoadOptions, Activations),
+        threads: usize,
+        blocks: usize,
+    ) -> Result<Self, EngineError> {
+        let model = Llama::load_first(file, Cpu::new(threads)?, options, blocks)?;
+        let lora = on_every_block(file, config)?;
+        let layout = Layout::new(model.config(), &lora)?;
+        let adapter = model.adapter(lora, &model.initial_values(&layout, 0, config.init))?;
+        let dropout =
+            (config.dropout > 0.0).then(|| (config.dropout as f32, Stream::new(0, "dropout")));
+        Ok(Self {
+            tape: model.new_tape(activations),
+            gradient: model.backend().zeros(layout.length()),
+            adapter,
+            dropout,
+            best: Speed { train: f64::INFINITY, evaluate: f64::INFINITY },
+            model,
+        })
     }
-    Ok(best)
+
+    fn run(&mut self, batch: &Batch) {
+        let begin = Instant::now();
+        let step = Step { scale: 1.0, dropout: self.dropout, noise: None };
+        let (tape, gradient) = (&mut self.tape, &mut self.gradient);
+        self.model.losses_and_gradient(tape, &self.adapter, batch, step, gradient);
+        self.best.train = self.best.train.min(begin.elapsed().as_secs_f64());
+        let begin = Instant::now();
+        self.model.losses(&mut self.tape, Some(&self.adapter), batch);
+        self.best.evaluate = self.best.evaluate.min(begin.elapsed().as_secs_f64());
+    }
 }
 
 /// The adapter with each of its projections on every block, as the few blocks that are timed may be none of the adapted ones:
