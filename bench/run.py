@@ -321,13 +321,19 @@ def main():
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False)
         for name in arguments.rows.split(","):
             for work, against, ours, theirs in ROWS[name](runner):
-                lines.append({"work": work, "against": against, "ours": ours, "theirs": theirs, "ratio": ours / theirs})
+                lines.append({"work": work, "against": against, "ours": ours, "theirs": theirs,
+                              "ratio": ours / theirs if theirs else None})
             # After every group, so that a later failure loses nothing.
             write(arguments, runner, lines, doctor, commit.stdout.strip(), scratch)
 
 
 def figure(value):
     return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
+
+
+def ratio(value):
+    """Nothing can be told where theirs is 0: the peer in 32 bits is its own reference."""
+    return "" if value is None else f"{value:.2f}"
 
 
 def write(arguments, runner, lines, doctor, commit, scratch):
@@ -344,7 +350,7 @@ def write(arguments, runner, lines, doctor, commit, scratch):
     name = arguments.name or date
     (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     table = ["| work | against | ours | theirs | ratio |", "|---|---|---:|---:|---:|"]
-    table += [f"| {l['work']} | {l['against']} | {figure(l['ours'])} | {figure(l['theirs'])} | {l['ratio']:.2f} |" for l in lines]
+    table += [f"| {l['work']} | {l['against']} | {figure(l['ours'])} | {figure(l['theirs'])} | {ratio(l['ratio'])} |" for l in lines]
     head = f"{date}, commit {commit}, {processor}, kernels {doctor['used']}, {arguments.threads} threads, medians; rounds: {arguments.rounds}.\n\n"
     (folder / f"{name}.md").write_text(head + "\n".join(table) + "\n", encoding="utf-8")
     print(head + "\n".join(table))
