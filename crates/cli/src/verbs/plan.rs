@@ -51,17 +51,23 @@ pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow:
     let plan = Plan::new(&lengths, rows.strata, &config.train, config.seed)?;
     let options = LoadOptions { precision: config.precision()?, positions: 0 };
     let (file, threads) = (&prepared.file, config.threads);
-    let speed =
-        measure(file, &config.train, (options, fit.activations), threads, &plan, rows.learned)?;
+    // What is timed takes memory too, and a run that does not fit takes no time.
+    let speed = fit
+        .fits()
+        .then(|| {
+            measure(file, &config.train, (options, fit.activations), threads, &plan, rows.learned)
+        })
+        .transpose()?;
     let evaluations = evaluations(&config.train, demand);
-    let seconds = speed.seconds(demand, evaluations);
-    let rate = demand.tokens as f64 / (demand.rows as f64 * speed.train);
-    console.print(&format!(
-        "time       about {}: {:.0} tokens/s, and {evaluations} dev evaluations of {}\n",
-        duration(seconds),
-        rate,
-        duration(demand.dev_rows as f64 * speed.evaluate),
-    ))?;
+    let seconds = speed.map(|speed| speed.seconds(demand, evaluations));
+    let rate = speed.map(|speed| demand.tokens as f64 / (demand.rows as f64 * speed.train));
+    if let (Some(speed), Some(seconds), Some(rate)) = (speed, seconds, rate) {
+        console.print(&format!(
+            "time       about {}: {rate:.0} tokens/s, and {evaluations} dev evaluations of {}\n",
+            duration(seconds),
+            duration(demand.dev_rows as f64 * speed.evaluate),
+        ))?;
+    }
     console.summary(&json!({
         "steps": demand.steps,
         "tokens": demand.tokens,
@@ -77,7 +83,7 @@ pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow:
         "fits": fit.fits(),
         "nearest": nearest.map(|(flags, peak)| json!({"flags": flags, "peak_bytes": peak})),
         "tokens_per_second": rate,
-        "evaluated_tokens_per_second": 1.0 / speed.evaluate,
+        "evaluated_tokens_per_second": speed.map(|speed| 1.0 / speed.evaluate),
         "evaluations": evaluations,
         "seconds": seconds,
     }))

@@ -11,7 +11,7 @@ const FOLDERS: [&str; 7] = [".ci", ".config", "bench", "configs", "crates", "see
 const UNSAFE: [&str; 6] = [
     "crates/engine/src/kernels/",
     "crates/engine/src/ops/attention/avx512.rs",
-    "crates/engine/src/ops/attention/integers/tile.rs",
+    "crates/engine/src/ops/attention/integers/tile",
     "crates/engine/src/ops/shared.rs",
     "crates/engine/src/format/file_bytes.rs",
     "crates/text/src/novelty/scan.rs",

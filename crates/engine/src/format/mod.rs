@@ -8,7 +8,7 @@
 
 mod bitsandbytes;
 pub mod blocks;
-mod config;
+pub(crate) mod config;
 mod cursor;
 mod data_type;
 mod error;

@@ -135,7 +135,7 @@ fn parts_of(path: KernelPath, product: &Product<'_>, lane: Lane) -> Vec<Part> {
     let mut before = 0;
     for (term, of) in product.terms.iter().enumerate() {
         let all = lane.count(of.right.k());
-        let step = part_lanes(path, all);
+        let step = part_lanes(path, lane, all);
         for (number, first) in (0..all).step_by(step).enumerate() {
             let lanes = first..(first + step).min(all);
             parts.push(Part { term, lanes: lanes.clone(), scale: all + number, before });

@@ -49,8 +49,8 @@ pub(super) fn run_tile(path: KernelPath, lane: Lane, tile: &Tile<'_>) {
     assert!(tile.strip_scales.len() >= strip(path), "each column has a scale");
     assert!(tile.rows <= rows(path) && tile.columns <= strip(path), "the tile fits the registers");
     match (path, lane) {
-        // SAFETY: `KernelPath::available` has found the instructions; the strip holds k × w lanes (asserted), and A and
-        // C hold the tile (asserted by `gemm`).
+        // SAFETY: `KernelPath::available` has found the instructions; the strip holds k × w lanes and a scale for
+        // each column (asserted), and A, with a scale for each row, and C hold the tile (asserted by `gemm`).
         #[cfg(target_arch = "x86_64")]
         (KernelPath::Avx512Vnni, Lane::I16Pair) => unsafe { avx512::integers(tile) },
         // SAFETY: as above.

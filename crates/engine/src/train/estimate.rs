@@ -15,12 +15,12 @@ use super::memory::Demand;
 use super::plan::{Plan, units};
 use crate::backend::{Backend, Cpu};
 use crate::error::EngineError;
-use crate::format::ModelFile;
+use crate::format::{ModelConfig, ModelFile};
 use crate::lora::{Adapter, Layers, Layout, LoraConfig, Matcher, Projection, Targets};
 use crate::model::training::{Activations, Batch, Step, Tape};
 use crate::model::{Llama, LoadOptions};
 
-/// Weights of a block times tokens that are timed at most: some seconds on a slow machine.
+/// Weights of a block times tokens that are timed at most, with what the head costs for them: some seconds on a slow machine.
 const MOST_WORK: usize = 30_000_000_000;
 /// Fewest blocks of the longer network, where there are so many.
 const LEAST_BLOCKS: usize = 3;
@@ -54,7 +54,7 @@ pub fn evaluations(config: &TrainConfig, demand: &Demand) -> usize {
     between + 2
 }
 
-/// Times one and some blocks on a unit of the first step.
+/// Times one block, and as many as cost what the head costs, on a unit of the first step.
 pub fn measure(
     file: &ModelFile,
     config: &TrainConfig,
@@ -64,13 +64,7 @@ pub fn measure(
     rows: &[Example],
 ) -> Result<Speed, EngineError> {
     let model = file.config();
-    let block: usize = Projection::ALL
-        .iter()
-        .map(|projection| {
-            let (out, input) = projection.shape(model);
-            out * input
-        })
-        .sum();
+    let (block, _) = weights(model);
     let most = (MOST_WORK / block.max(1)).clamp(16, config.unit_tokens.max(16));
     let draws: Vec<&Example> = plan.draws(0).iter().map(|draw| &rows[draw.row]).collect();
     let cut = units(&draws, |row| &row.ids, most, !config.is_noisy());
@@ -78,8 +72,7 @@ pub fn measure(
     let cut: Vec<Example> = unit.iter().map(|row| row.beginning(most)).collect();
     let batch = Example::batch(&cut.iter().collect::<Vec<_>>(), config.is_noisy());
     let rows = batch.rows().max(1) as f64;
-    let head = model.vocabulary_size * model.hidden_size;
-    let blocks = (1 + head.div_ceil(block.max(1))).max(LEAST_BLOCKS).min(model.layers);
+    let blocks = longer(model);
     let load = |blocks| Timed::load(file, config, (options, activations), threads, blocks);
     let mut few = load(1)?;
     if blocks < 2 {
@@ -98,6 +91,21 @@ pub fn measure(
     };
     let (few, more) = (few.best, more.best);
     Ok(Speed { train: whole(few.train, more.train), evaluate: whole(few.evaluate, more.evaluate) })
+}
+
+/// Weights of a block, and of the head.
+fn weights(model: &ModelConfig) -> (usize, usize) {
+    let of = |projection: Projection| {
+        let (out, input) = projection.shape(model);
+        out * input
+    };
+    (Projection::ALL.into_iter().map(of).sum(), model.vocabulary_size * model.hidden_size)
+}
+
+/// Blocks of the longer network.
+fn longer(model: &ModelConfig) -> usize {
+    let (block, head) = weights(model);
+    (1 + head.div_ceil(block.max(1))).max(LEAST_BLOCKS).min(model.layers)
 }
 
 /// The first blocks of a model, and the fewest seconds that a batch took through them.
@@ -160,6 +168,34 @@ fn on_every_block(file: &ModelFile, config: &TrainConfig) -> Result<LoraConfig, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::config::tests::small;
+
+    #[test]
+    fn blocks_cost_what_the_head_costs() {
+        let of_135_million = ModelConfig {
+            vocabulary_size: 49_152,
+            hidden_size: 576,
+            intermediate_size: 1536,
+            layers: 30,
+            attention_heads: 9,
+            key_value_heads: 3,
+            head_size: 64,
+            ..small()
+        };
+        let of_7_billion = ModelConfig {
+            vocabulary_size: 32_000,
+            hidden_size: 4096,
+            intermediate_size: 11_008,
+            layers: 32,
+            attention_heads: 32,
+            key_value_heads: 32,
+            head_size: 128,
+            ..small()
+        };
+        let of_words = ModelConfig { vocabulary_size: 100_000, layers: 4, ..small() };
+        let models = [of_135_million, of_7_billion, of_words, small()];
+        assert_eq!(models.map(|model| longer(&model)), [9, 3, 4, 1]);
+    }
 
     #[test]
     fn evaluations_are_counted_as_they_are_made() {

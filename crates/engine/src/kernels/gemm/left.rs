@@ -9,13 +9,10 @@ use crate::ops::shared::Shared;
 /// Most lanes of one left row and one strip that are multiplied before the next part of k is filled. Each part more is a pass
 /// more over C; each lane more is one that the strips of a task take in the second cache. Measured; in 32 bits on AVX2, whose
 /// tiles are small, C costs more. Parts of integers are the same on all paths, as each has a scale.
-pub(super) const fn most_lanes(path: KernelPath) -> usize {
-    match path {
-        KernelPath::Avx2 => 1536,
-        KernelPath::Portable
-        | KernelPath::Avx2Pairs
-        | KernelPath::Avx512
-        | KernelPath::Avx512Vnni => 576,
+pub(super) const fn most_lanes(path: KernelPath, lane: Lane) -> usize {
+    match lane {
+        Lane::F32 if path.is_avx2() => 1536,
+        Lane::F32 | Lane::I16Pair => 576,
     }
 }
 
@@ -170,9 +167,9 @@ pub fn row_lanes(path: KernelPath, lane: Lane, values: usize) -> usize {
 }
 
 /// Lanes of a part of k, of which `lanes` lanes are cut into parts as equal as that allows.
-pub(super) fn part_lanes(path: KernelPath, lanes: usize) -> usize {
+pub(super) fn part_lanes(path: KernelPath, lane: Lane, lanes: usize) -> usize {
     lanes
-        .div_ceil(lanes.div_ceil(most_lanes(path)).max(1))
+        .div_ceil(lanes.div_ceil(most_lanes(path, lane)).max(1))
         .next_multiple_of(PART_LANES)
         .max(PART_LANES)
 }
@@ -181,14 +178,14 @@ pub(super) fn part_lanes(path: KernelPath, lanes: usize) -> usize {
 pub(super) fn scales(path: KernelPath, lane: Lane, lanes: usize) -> usize {
     match lane {
         Lane::F32 => 0,
-        Lane::I16Pair => lanes.div_ceil(part_lanes(path, lanes)),
+        Lane::I16Pair => lanes.div_ceil(part_lanes(path, lane, lanes)),
     }
 }
 
 /// Puts a row's values into lanes, part by part, and the scales of parts behind them.
 fn put_row(path: KernelPath, lane: Lane, values: &[f32], row: &mut [u32]) {
     let count = lane.count(values.len());
-    let part = part_lanes(path, count);
+    let part = part_lanes(path, lane, count);
     let (lanes, rest) = row.split_at_mut(count);
     let parts = values.chunks(part * lane.values()).zip(lanes.chunks_mut(part));
     for (number, (values, lanes)) in parts.enumerate() {

@@ -27,7 +27,8 @@ impl MultiplyAdd for Floats {
     unsafe fn step(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
         // SAFETY: the caller's processor has the instructions.
         unsafe {
-            let [sum, a, b] = [sum, a, b].map(|lanes| _mm256_castsi256_ps(lanes));
+            let [sum, a, b] =
+                [_mm256_castsi256_ps(sum), _mm256_castsi256_ps(a), _mm256_castsi256_ps(b)];
             _mm256_castps_si256(_mm256_fmadd_ps(a, b, sum))
         }
     }

@@ -6,11 +6,12 @@ mod shared;
 /// What multiplies, and in what.
 type Kind = (KernelPath, Lane);
 
-/// All paths in 32 bits, and in integers the definition and the path that has them.
+/// All paths in 32 bits, and in integers the definition and the paths that have them.
 fn kinds() -> impl Iterator<Item = Kind> {
     let floats = KernelPath::ALL.map(|path| (path, Lane::F32));
-    let integers = [KernelPath::Portable, KernelPath::Avx2Pairs, KernelPath::Avx512Vnni]
-        .map(|path| (path, Lane::I16Pair));
+    let has_integers = |path: &KernelPath| *path == KernelPath::Portable || path.has_pairs();
+    let integers =
+        KernelPath::ALL.into_iter().filter(has_integers).map(|path| (path, Lane::I16Pair));
     floats.into_iter().chain(integers).filter(|(path, _)| path.available())
 }
 

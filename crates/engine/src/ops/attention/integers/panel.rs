@@ -2,7 +2,7 @@
 
 use super::forward::whole;
 use super::tile::{HALF, PairProducts, W};
-use crate::kernels::lanes::scale_to_length;
+use crate::kernels::lanes::{length_of, scale_to_length};
 use crate::kernels::simd::Arithmetic;
 
 /// What a strip's rows are multiplied by to become integers, and back.
@@ -30,7 +30,7 @@ pub(super) fn put_panel<A: Arithmetic, P: PairProducts>(
         }
     }
     let (squares, most) = (whole(squares), whole(most));
-    let (up, down) = scales_of(&squares.map(f32::sqrt));
+    let (up, down) = scales_of(&squares.map(length_of));
     let mut greatest = 0.0;
     for lane in 0..W {
         greatest = greater(most[lane] * up[lane] + 0.5, greatest);

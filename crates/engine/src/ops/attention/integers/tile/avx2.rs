@@ -54,9 +54,9 @@ impl PairProducts for Avx2 {
         // SAFETY: the processor has the instructions, and the rows lie inside (checked).
         unsafe {
             for (out, at) in out.as_chunks_mut().0.iter_mut().zip(at.as_chunks().0) {
-                let row_scales = row_scales.and_then(|scales| scales[done..].first_chunk());
+                let row_scales = row_scales.map(|scales| std::array::from_fn(|m| scales[done + m]));
                 let rows = TileRows::<GROUP> { lanes, at: *at, step };
-                multiply(out, rows, panel, scales, row_scales);
+                multiply(out, rows, panel, scales, row_scales.as_ref());
                 done += GROUP;
             }
             while done < M {
@@ -73,9 +73,9 @@ impl PairProducts for Avx2 {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn integers((values, up): (&[f32; W], &[f32; W]), first: usize) -> __m256i {
-    // SAFETY: `first` is 0 or 8; eight of sixteen values are a register.
-    let [values, up] =
-        unsafe { [values, up].map(|values| _mm256_loadu_ps(values[first..].as_ptr())) };
+    let [values, up] = [&values[first..][..HALF], &up[first..][..HALF]];
+    // SAFETY: eight values are a register.
+    let (values, up) = unsafe { (_mm256_loadu_ps(values.as_ptr()), _mm256_loadu_ps(up.as_ptr())) };
     _mm256_castps_si256(_mm256_fmadd_ps(values, up, _mm256_set1_ps(WHOLE)))
 }
 
