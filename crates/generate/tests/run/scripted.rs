@@ -21,6 +21,8 @@ pub(crate) struct Scripted {
     pub(crate) fails: fn(usize) -> Option<bool>,
     pub(crate) schema: bool,
     pub(crate) requests: usize,
+    /// The requests that got a reply.
+    pub(crate) replied: Vec<String>,
 }
 
 impl Scripted {
@@ -33,6 +35,7 @@ impl Scripted {
             fails: |_| None,
             schema: true,
             requests: 0,
+            replied: Vec::new(),
         }
     }
 
@@ -87,7 +90,10 @@ impl ChatModel for Scripted {
                 Some(in_doubt) => {
                     ChatEvent::Failure { id: request.id, error: "refused".to_owned(), in_doubt }
                 }
-                None => ChatEvent::Reply(self.reply(&request)),
+                None => {
+                    self.replied.push(request.id.clone());
+                    ChatEvent::Reply(self.reply(&request))
+                }
             };
             if exchange.event(end).is_break() {
                 return Ok(());
