@@ -67,6 +67,8 @@ pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow:
             duration(seconds),
             duration(demand.dev_rows as f64 * speed.evaluate),
         ))?;
+    } else {
+        console.print("time       not measured, as the run does not fit\n")?;
     }
     console.summary(&json!({
         "steps": demand.steps,
