@@ -27,6 +27,28 @@ fn tolerance(lane: Lane, k: usize) -> f64 {
     }
 }
 
+/// C (m, n) = `a` (m, k) · `b`ᵀ, whose rows have k values too, on so many threads.
+fn product_of(
+    (path, lane): (KernelPath, Lane),
+    threads: usize,
+    k: usize,
+    a: &[f32],
+    b: &[f32],
+) -> Vec<f32> {
+    let (threads, rows, n) = (Threads::new(threads).unwrap(), a.len() / k, b.len() / k);
+    let mut left = LeftBuffer::default();
+    left.put((path, &threads), lane, a, k);
+    let right = Source::new(Values::F32(b), k, Direction::Transposed);
+    let mut c = vec![0.0; rows * n];
+    let terms = vec![Term { left: left.left(), right, first_row: 0, rows }];
+    multiply(
+        (path, &threads),
+        lane,
+        &mut [Product { c: &mut c, n, rows, terms, output: Output::Store }],
+    );
+    c
+}
+
 /// `a` (m, k) · B in f64.
 fn expected(a: &[f32], k: usize, right: impl Fn(usize, usize) -> f32, row: usize, n: usize) -> f64 {
     (0..k).map(|i| f64::from(a[row * k + i]) * f64::from(right(i, n))).sum()
@@ -119,16 +141,7 @@ fn a_row_has_the_same_bits_in_any_batch_and_on_any_number_of_threads() {
     let (a, b) = (random(m * k, "a"), random(n * k, "b"));
     for (path, lane) in paths() {
         let run = |rows: Range<usize>, count: usize| {
-            let threads = Threads::new(count).unwrap();
-            let mut left = LeftBuffer::default();
-            left.put((path, &threads), lane, &a[rows.start * k..rows.end * k], k);
-            let right = Source::new(Values::F32(&b), k, Direction::Transposed);
-            let mut c = vec![0.0; rows.len() * n];
-            let term = Term { left: left.left(), right, first_row: 0, rows: rows.len() };
-            let (rows, output) = (rows.len(), Output::Store);
-            let product = Product { c: &mut c, n, rows, terms: vec![term], output };
-            multiply((path, &threads), lane, &mut [product]);
-            c
+            product_of((path, lane), count, k, &a[rows.start * k..rows.end * k], &b)
         };
         let whole = run(0..m, 2);
         assert_eq!(whole, run(0..m, 1));
@@ -177,22 +190,13 @@ fn products_of_one_call_have_the_bits_of_calls_of_their_own() {
 /// Sums of integers are exact, so how they are computed makes no difference.
 #[test]
 fn integers_have_the_same_bits_on_every_path() {
-    let threads = Threads::new(2).unwrap();
-    let (m, n) = (30, 70);
     // Sums of whole numbers: their lengths, and with them the scales, have the same bits on every path too.
     let whole = |length, name| -> Vec<f32> {
         random(length, name).iter().map(|value| (value * 128.0).round()).collect()
     };
     let run = |path, k| {
-        let (a, b) = (whole(m * k, "a"), whole(n * k, "b"));
-        let mut left = LeftBuffer::default();
-        left.put((path, &threads), Lane::I16Pair, &a, k);
-        let right = Source::new(Values::F32(&b), k, Direction::Transposed);
-        let mut c = vec![0.0; m * n];
-        let terms = vec![Term { left: left.left(), right, first_row: 0, rows: m }];
-        let product = Product { c: &mut c, n, rows: m, terms, output: Output::Store };
-        multiply((path, &threads), Lane::I16Pair, &mut [product]);
-        c
+        let (a, b) = (whole(30 * k, "a"), whole(70 * k, "b"));
+        product_of((path, Lane::I16Pair), 2, k, &a, &b)
     };
     let paths: Vec<KernelPath> =
         KernelPath::ALL.into_iter().filter(|path| path.available()).collect();
@@ -208,19 +212,9 @@ fn integers_have_the_same_bits_on_every_path() {
 /// A path with pairs of integers multiplies what is kept in 32 bits as the path does that has none.
 #[test]
 fn pairs_move_no_bit_of_products_in_32_bits() {
-    let threads = Threads::new(2).unwrap();
-    let (m, n, k) = (30, 70, 1301);
-    let (a, b) = (random(m * k, "a"), random(n * k, "b"));
-    let run = |path| {
-        let mut left = LeftBuffer::default();
-        left.put((path, &threads), Lane::F32, &a, k);
-        let right = Source::new(Values::F32(&b), k, Direction::Transposed);
-        let mut c = vec![0.0; m * n];
-        let terms = vec![Term { left: left.left(), right, first_row: 0, rows: m }];
-        let product = Product { c: &mut c, n, rows: m, terms, output: Output::Store };
-        multiply((path, &threads), Lane::F32, &mut [product]);
-        c
-    };
+    let k = 1301;
+    let (a, b) = (random(30 * k, "a"), random(70 * k, "b"));
+    let run = |path| product_of((path, Lane::F32), 2, k, &a, &b);
     for path in KernelPath::ALL.into_iter().filter(|path| path.available() && path.has_pairs()) {
         assert_eq!(run(path), run(path.in_32_bits()), "{path:?}");
     }
@@ -228,22 +222,15 @@ fn pairs_move_no_bit_of_products_in_32_bits() {
 
 #[test]
 fn what_is_no_number_stays_none() {
-    let threads = Threads::new(1).unwrap();
     let (m, n, k) = (3, 40, 50);
-    for (path, lane) in paths() {
+    for kind in paths() {
         for bad in [f32::NAN, f32::INFINITY] {
             let (mut a, mut b) = (random(m * k, "a"), random(n * k, "b"));
             (a[k + 4], b[2 * k + 9]) = (bad, bad);
-            let mut left = LeftBuffer::default();
-            left.put((path, &threads), lane, &a, k);
-            let right = Source::new(Values::F32(&b), k, Direction::Transposed);
-            let mut c = vec![0.0; m * n];
-            let terms = vec![Term { left: left.left(), right, first_row: 0, rows: m }];
-            let product = Product { c: &mut c, n, rows: m, terms, output: Output::Store };
-            multiply((path, &threads), lane, &mut [product]);
+            let c = product_of(kind, 1, k, &a, &b);
             for (at, found) in c.iter().enumerate() {
                 let touched = at / n == 1 || at % n == 2;
-                assert_eq!(found.is_finite(), !touched, "{path:?} {lane:?} {at}: {found}");
+                assert_eq!(found.is_finite(), !touched, "{kind:?} {at}: {found}");
             }
         }
     }
@@ -252,18 +239,11 @@ fn what_is_no_number_stays_none() {
 /// A row and a column that point the same way have the greatest sum there is.
 #[test]
 fn no_sum_of_integers_overflows() {
-    let threads = Threads::new(1).unwrap();
     for k in [1, 1152, 1153, 4000] {
         for (value, factor) in [(1.0f32, 1.0), (3.0, -1.0), (1e-6, 1.0)] {
             let (a, b) = (vec![value; k], vec![value * factor; k]);
             for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
-                let (mut left, mut c) = (LeftBuffer::default(), [0.0]);
-                left.put((path, &threads), Lane::I16Pair, &a, k);
-                let right = Source::new(Values::F32(&b), k, Direction::Transposed);
-                let terms = vec![Term { left: left.left(), right, first_row: 0, rows: 1 }];
-                let output = Output::Store;
-                let product = Product { c: &mut c, n: 1, rows: 1, terms, output };
-                multiply((path, &threads), Lane::I16Pair, &mut [product]);
+                let c = product_of((path, Lane::I16Pair), 1, k, &a, &b);
                 let expected = k as f32 * value * value * factor;
                 assert!((c[0] / expected - 1.0).abs() < 2e-3, "{path:?} {k} {value}: {}", c[0]);
             }
