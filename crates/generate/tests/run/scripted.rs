@@ -86,14 +86,11 @@ impl ChatModel for Scripted {
             if event % 4 == 2 {
                 assert!(exchange.retry(&request.id, "busy", false).is_continue());
             }
-            let end = match (self.fails)(event) {
-                Some(in_doubt) => {
-                    ChatEvent::Failure { id: request.id, error: "refused".to_owned(), in_doubt }
-                }
-                None => {
-                    self.replied.push(request.id.clone());
-                    ChatEvent::Reply(self.reply(&request))
-                }
+            let end = if let Some(in_doubt) = (self.fails)(event) {
+                ChatEvent::Failure { id: request.id, error: "refused".to_owned(), in_doubt }
+            } else {
+                self.replied.push(request.id.clone());
+                ChatEvent::Reply(self.reply(&request))
             };
             if exchange.event(end).is_break() {
                 return Ok(());
