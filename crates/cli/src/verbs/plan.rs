@@ -62,10 +62,14 @@ pub(crate) fn run(verb: &Train, globals: &Globals, console: &Console) -> anyhow:
     let seconds = speed.map(|speed| speed.seconds(demand, evaluations));
     let rate = speed.map(|speed| demand.tokens as f64 / (demand.rows as f64 * speed.train));
     if let (Some(speed), Some(seconds), Some(rate)) = (speed, seconds, rate) {
+        let watched = duration(demand.dev_rows as f64 * speed.evaluate);
+        let watching = match evaluations {
+            0 => String::new(),
+            count => format!(", and {count} dev evaluations of {watched}"),
+        };
         console.print(&format!(
-            "time       about {}: {rate:.0} tokens/s, and {evaluations} dev evaluations of {}\n",
-            duration(seconds),
-            duration(demand.dev_rows as f64 * speed.evaluate),
+            "time       about {}: {rate:.0} tokens/s{watching}\n",
+            duration(seconds)
         ))?;
     } else {
         console.print("time       not measured, as the run does not fit\n")?;

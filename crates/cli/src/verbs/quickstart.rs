@@ -13,9 +13,9 @@ use crate::arguments::{Globals, Quickstart};
 use crate::config::{Config, Flags};
 use crate::console::{Console, duration, width};
 use crate::interrupt::Interrupt;
-use crate::report;
 use crate::training_data::WeightedFile;
 use crate::verbs::{curate, eval, generate, train};
+use crate::{asked_model, report};
 
 /// Small settings, under whatever the user sets.
 const PRESET: &str = include_str!("../../../../configs/quickstart.toml");
@@ -36,7 +36,7 @@ pub(crate) fn run(verb: &Quickstart, globals: &Globals, console: &Console) -> an
     ));
 
     let rows = {
-        let mut model = generate::local_model(&verb.model, &config, globals.offline, console)?;
+        let mut model = asked_model::local(&verb.model, &config, globals.offline, console)?;
         let summary = generate::stage(&run, &mut model, &seeds, &config, true, console)?;
         summary.tally.accepted
     };

@@ -1,22 +1,26 @@
-//! Products of few rows, which is what writing a token takes: [`multiply_few`] reads each stored row of the weights once, as one
-//! long dot product, and multiplies it with all rows of x.
+//! Products of few rows, which is what writing a token takes: [`multiply_few`] reads each stored row of the weights once from
+//! memory and multiplies it with all rows of x.
 //!
 //! Bound by memory, so no strip is filled and nothing is rounded: x is multiplied in 32 bits with what is stored. A dot product is
-//! thirty-two chains over k and a fixed fold, whatever the number of rows.
+//! sixteen chains over k and a fixed fold, whatever the number of rows. Four products are made at once, whose additions do not
+//! wait for one another: one stored row with four rows of x, or one row of x with four stored rows.
 
+use std::array::from_fn;
 use std::ops::Range;
 
 use super::KernelPath;
 use super::lanes::Widen;
-use super::simd::{Arithmetic, LANES, dispatch, fold};
+use super::simd::{Arithmetic, LANES, dispatch, fold, prefetch};
 use super::source::{Source, Values};
 use super::threads::Threads;
 use crate::ops::shared::Shared;
 
 /// Stored rows of one task.
 const TASK_ROWS: usize = 32;
-/// Rows of x that meet a stored row while it is in the registers.
-const X_ROWS: usize = 4;
+/// Bytes.
+const CACHE_LINE: usize = 64;
+/// Products that are made at once.
+const TOGETHER: usize = 4;
 
 /// One product: `y` (rows, n) = x · Mᵀ.
 #[derive(Debug)]
@@ -51,85 +55,98 @@ pub fn multiply_few(
     threads.for_each(tasks.len(), |task| {
         let (number, outputs) = &tasks[task];
         let (right, y) = &products[*number];
-        for first in (0..rows).step_by(X_ROWS) {
-            let x_rows = first..(first + X_ROWS).min(rows);
-            let mut found = [[0.0; X_ROWS]; TASK_ROWS];
-            let x = &x[x_rows.start * right.width..x_rows.end * right.width];
-            match right.values {
-                Values::F32(values) => dots(path, x, (values, right), outputs, &mut found),
-                Values::Bf16(values) => dots(path, x, (values, right), outputs, &mut found),
-                Values::File(_) => unreachable!("a matrix that `can_be` does not take"),
-            }
-            for (at, row) in x_rows.enumerate() {
-                let y = y.part(row * right.rows + outputs.start, outputs.len());
-                for (y, found) in y.iter_mut().zip(&found) {
-                    *y = found[at];
-                }
-            }
+        let x = (&x[..rows * right.width], rows);
+        match right.values {
+            Values::F32(values) => dots(path, x, (values, right), outputs, y),
+            Values::Bf16(values) => dots(path, x, (values, right), outputs, y),
+            Values::File(_) => unreachable!("a matrix that `can_be` does not take"),
         }
     });
 }
 
-/// `found[o][r]` = row r of x · stored row o.
-type Found = [[f32; X_ROWS]; TASK_ROWS];
-
 dispatch!(fn dots<T: Widen> = dots_body(
-    x: &[f32], right: (&[T], &Source<'_>), outputs: &Range<usize>, found: &mut Found
+    x: (&[f32], usize), right: (&[T], &Source<'_>), outputs: &Range<usize>, y: &Shared<'_>
 ));
 
+/// Every row of x with the stored rows `outputs`.
 #[inline(always)]
 fn dots_body<A: Arithmetic>(
-    x: &[f32],
+    (x, rows): (&[f32], usize),
     (values, right): (&[impl Widen], &Source<'_>),
     outputs: &Range<usize>,
-    found: &mut Found,
+    y: &Shared<'_>,
 ) {
-    for (output, found) in outputs.clone().zip(found) {
-        let weights = &values[output * right.stride..][..right.width];
-        match x.len() / right.width.max(1) {
-            1 => dot_rows::<A, _, 1>(x, weights, found),
-            2 => dot_rows::<A, _, 2>(x, weights, found),
-            3 => dot_rows::<A, _, 3>(x, weights, found),
-            _ => dot_rows::<A, _, 4>(x, weights, found),
+    let (n, k) = (right.rows, right.width);
+    let stored = |output: usize| &values[output * right.stride..][..k];
+    let from = |output: usize| values.get(output * right.stride..).unwrap_or(&[]);
+    let x = |row: usize| &x[row * k..][..k];
+    let in_fours = rows / TOGETHER * TOGETHER;
+    for first in outputs.clone().step_by(TOGETHER) {
+        let group = first..(first + TOGETHER).min(outputs.end);
+        for output in group.clone() {
+            for row in (0..in_fours).step_by(TOGETHER) {
+                let four = from_fn(|at| x(row + at));
+                // The first rows of x ask for what the next group reads.
+                let next = if row == 0 { from(output + TOGETHER) } else { &[] };
+                let found = one_with_four::<A, _, _, _, 1>(stored(output), four, next);
+                for (at, found) in found.into_iter().enumerate() {
+                    y.part((row + at) * n + output, 1)[0] = found;
+                }
+            }
+        }
+        for row in in_fours..rows {
+            // A last group may be smaller: then its last row is taken again.
+            let four = from_fn(|at| stored((first + at).min(group.end - 1)));
+            let next = if row == 0 { from(group.end) } else { &[] };
+            let found = one_with_four::<A, _, _, _, TOGETHER>(x(row), four, next);
+            y.part(row * n + first, group.len()).copy_from_slice(&found[..group.len()]);
         }
     }
 }
 
-/// Dot products of one stored row with `ROWS` rows of x.
+/// The dot products of one row with four, of which `STORED` are rows of the weights; asks for as much of `next`.
 #[inline(always)]
-fn dot_rows<A: Arithmetic, T: Widen, const ROWS: usize>(
-    x: &[f32],
-    weights: &[T],
-    found: &mut [f32; X_ROWS],
-) {
-    const BLOCK: usize = 2 * LANES;
-    let k = weights.len();
-    let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row * k..(row + 1) * k]);
-    // Two registers of chains hide the latency of an addition.
-    let mut sums = [[0.0f32; BLOCK]; ROWS];
-    let (blocks, rest) = weights.as_chunks::<BLOCK>();
+fn one_with_four<A: Arithmetic, One: Widen, Four: Widen, Next, const STORED: usize>(
+    one: &[One],
+    four: [&[Four]; TOGETHER],
+    next: &[Next],
+) -> [f32; TOGETHER] {
+    // Four arrays and no array of arrays, which would be kept in memory.
+    let [mut first, mut second, mut third, mut fourth] = [[0.0f32; LANES]; TOGETHER];
+    let (blocks, rest) = one.as_chunks::<LANES>();
+    let of_four = four.map(|row| row.as_chunks::<LANES>().0);
     for (number, block) in blocks.iter().enumerate() {
-        let mut wide = [0.0f32; BLOCK];
-        for at in 0..BLOCK {
+        for at in (0..STORED * LANES).step_by(CACHE_LINE / size_of::<Next>()) {
+            prefetch(next, number * STORED * LANES + at);
+        }
+        let mut wide = [0.0f32; LANES];
+        for at in 0..LANES {
             wide[at] = block[at].widen();
         }
-        for (sums, x) in sums.iter_mut().zip(rows) {
-            let x = &x[number * BLOCK..][..BLOCK];
-            for at in 0..BLOCK {
-                sums[at] = A::multiply_add(x[at], wide[at], sums[at]);
-            }
-        }
+        add_products::<A>(&mut first, &wide, &of_four[0][number]);
+        add_products::<A>(&mut second, &wide, &of_four[1][number]);
+        add_products::<A>(&mut third, &wide, &of_four[2][number]);
+        add_products::<A>(&mut fourth, &wide, &of_four[3][number]);
     }
-    for ((sums, x), found) in sums.iter_mut().zip(rows).zip(found) {
-        let x = &x[k - rest.len()..];
-        for ((sum, x), weight) in sums.iter_mut().zip(x).zip(rest) {
-            *sum = A::multiply_add(*x, weight.widen(), *sum);
+    let mut found = [0.0; TOGETHER];
+    for ((found, sums), row) in found.iter_mut().zip([first, second, third, fourth]).zip(four) {
+        let mut sums = sums;
+        for ((sum, one), other) in sums.iter_mut().zip(rest).zip(&row[one.len() - rest.len()..]) {
+            *sum = A::multiply_add(one.widen(), other.widen(), *sum);
         }
-        let mut lanes = [0.0; LANES];
-        for at in 0..LANES {
-            lanes[at] = sums[at] + sums[LANES + at];
-        }
-        *found = fold(lanes);
+        *found = fold(sums);
+    }
+    found
+}
+
+#[inline(always)]
+fn add_products<A: Arithmetic>(
+    sums: &mut [f32; LANES],
+    wide: &[f32; LANES],
+    values: &[impl Widen; LANES],
+) {
+    for at in 0..LANES {
+        sums[at] = A::multiply_add(wide[at], values[at].widen(), sums[at]);
     }
 }
 
