@@ -207,13 +207,17 @@ def decode(runner):
     prompts = [flag for number in range(8) for flag in ("--prompt", f"Tell a long story about river number {number}.")]
     hub, gguf = pathlib.Path(runner.arguments.peers) / "smollm2-hf", pathlib.Path(runner.arguments.peers) / "smollm2-q4_0.gguf"
     kind = runner.arguments.peer_types[-1]
-    together, peer = runner.rounds(
-        lambda: runner.ours("ours, decode 8", "chat", "--model", gguf, "--precision", "stored", "--max-tokens", 128, *prompts, run=False),
+    eight = lambda precision: runner.ours(  # noqa: E731
+        f"ours, decode 8, {precision}", "chat", "--model", gguf, "--precision", precision, "--max-tokens", 128, *prompts, run=False)
+    stored, bf16, peer = runner.rounds(
+        lambda: eight("stored"),
+        lambda: eight("bf16"),
         lambda: runner.peer(f"transformers, {kind}, decode 8", "generate_torch.py", "--model", hub, "--batch", 8, "--dtype", kind,
                             "--threads", runner.arguments.threads, "--runs", 1),
     )
-    yield ("decode Q4_0, batch 8, tokens/s", f"transformers in {kind}", median(together, "decode_tokens_per_second"),
-           median(peer, "tokens_per_second"))
+    for name, ours in (("Q4_0", stored), ("bf16", bf16)):
+        yield (f"decode {name}, batch 8, tokens/s", f"transformers in {kind}", median(ours, "decode_tokens_per_second"),
+               median(peer, "tokens_per_second"))
 
 
 def score(runner):

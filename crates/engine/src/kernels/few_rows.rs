@@ -2,15 +2,15 @@
 //! memory and multiplies it with all rows of x.
 //!
 //! Bound by memory, so no strip is filled and nothing is rounded: x is multiplied in 32 bits with what is stored. A dot product is
-//! sixteen chains over k and a fixed fold, whatever the number of rows. Four products are made at once, whose additions do not
-//! wait for one another: one stored row with four rows of x, or one row of x with four stored rows.
+//! sixteen chains over k and a fixed fold, whatever the number of rows; four are made at once, one stored row with four rows of x,
+//! or one row of x with four stored rows.
 
 use std::array::from_fn;
 use std::ops::Range;
 
 use super::KernelPath;
 use super::lanes::Widen;
-use super::simd::{Arithmetic, LANES, dispatch, fold, prefetch};
+use super::simd::{Arithmetic, FOUR, LANES, dispatch, dot_four, prefetch};
 use super::source::{Source, Values};
 use super::threads::Threads;
 use crate::ops::shared::Shared;
@@ -19,8 +19,6 @@ use crate::ops::shared::Shared;
 const TASK_ROWS: usize = 32;
 /// Bytes.
 const CACHE_LINE: usize = 64;
-/// Products that are made at once.
-const TOGETHER: usize = 4;
 
 /// One product: `y` (rows, n) = x · Mᵀ.
 #[derive(Debug)]
@@ -80,15 +78,16 @@ fn dots_body<A: Arithmetic>(
     let stored = |output: usize| &values[output * right.stride..][..k];
     let from = |output: usize| values.get(output * right.stride..).unwrap_or(&[]);
     let x = |row: usize| &x[row * k..][..k];
-    let in_fours = rows / TOGETHER * TOGETHER;
-    for first in outputs.clone().step_by(TOGETHER) {
-        let group = first..(first + TOGETHER).min(outputs.end);
+    let in_fours = rows / FOUR * FOUR;
+    for first in outputs.clone().step_by(FOUR) {
+        let group = first..(first + FOUR).min(outputs.end);
         for output in group.clone() {
-            for row in (0..in_fours).step_by(TOGETHER) {
+            for row in (0..in_fours).step_by(FOUR) {
                 let four = from_fn(|at| x(row + at));
                 // The first rows of x ask for what the next group reads.
-                let next = if row == 0 { from(output + TOGETHER) } else { &[] };
-                let found = one_with_four::<A, _, _, _, 1>(stored(output), four, next);
+                let next = if row == 0 { from(output + FOUR) } else { &[] };
+                let found =
+                    dot_four::<A, _, _>(stored(output), four, |block| ask_for(next, 1, block));
                 for (at, found) in found.into_iter().enumerate() {
                     y.part((row + at) * n + output, 1)[0] = found;
                 }
@@ -98,55 +97,18 @@ fn dots_body<A: Arithmetic>(
             // A last group may be smaller: then its last row is taken again.
             let four = from_fn(|at| stored((first + at).min(group.end - 1)));
             let next = if row == 0 { from(group.end) } else { &[] };
-            let found = one_with_four::<A, _, _, _, TOGETHER>(x(row), four, next);
+            let found = dot_four::<A, _, _>(x(row), four, |block| ask_for(next, FOUR, block));
             y.part(row * n + first, group.len()).copy_from_slice(&found[..group.len()]);
         }
     }
 }
 
-/// The dot products of one row with four, of which `STORED` are rows of the weights; asks for as much of `next`.
+/// Asks for what follows in `next` when block `block` of `stored` rows is multiplied.
 #[inline(always)]
-fn one_with_four<A: Arithmetic, One: Widen, Four: Widen, Next, const STORED: usize>(
-    one: &[One],
-    four: [&[Four]; TOGETHER],
-    next: &[Next],
-) -> [f32; TOGETHER] {
-    // Four arrays and no array of arrays, which would be kept in memory.
-    let [mut first, mut second, mut third, mut fourth] = [[0.0f32; LANES]; TOGETHER];
-    let (blocks, rest) = one.as_chunks::<LANES>();
-    let of_four = four.map(|row| row.as_chunks::<LANES>().0);
-    for (number, block) in blocks.iter().enumerate() {
-        for at in (0..STORED * LANES).step_by(CACHE_LINE / size_of::<Next>()) {
-            prefetch(next, number * STORED * LANES + at);
-        }
-        let mut wide = [0.0f32; LANES];
-        for at in 0..LANES {
-            wide[at] = block[at].widen();
-        }
-        add_products::<A>(&mut first, &wide, &of_four[0][number]);
-        add_products::<A>(&mut second, &wide, &of_four[1][number]);
-        add_products::<A>(&mut third, &wide, &of_four[2][number]);
-        add_products::<A>(&mut fourth, &wide, &of_four[3][number]);
-    }
-    let mut found = [0.0; TOGETHER];
-    for ((found, sums), row) in found.iter_mut().zip([first, second, third, fourth]).zip(four) {
-        let mut sums = sums;
-        for ((sum, one), other) in sums.iter_mut().zip(rest).zip(&row[one.len() - rest.len()..]) {
-            *sum = A::multiply_add(one.widen(), other.widen(), *sum);
-        }
-        *found = fold(sums);
-    }
-    found
-}
-
-#[inline(always)]
-fn add_products<A: Arithmetic>(
-    sums: &mut [f32; LANES],
-    wide: &[f32; LANES],
-    values: &[impl Widen; LANES],
-) {
-    for at in 0..LANES {
-        sums[at] = A::multiply_add(wide[at], values[at].widen(), sums[at]);
+fn ask_for<T>(next: &[T], stored: usize, block: usize) {
+    let values = stored * LANES;
+    for at in (0..values).step_by(CACHE_LINE / size_of::<T>()) {
+        prefetch(next, block * values + at);
     }
 }
 

@@ -159,6 +159,73 @@ pub fn dot<A: Arithmetic>(a: &[f32], b: &[f32]) -> f32 {
     fold(lanes)
 }
 
+/// How many dot products [`dot_four`] makes at once.
+pub const FOUR: usize = 4;
+
+/// The dot products of one row with four, each the same bits as [`dot`]'s; their additions do not wait for one another.
+/// `before` is called with the number of each block of [`LANES`] before it is multiplied.
+#[inline(always)]
+pub fn dot_four<A: Arithmetic, One: Widen, Other: Widen>(
+    one: &[One],
+    four: [&[Other]; FOUR],
+    before: impl Fn(usize),
+) -> [f32; FOUR] {
+    // Four arrays and no loop over them, which would keep them in memory.
+    let [mut first, mut second, mut third, mut fourth] = [[0.0f32; LANES]; FOUR];
+    let (blocks, rest) = one.as_chunks::<LANES>();
+    let of_four = four.map(|row| row.as_chunks::<LANES>().0);
+    for (number, block) in blocks.iter().enumerate() {
+        before(number);
+        let mut wide = [0.0f32; LANES];
+        for lane in 0..LANES {
+            wide[lane] = block[lane].widen();
+        }
+        add_products::<A>(&mut first, &wide, &of_four[0][number]);
+        add_products::<A>(&mut second, &wide, &of_four[1][number]);
+        add_products::<A>(&mut third, &wide, &of_four[2][number]);
+        add_products::<A>(&mut fourth, &wide, &of_four[3][number]);
+    }
+    let mut sums = [first, second, third, fourth];
+    if !rest.is_empty() {
+        for (sums, row) in sums.iter_mut().zip(four) {
+            let row = &row[one.len() - rest.len()..];
+            for ((sum, one), other) in sums.iter_mut().zip(rest).zip(row) {
+                *sum = A::multiply_add(one.widen(), other.widen(), *sum);
+            }
+        }
+    }
+    fold_four(sums)
+}
+
+#[inline(always)]
+fn add_products<A: Arithmetic>(
+    sums: &mut [f32; LANES],
+    wide: &[f32; LANES],
+    values: &[impl Widen; LANES],
+) {
+    for lane in 0..LANES {
+        sums[lane] = A::multiply_add(wide[lane], values[lane].widen(), sums[lane]);
+    }
+}
+
+/// Folds each of four arrays as [`fold`] does.
+#[inline(always)]
+fn fold_four(lanes: [[f32; LANES]; FOUR]) -> [f32; FOUR] {
+    let lanes = std::hint::black_box(lanes);
+    let mut found = [0.0; FOUR];
+    for (found, lanes) in found.iter_mut().zip(&lanes) {
+        let (mut eight, mut four) = ([0.0f32; 8], [0.0f32; 4]);
+        for lane in 0..8 {
+            eight[lane] = lanes[lane] + lanes[lane + 8];
+        }
+        for lane in 0..4 {
+            four[lane] = eight[lane] + eight[lane + 4];
+        }
+        *found = (four[0] + four[2]) + (four[1] + four[3]);
+    }
+    found
+}
+
 /// Σ xᵢ²; four sums are made at once, since one alone would wait for each addition before the next.
 #[inline(always)]
 pub fn sum_of_squares<A: Arithmetic>(values: &[impl Widen]) -> f32 {
@@ -267,6 +334,27 @@ mod tests {
     use crate::kernels::KernelPath;
 
     dispatch!(fn exponential = exp(x: f32) -> f32);
+    dispatch!(fn product = dot(a: &[f32], b: &[f32]) -> f32);
+    dispatch!(fn products = products_body(one: &[f32], four: [&[f32]; FOUR]) -> [f32; FOUR]);
+
+    #[inline(always)]
+    fn products_body<A: Arithmetic>(one: &[f32], four: [&[f32]; FOUR]) -> [f32; FOUR] {
+        dot_four::<A, _, _>(one, four, |_| {})
+    }
+
+    #[test]
+    fn four_dot_products_at_once_have_the_bits_of_each_alone() {
+        let values: Vec<f32> =
+            (0..900).map(|at| ((at * 7919 % 701) as f32 - 350.0) / 93.0).collect();
+        for path in KernelPath::ALL.into_iter().filter(|path| path.available()) {
+            for length in [0, 1, 15, 16, 31, 64, 130] {
+                let row = |number: usize| &values[number * 150 + number..][..length];
+                let found = products(path, row(0), std::array::from_fn(|at| row(at + 1)));
+                let alone = std::array::from_fn(|at| product(path, row(0), row(at + 1)));
+                assert_eq!(found.map(f32::to_bits), alone.map(f32::to_bits), "{path:?} {length}");
+            }
+        }
+    }
 
     #[test]
     fn exp_is_right_to_two_units_in_the_last_place() {

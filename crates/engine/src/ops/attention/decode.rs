@@ -5,6 +5,7 @@
 //! exponentials of a chunk are added in sixteen chains and each output in one, over the keys in ascending order; then the chunks
 //! are added in ascending order; so a row's bits depend on nothing but the row and the keys that it sees.
 
+use std::array::from_fn;
 use std::ops::Range;
 
 use super::strip::with_scratch;
@@ -12,7 +13,7 @@ use super::tile::exp_of_difference;
 use super::{Attended, Heads, KeyRows};
 use crate::kernels::KernelPath;
 use crate::kernels::simd::{
-    Arithmetic, LANES, add_scaled, dispatch, dot, exp, fold, maximum, prefetch,
+    Arithmetic, FOUR, LANES, add_scaled, dispatch, dot_four, exp, fold, maximum, prefetch,
 };
 use crate::kernels::threads::Threads;
 use crate::ops::shared::Shared;
@@ -174,13 +175,20 @@ fn attend_body<A: Arithmetic>(
     let width = count.next_multiple_of(LANES);
     let mut first = 0;
     for (keys, values) in chunk.stretches(chunk.keys).zip(chunk.stretches(chunk.values)) {
-        for k in 0..keys.count {
+        for k in (0..keys.count).step_by(FOUR) {
+            let last = keys.count - 1;
             // The weights have pushed the cache out to memory: what is read next is asked for here.
-            keys.prefetch(k + KEYS_AHEAD, size);
-            values.prefetch(k, size);
-            let key = keys.row(k, size);
+            for k in k..=last.min(k + FOUR - 1) {
+                keys.prefetch(k + KEYS_AHEAD, size);
+                values.prefetch(k, size);
+            }
+            // Fewer may be left: then the last is taken again.
+            let four = from_fn(|at| keys.row(last.min(k + at), size));
             for (query, scores) in query.chunks_exact(size).zip(scores.chunks_exact_mut(width)) {
-                scores[first + k] = dot::<A>(query, key) * scale;
+                let found = dot_four::<A, _, _>(query, four, |_| {});
+                for (score, found) in scores[first + k..=first + last].iter_mut().zip(found) {
+                    *score = found * scale;
+                }
             }
         }
         first += keys.count;
