@@ -143,7 +143,7 @@ pub(crate) struct AskedModel {
     /// Requests under way at a time
     #[arg(long, value_name = "N", default_value = "8", allow_negative_numbers = true)]
     pub(crate) concurrency: NonZeroUsize,
-    /// Let prompts leave this machine for this host (repeatable)
+    /// Let prompts, and the rows in them, leave this machine for this host (repeatable)
     #[arg(long, value_name = "HOST")]
     pub(crate) allow_remote: Vec<String>,
 }
@@ -198,8 +198,8 @@ pub(crate) struct Curate {
         help_heading = "A dataset that is there"
     )]
     pub(crate) explain: Option<String>,
-    /// Who says what kind of instruction a row is, when it does not say so itself: local (a small classifier), llm (the model that is asked), none, or a
-    /// file of JSON lines with `id` and `category` [default: none]
+    /// Who says what kind of instruction a row is, when it does not say so itself: local (a small classifier), llm (the model that
+    /// is asked), none, or a file of JSON lines with `id` and `category` [default: none]
     #[arg(long, value_name = "WHO")]
     pub(crate) categories: Option<String>,
     /// Report rows that are alike in meaning, and map all of them, by this sentence encoder, such as

@@ -17,7 +17,7 @@ use crate::ops::shared::Shared;
 
 /// Stored rows of one task.
 const TASK_ROWS: usize = 32;
-/// Bytes.
+/// Bytes that the processor takes from memory at once.
 const CACHE_LINE: usize = 64;
 
 /// One product: `y` (rows, n) = x · Mᵀ.

@@ -208,7 +208,7 @@ fn add_products<A: Arithmetic>(
     }
 }
 
-/// Folds each of four arrays as [`fold`] does.
+/// Folds each of four arrays to the bits of [`fold`], with one way through memory for all of them.
 #[inline(always)]
 fn fold_four(lanes: [[f32; LANES]; FOUR]) -> [f32; FOUR] {
     let lanes = std::hint::black_box(lanes);
